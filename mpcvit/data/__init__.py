@@ -1,0 +1,1 @@
+"""Pictures with labels: CIFAR-10 and image folders."""

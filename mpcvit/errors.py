@@ -1,0 +1,250 @@
+"""The exceptions that mpcvit raises.
+
+    MpcvitError
+    |-- InputError
+    |   |-- ShapeMismatch
+    |   |-- InputTooLarge
+    |   `-- InvalidShare
+    |-- ConfigError
+    |-- ProgramError
+    |   `-- RangeError
+    |-- ModelFileError
+    |-- ModelMismatch
+    |-- ProgramMismatch
+    |-- VersionSkew
+    |-- SessionError
+    |   |-- SessionReplayed
+    |   |-- SessionUnknown
+    |   |-- SessionExpired
+    |   `-- SessionCancelled
+    |-- PeerError
+    |   |-- PeerLost
+    |   |-- PeerTimeout
+    |   `-- PeerAborted
+    |-- DealerError
+    |   |-- DealerLost
+    |   `-- DealerTimeout
+    |-- Overloaded
+    |-- NotAuthenticated
+    |-- NotAllowed
+    |-- ProtocolViolation
+    |-- RandomnessReused
+    `-- InternalError
+
+Every message says what was got, what was expected and what to do. No message ever holds a share, a mask, a key
+or a pixel. None of these derives from ``RuntimeError``: CrypTen catches that one and silently switches protocol.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class MpcvitError(Exception):
+    """Base of all errors of this package.
+
+    Attributes:
+        reason: stable identifier that travels over the wire and into ``--json`` output.
+        status: name of the gRPC status code that carries it.
+        exit_code: exit status of the command line.
+        got, expected, remedy: the three parts of the message; ``remedy`` is something the reader can do.
+        origin: role that raised it (``party0``, ``dealer``, ...), empty if raised in this process.
+    """
+
+    reason: ClassVar[str] = "INTERNAL"
+    status: ClassVar[str] = "INTERNAL"
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, got: str, *, expected: str, remedy: str, origin: str = "") -> None:
+        self.got = got
+        self.expected = expected
+        self.remedy = remedy
+        self.origin = origin
+        super().__init__(got, expected, remedy)
+
+    def __str__(self) -> str:
+        where = f"[{self.origin}] " if self.origin else ""
+        return f"{where}got {self.got}; expected {self.expected}. {self.remedy}"
+
+
+class InputError(MpcvitError):
+    """The caller's image, share or argument cannot be used."""
+
+    reason, status, exit_code = "INVALID_INPUT", "INVALID_ARGUMENT", 4
+
+
+class ShapeMismatch(InputError):
+    """A tensor has another shape than the model's."""
+
+    reason = "SHAPE_MISMATCH"
+
+
+class InputTooLarge(InputError):
+    """An upload is larger than what was announced or allowed."""
+
+    reason = "INPUT_TOO_LARGE"
+
+
+class InvalidShare(InputError):
+    """A share is malformed: wrong length, wrong kind for this party."""
+
+    reason = "INVALID_SHARE"
+
+
+class ConfigError(MpcvitError):
+    """A configuration file, model configuration or setting is wrong."""
+
+    reason, status, exit_code = "CONFIG", "FAILED_PRECONDITION", 4
+
+
+class ProgramError(MpcvitError):
+    """A Program is not well formed."""
+
+    reason, status = "PROGRAM", "FAILED_PRECONDITION"
+
+
+class RangeError(ProgramError):
+    """A value may leave the range for which a Program is proven."""
+
+    reason = "RANGE"
+
+
+class ModelFileError(MpcvitError):
+    """A model, program, share or picture file is missing, damaged or of an unknown version."""
+
+    reason, status = "MODEL_FILE", "FAILED_PRECONDITION"
+
+
+class ModelMismatch(MpcvitError):
+    """The parties, or the client and a party, do not mean the same model."""
+
+    reason, status = "MODEL_MISMATCH", "FAILED_PRECONDITION"
+
+
+class ProgramMismatch(MpcvitError):
+    """The same model, but another Program digest."""
+
+    reason, status = "PROGRAM_MISMATCH", "FAILED_PRECONDITION"
+
+
+class VersionSkew(MpcvitError):
+    """The other side speaks a protocol version that this one does not."""
+
+    reason, status = "VERSION_SKEW", "FAILED_PRECONDITION"
+
+
+class SessionError(MpcvitError):
+    """A session cannot be used the way it was asked for."""
+
+    reason, status = "SESSION", "FAILED_PRECONDITION"
+
+
+class SessionReplayed(SessionError):
+    """A session id was used before; every session id and its randomness serve once."""
+
+    reason, status = "SESSION_REPLAYED", "ALREADY_EXISTS"
+
+
+class SessionUnknown(SessionError):
+    """No such session here, or not yours."""
+
+    reason, status = "SESSION_UNKNOWN", "NOT_FOUND"
+
+
+class SessionExpired(SessionError):
+    """A session ran out of its time."""
+
+    reason, status, exit_code = "SESSION_EXPIRED", "DEADLINE_EXCEEDED", 3
+
+
+class SessionCancelled(SessionError):
+    """A session was cancelled by its submitter or by shutdown."""
+
+    reason, status = "SESSION_CANCELLED", "CANCELLED"
+
+
+class PeerError(MpcvitError):
+    """Another party failed us."""
+
+    reason, status, exit_code = "PEER", "UNAVAILABLE", 2
+
+
+class PeerLost(PeerError):
+    """The connection to another party is gone or was never there."""
+
+    reason = "PEER_LOST"
+
+
+class PeerTimeout(PeerError):
+    """Another party is connected but silent."""
+
+    reason, status, exit_code = "PEER_TIMEOUT", "DEADLINE_EXCEEDED", 3
+
+
+class PeerAborted(PeerError):
+    """Another party gave the session up and said why."""
+
+    reason, status = "PEER_ABORTED", "ABORTED"
+
+
+class DealerError(MpcvitError):
+    """The dealer failed us."""
+
+    reason, status, exit_code = "DEALER", "UNAVAILABLE", 2
+
+
+class DealerLost(DealerError):
+    """The dealer cannot be reached, or its stream ended early."""
+
+    reason = "DEALER_LOST"
+
+
+class DealerTimeout(DealerError):
+    """The dealer is connected but slower than the deadline."""
+
+    reason, status, exit_code = "DEALER_TIMEOUT", "DEADLINE_EXCEEDED", 3
+
+
+class Overloaded(MpcvitError):
+    """The service runs as many sessions as it is allowed to."""
+
+    reason, status = "OVERLOADED", "RESOURCE_EXHAUSTED"
+
+
+class NotAuthenticated(MpcvitError):
+    """A TLS handshake failed or a certificate does not name a role."""
+
+    reason, status, exit_code = "NOT_AUTHENTICATED", "UNAUTHENTICATED", 2
+
+
+class NotAllowed(MpcvitError):
+    """The certificate is good, but its role may not do this."""
+
+    reason, status, exit_code = "NOT_ALLOWED", "PERMISSION_DENIED", 2
+
+
+class ProtocolViolation(MpcvitError):
+    """A message with a wrong tag, sequence number or length."""
+
+    reason, status, exit_code = "PROTOCOL_VIOLATION", "ABORTED", 5
+
+
+class RandomnessReused(MpcvitError):
+    """A named random stream was asked for twice."""
+
+    reason, status, exit_code = "RANDOMNESS_REUSED", "INTERNAL", 5
+
+
+class InternalError(MpcvitError):
+    """Something that should not happen; details stay in the log of the process that raised it."""
+
+    reason, status, exit_code = "INTERNAL", "INTERNAL", 5
+
+
+def _tree(root: type[MpcvitError]) -> list[type[MpcvitError]]:
+    return [root, *(leaf for child in root.__subclasses__() for leaf in _tree(child))]
+
+
+def by_reason(reason: str) -> type[MpcvitError]:
+    """The exception class whose ``reason`` is given; :class:`InternalError` for an unknown one."""
+    return {cls.reason: cls for cls in _tree(MpcvitError) if cls is not MpcvitError}.get(reason, InternalError)

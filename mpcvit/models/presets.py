@@ -1,0 +1,79 @@
+"""Named models in timm's registry: importing this module makes ``timm.create_model("mpcvit_6_4_32")`` work.
+
+Keyword arguments replace fields of the preset's :class:`ViTConfig`, e.g. ``classes=100``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from mpcvit.compat import prepare_torchvision
+from mpcvit.errors import ConfigError
+from mpcvit.models.config import Activation, AttentionKind, ViTConfig
+from mpcvit.models.vit import VisionTransformer
+
+prepare_torchvision()
+
+from timm.models import register_model  # noqa: E402
+
+_RS, _SC = AttentionKind.RELU_SOFTMAX, AttentionKind.SCALING
+
+
+@register_model
+def mpcvit_6_4_32(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
+    """6 layers, patch 4, 32 x 32 pixels, width 128; two ReLU-softmax and two scaling heads per block; ReLU."""
+    config = ViTConfig(
+        image_size=32,
+        patch_size=4,
+        classes=10,
+        dim=128,
+        hidden=256,
+        heads=((_RS, _RS, _SC, _SC),) * 6,
+        activations=(Activation.RELU,) * 6,
+    )
+    return _build(config, pretrained, **kwargs)
+
+
+@register_model
+def mpcvit_7_4_32(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
+    """MPCViT's CIFAR size: 7 layers, patch 4, 32 x 32 pixels, width 256, 4 ReLU-softmax heads; GELU."""
+    config = ViTConfig(
+        image_size=32,
+        patch_size=4,
+        classes=10,
+        dim=256,
+        hidden=512,
+        heads=((_RS,) * 4,) * 7,
+        activations=(Activation.GELU,) * 7,
+    )
+    return _build(config, pretrained, **kwargs)
+
+
+def _build(
+    config: ViTConfig,
+    pretrained: bool,
+    *,
+    drop_path_rate: float = 0.0,
+    num_classes: int | None = None,
+    pretrained_cfg: object = None,
+    pretrained_cfg_overlay: object = None,
+    cache_dir: object = None,
+    **fields: Any,
+) -> VisionTransformer:
+    """The model; ``pretrained_cfg``, ``pretrained_cfg_overlay`` and ``cache_dir`` are passed by timm and not used."""
+    if pretrained:
+        raise ConfigError(
+            "pretrained=True", expected="pretrained=False", remedy="Trained models are loaded with mpcvit.zoo.load."
+        )
+    if num_classes is not None:
+        fields["classes"] = num_classes
+    try:
+        config = replace(config, **fields)
+    except TypeError as error:
+        raise ConfigError(
+            f"model arguments {sorted(fields)}",
+            expected="fields of mpcvit.models.config.ViTConfig",
+            remedy="Correct the arguments.",
+        ) from error
+    return VisionTransformer(config, drop_path_rate)

@@ -1,0 +1,141 @@
+"""The Vision Transformer (Dosovitskiy et al. 2021) with a kind per head and an activation per block.
+
+Axes: B batch, N tokens, D width, H heads, C channels, P patch side.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from mpcvit.compat import prepare_torchvision
+from mpcvit.models.activation import ACTIVATIONS
+from mpcvit.models.attention import KERNELS
+from mpcvit.models.config import Activation, AttentionKind, ViTConfig
+
+prepare_torchvision()
+
+from timm.layers import DropPath, trunc_normal_  # noqa: E402
+
+Intermediates = dict[str, torch.Tensor]
+
+LAYER_NORM_EPSILON = 1e-4  # below 2**-12 it would vanish in fixed point
+
+
+class Attention(nn.Module):
+    """Multi-head attention in which heads of one kind run together.
+
+    ``qkv`` holds all heads' Q, then K, then V, heads in configuration order.
+    """
+
+    def __init__(self, config: ViTConfig, kinds: tuple[AttentionKind, ...]) -> None:
+        super().__init__()
+        self.kinds = kinds
+        self.head_dim = config.head_dim
+        self.qkv = nn.Linear(config.dim, 3 * config.dim)
+        self.proj = nn.Linear(config.dim, config.dim)
+
+    def forward(self, x_BND: torch.Tensor) -> torch.Tensor:
+        """Mixed tokens, of the shape of ``x_BND``."""
+        batch, tokens, width = x_BND.shape
+        qkv = self.qkv(x_BND).reshape(batch, tokens, 3, len(self.kinds), self.head_dim).permute(2, 0, 3, 1, 4)
+        q_BHND, k_BHND, v_BHND = qkv.unbind(0)
+        q_BHND = q_BHND * self.head_dim**-0.5
+        output_BHND = torch.empty_like(v_BHND)
+        for kind in dict.fromkeys(self.kinds):
+            members = [head for head, other in enumerate(self.kinds) if other is kind]
+            output_BHND[:, members] = KERNELS[kind](q_BHND[:, members], k_BHND[:, members], v_BHND[:, members])
+        return self.proj(output_BHND.transpose(1, 2).reshape(batch, tokens, width))
+
+
+class Mlp(nn.Module):
+    """Two linear layers with the block's activation between them."""
+
+    def __init__(self, config: ViTConfig, activation: Activation) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(config.dim, config.hidden)
+        self.fc2 = nn.Linear(config.hidden, config.dim)
+        self.activation = activation
+
+    def forward(self, x_BND: torch.Tensor) -> torch.Tensor:
+        """Transformed tokens, of the shape of ``x_BND``."""
+        return self.fc2(ACTIVATIONS[self.activation](self.fc1(x_BND)))
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x))."""
+
+    def __init__(
+        self, config: ViTConfig, kinds: tuple[AttentionKind, ...], activation: Activation, drop_path: float
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(config.dim, eps=LAYER_NORM_EPSILON)
+        self.attn = Attention(config, kinds)
+        self.norm2 = nn.LayerNorm(config.dim, eps=LAYER_NORM_EPSILON)
+        self.mlp = Mlp(config, activation)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x_BND: torch.Tensor, name: str, out: Intermediates) -> torch.Tensor:
+        """The residual stream after the block; intermediates go to ``out`` as ``name.attn``, ``name.mlp``, ``name``."""
+        out[f"{name}.attn"] = y_BND = self.attn(self.norm1(x_BND))
+        x_BND = x_BND + self.drop_path(y_BND)
+        out[f"{name}.mlp"] = y_BND = self.mlp(self.norm2(x_BND))
+        out[name] = x_BND = x_BND + self.drop_path(y_BND)
+        return x_BND
+
+
+class VisionTransformer(nn.Module):
+    """The model of a :class:`ViTConfig`.
+
+    Args:
+        config: the architecture.
+        drop_path_rate: chance of skipping a branch in training; grows linearly with depth up to this value.
+    """
+
+    def __init__(self, config: ViTConfig, drop_path_rate: float = 0.0) -> None:
+        super().__init__()
+        self.config = config
+        self.num_classes = config.classes  # the name that timm expects
+        self.patch_embed = nn.Linear(config.patch_values, config.dim)
+        self.pos_embed = nn.Parameter(torch.zeros(config.tokens, config.dim))
+        drops = torch.linspace(0, drop_path_rate, config.depth).tolist()
+        self.blocks = nn.ModuleList(
+            Block(config, kinds, activation, drop)
+            for kinds, activation, drop in zip(config.heads, config.activations, drops, strict=True)
+        )
+        self.norm = nn.LayerNorm(config.dim, eps=LAYER_NORM_EPSILON)
+        self.head = nn.Linear(config.dim, config.classes)
+        self.apply(_initialise)
+        trunc_normal_(self.pos_embed, std=0.02)
+
+    def intermediates(self, images_BCHW: torch.Tensor) -> tuple[torch.Tensor, Intermediates]:
+        """Logits [B, classes], and every block's results by name."""
+        out: Intermediates = {}
+        out["embed"] = x_BND = self.patch_embed(patchify(images_BCHW, self.config.patch_size)) + self.pos_embed
+        for number, block in enumerate(self.blocks):
+            x_BND = block(x_BND, f"block{number}", out)
+        out["pooled"] = pooled_BD = self.norm(x_BND.mean(dim=1))
+        out["logits"] = logits = self.head(pooled_BD)
+        return logits, out
+
+    def forward(self, images_BCHW: torch.Tensor) -> torch.Tensor:
+        """Logits [B, classes] of normalised images."""
+        return self.intermediates(images_BCHW)[0]
+
+    @torch.jit.ignore
+    def no_weight_decay(self) -> set[str]:
+        """Names that timm's optimisers leave without weight decay."""
+        return {"pos_embed"}
+
+
+def patchify(images_BCHW: torch.Tensor, patch: int) -> torch.Tensor:
+    """Tokens [B, N, C * P * P]: each patch's values, channel first, rows of patches from the top left."""
+    batch, channels, height, width = images_BCHW.shape
+    grid = images_BCHW.reshape(batch, channels, height // patch, patch, width // patch, patch)
+    return grid.permute(0, 2, 4, 1, 3, 5).reshape(batch, -1, channels * patch * patch)
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        trunc_normal_(module.weight, std=0.02 if module.in_features >= 128 else module.in_features**-0.5)
+        nn.init.zeros_(module.bias)

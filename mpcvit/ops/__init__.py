@@ -1,0 +1,65 @@
+"""The ops of a Program, one file each: reference, cost and execution side by side."""
+
+from mpcvit.ops.add import Add
+from mpcvit.ops.concat import Concat
+from mpcvit.ops.cost import Cost
+from mpcvit.ops.linear import Linear
+from mpcvit.ops.matmul import Matmul
+from mpcvit.ops.multiply import Multiply
+from mpcvit.ops.offset import Offset
+from mpcvit.ops.op import Op
+from mpcvit.ops.permute import Permute
+from mpcvit.ops.relu import Relu
+from mpcvit.ops.rescale import Rescale
+from mpcvit.ops.reshape import Reshape
+from mpcvit.ops.scale import Scale
+from mpcvit.ops.slice import Slice
+from mpcvit.ops.spline import Spline
+from mpcvit.ops.square import Square
+from mpcvit.ops.subtract import Subtract
+from mpcvit.ops.sum import Sum
+from mpcvit.ops.types import Shape, TensorType
+
+#: Every op, for reading Programs from files.
+OPS: tuple[type[Op], ...] = (
+    Add,
+    Concat,
+    Linear,
+    Matmul,
+    Multiply,
+    Offset,
+    Permute,
+    Relu,
+    Rescale,
+    Reshape,
+    Scale,
+    Slice,
+    Spline,
+    Square,
+    Subtract,
+    Sum,
+)
+
+__all__ = [
+    "OPS",
+    "Add",
+    "Concat",
+    "Cost",
+    "Linear",
+    "Matmul",
+    "Multiply",
+    "Offset",
+    "Op",
+    "Permute",
+    "Relu",
+    "Rescale",
+    "Reshape",
+    "Scale",
+    "Shape",
+    "Slice",
+    "Spline",
+    "Square",
+    "Subtract",
+    "Sum",
+    "TensorType",
+]

@@ -1,0 +1,47 @@
+"""c * x for a public constant c."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from mpcvit.errors import ProgramError
+from mpcvit.ops.op import Op
+from mpcvit.ops.types import Shape, TensorType
+from mpcvit.session.crypten_context import ArithmeticSharedTensor
+from mpcvit.session.primitives import shared
+from mpcvit.session.session import Session
+
+
+@dataclass(frozen=True)
+class Scale(Op):
+    """Multiplies by the public constant ``code / 2**frac``; the result has ``frac`` more fractional bits. Local, exact.
+
+    ``Scale(1, k)`` divides by 2**k without touching the codes.
+    """
+
+    name: ClassVar[str] = "scale"
+    code: int
+    frac: int
+
+    def __post_init__(self) -> None:
+        if self.code == 0 or self.frac < 0:
+            raise ProgramError(
+                f"scale by {self.code} / 2**{self.frac}",
+                expected="a code other than 0 and frac >= 0",
+                remedy="Drop the branch instead of multiplying by zero.",
+            )
+
+    def infer(self, *inputs: TensorType) -> tuple[Shape, int]:
+        (x,) = inputs
+        return x.shape, x.frac + self.frac
+
+    def reference(self, *inputs: torch.Tensor) -> torch.Tensor:
+        (x,) = inputs
+        return x * self.code
+
+    def stock(self, session: Session, *inputs: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
+        (x,) = inputs
+        return shared(x.share * self.code)

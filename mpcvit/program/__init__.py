@@ -1,0 +1,1 @@
+"""Programs, the one thing that training and serving share, and their readers."""

@@ -1,0 +1,1 @@
+"""Training recipes. Never imports the serving side."""
