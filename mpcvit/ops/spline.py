@@ -32,28 +32,33 @@ from mpcvit.session.session import Session
 
 @dataclass(frozen=True)
 class Spline(Op):
-    """A polynomial of one degree per segment, in the distance u = x - origin from the segment's left end.
+    """A polynomial of one degree per segment, in a local coordinate u of the segment.
 
     Segment s covers codes from ``origins[s]`` to ``origins[s + 1]``; the first also what lies left of it, the last what lies
-    right. By Horner: y = (..(c_d u + c_{d-1}) u + ..) + c_0, each step rescaled by the input's fractional bits, then the guard
-    bits are dropped. Local coordinates keep |u| small, so rounding is not amplified and coefficients stay short.
+    right. u is the distance from the segment's left end divided by 2**exponents[s]. By Horner, y = (..(c_d u + c_{d-1}) u + ..)
+    + c_0, each step rescaled by u's fractional bits; at the end the guard bits are dropped. Segments of very different lengths
+    (reciprocals over many octaves) need the exponents, or their coefficients would span more bits than the ring has.
 
-    On stock shares: all comparisons in one batch (8 rounds for 2 parties), coefficients selected locally, one product per
-    degree. Segments cost bytes but no rounds.
+    On stock shares: all comparisons in one batch (8 rounds for 2 parties), coefficients and scale selected locally, one product
+    per degree, and one for u if the exponents differ. Segments cost bytes but no rounds.
 
     Attributes:
         origins: left ends of the segments, codes of the input, strictly ascending; one per segment.
+        exponents: per segment, of either sign; all 0 if u is just the distance.
         coefficients: per segment c_0 .. c_degree, codes with ``frac + guard`` fractional bits.
         input_frac: fractional bits of the input.
+        local_frac: fractional bits of u; ``input_frac`` if all exponents are 0.
         frac: fractional bits of the result.
         guard: extra fractional bits of the evaluation, at least 1.
-        lo, hi: the codes for which the error bound was proven at export; lo <= origins[1], origins[-1] <= hi.
+        lo, hi: the codes for which the error bound was proven at export; lo <= origins[-1] <= hi.
     """
 
     name: ClassVar[str] = "spline"
     origins: tuple[int, ...]
+    exponents: tuple[int, ...]
     coefficients: tuple[tuple[int, ...], ...]
     input_frac: int
+    local_frac: int
     frac: int
     guard: int
     lo: int
@@ -61,12 +66,14 @@ class Spline(Op):
 
     def __post_init__(self) -> None:
         ascending = all(a < b for a, b in zip(self.origins, self.origins[1:], strict=False))
-        lengths = {len(row) for row in self.coefficients}
-        well_formed = ascending and len(self.origins) == len(self.coefficients) and len(lengths) == 1
-        if not well_formed or self.guard < 1 or not self.lo <= self.origins[-1] <= self.hi:
+        rows_fit = len(self.origins) == len(self.coefficients) == len(self.exponents)
+        one_degree = len({len(row) for row in self.coefficients}) == 1
+        scaled = self._scaled or self.local_frac == self.input_frac
+        inside = bool(self.origins) and self.lo <= self.origins[-1] <= self.hi
+        if not (ascending and rows_fit and one_degree and scaled and inside and self.guard >= 1):
             raise ProgramError(
                 f"a spline of {len(self.origins)} origins and {len(self.coefficients)} coefficient rows",
-                expected="ascending origins inside the domain, one row each, rows of one length, guard >= 1",
+                expected="ascending origins inside the domain, one row and exponent each, rows of one length, guard >= 1",
                 remedy="Build splines with mpcvit.export.spline_fit.",
             )
         if max(self._products()) >= 2**62:
@@ -81,21 +88,54 @@ class Spline(Op):
         """Degree of every segment's polynomial."""
         return len(self.coefficients[0]) - 1
 
-    def _reach(self) -> int:
-        """Largest |u| in codes of the input."""
+    @property
+    def _scaled(self) -> bool:
+        return any(self.exponents)
+
+    @property
+    def _factors(self) -> tuple[int, ...]:
+        """Per segment, what the distance is multiplied with before the common division by 2**max(exponents)."""
+        largest = max(self.exponents)
+        return tuple(1 << (largest - exponent) for exponent in self.exponents)
+
+    @property
+    def _drop(self) -> int:
+        """Bits that the scaled distance loses on the way to ``local_frac``; 0 or less if it has no more than that."""
+        return self.input_frac + max(self.exponents) - self.local_frac
+
+    def _reaches(self) -> list[int]:
+        """Largest distance in each segment, in codes of the input."""
         ends = (*self.origins[1:], self.hi)
-        spans = [end - start for start, end in zip(self.origins, ends, strict=True)]
-        return max(*spans, self.origins[0] - self.lo, 1)
+        reaches = [max(end - start, 1) for start, end in zip(self.origins, ends, strict=True)]
+        reaches[0] = max(reaches[0], self.origins[0] - self.lo)
+        return reaches
+
+    def _local_reaches(self) -> list[int]:
+        """Largest |u| in each segment, in codes of u."""
+        if not self._scaled:
+            return self._reaches()
+        scaled = [reach * factor for reach, factor in zip(self._reaches(), self._factors, strict=True)]
+        return [(reach >> self._drop if self._drop > 0 else reach << -self._drop) + 1 for reach in scaled]
+
+    def _accumulators(self) -> list[int]:
+        """Bounds on the accumulator before each Horner step, and on the guarded result last; in codes."""
+        bounds = [0] * (self.degree + 1)
+        for row, reach in zip(self.coefficients, self._local_reaches(), strict=True):
+            accumulator = abs(row[self.degree])
+            for step, power in enumerate(reversed(range(self.degree))):
+                bounds[step] = max(bounds[step], accumulator)
+                accumulator = (accumulator * reach >> self.local_frac) + 1 + abs(row[power])
+            bounds[self.degree] = max(bounds[self.degree], accumulator)
+        return bounds
 
     def _products(self) -> list[int]:
-        """Bounds on |accumulator * u| for each Horner step, and on the guarded result last; in codes."""
-        reach = self._reach()
-        largest = [max(abs(row[power]) for row in self.coefficients) for power in range(self.degree + 1)]
-        bounds, accumulator = [], largest[self.degree]
-        for power in reversed(range(self.degree)):
-            bounds.append(accumulator * reach)
-            accumulator = (bounds[-1] >> self.input_frac) + 1 + largest[power]
-        return [*bounds, accumulator]
+        """Bounds on everything that is truncated, in codes."""
+        *steps, result = self._accumulators()
+        reach = max(self._local_reaches())
+        distances = []
+        if self._scaled:
+            distances = [max(r * factor for r, factor in zip(self._reaches(), self._factors, strict=True))]
+        return [*distances, *(accumulator * reach for accumulator in steps), result]
 
     def infer(self, *inputs: TensorType) -> tuple[Shape, int]:
         (x,) = inputs
@@ -119,30 +159,38 @@ class Spline(Op):
         origins = torch.tensor(self.origins)
         rows = torch.tensor(self.coefficients)
         segment = torch.bucketize(x.contiguous(), origins[1:], right=True)
-        distance = x - origins[segment]
+        local = x - origins[segment]
+        if self._scaled:
+            local = local * torch.tensor(self._factors)[segment]
+            local = round_shift(local, self._drop) if self._drop > 0 else local << -self._drop
         result = rows[segment, self.degree]
         for power in reversed(range(self.degree)):
-            result = round_shift(result * distance, self.input_frac) + rows[segment, power]
+            result = round_shift(result * local, self.local_frac) + rows[segment, power]
         return round_shift(result, self.guard)
 
     def stock_correlations(self, inputs: Sequence[TensorType], parties: int) -> list[Correlation]:
         (x,) = inputs
-        consumed = []
+        consumed: list[Correlation] = []
+        product = multiply_correlations(x.shape, x.shape)
+        rounding = truncate_correlations(x.shape, parties)
         if len(self.origins) > 1:
             consumed += less_than_zero_correlations((len(self.origins) - 1, *x.shape), parties)
-        for _ in range(self.degree):
-            consumed += multiply_correlations(x.shape, x.shape) + truncate_correlations(x.shape, parties)
-        return consumed + truncate_correlations(x.shape, parties)
+        if self._scaled:
+            consumed += product + (rounding if self._drop > 0 else [])
+        return [*consumed, *(product + rounding) * self.degree, *rounding]
 
     def stock(self, session: Session, *inputs: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
         (x,) = inputs
         steps = self._steps(session, x)
-        distance = x - _select(x, steps, self.origins)
+        local = x - _select(x, steps, self.origins)
         columns = list(zip(*self.coefficients, strict=True))
-        result = _select(x, steps, columns[self.degree])
         with session.step("polynomial"):
+            if self._scaled:
+                local = multiply(local, _select(x, steps, self._factors))
+                local = truncate(local, self._drop) if self._drop > 0 else shared(local.share << -self._drop)
+            result = _select(x, steps, columns[self.degree])
             for power in reversed(range(self.degree)):
-                product = truncate(multiply(result, distance), self.input_frac)
+                product = truncate(multiply(result, local), self.local_frac)
                 result = product + _select(x, steps, columns[power])
             return truncate(result, self.guard)
 
@@ -156,10 +204,12 @@ class Spline(Op):
 
     def stock_error(self, inputs: Sequence[TensorType], parties: int) -> int:
         single = truncation_error(parties)
-        reach = self._reach() / 2.0**self.input_frac
+        unit = 2.0**self.local_frac
+        reach = max(self._local_reaches()) / unit
+        shift = single / unit if self._scaled and self._drop > 0 else 0.0
         error = 0
-        for _ in range(self.degree):
-            error = math.ceil(error * reach) + single
+        for accumulator in self._accumulators()[:-1]:
+            error = math.ceil(error * (reach + shift) + accumulator * shift) + single
         return math.ceil(error / 2**self.guard) + single
 
     def wrap_probability(self, inputs: Sequence[TensorType], parties: int) -> float:
@@ -168,7 +218,7 @@ class Spline(Op):
 
     def macs(self, inputs: Sequence[TensorType]) -> int:
         (x,) = inputs
-        return self.degree * x.size
+        return (self.degree + self._scaled) * x.size
 
     def comparisons(self, inputs: Sequence[TensorType]) -> int:
         (x,) = inputs

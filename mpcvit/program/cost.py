@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mpcvit.ops import Cost
+from mpcvit.program.dealer import plan
 from mpcvit.program.program import Program
 from mpcvit.ring.prg import SEED_BYTES
+from mpcvit.session.correlations import ELEMENT_BYTES
 from mpcvit.session.session import BINDING_BYTES
 
 
@@ -36,3 +38,9 @@ def stock_cost(program: Program, parties: int) -> ProgramCost:
     nodes = {node.name: node.op.stock_cost(program.input_types(node), parties) for node in program.nodes}
     wraps = sum(node.op.wrap_probability(program.input_types(node), parties) for node in program.nodes)
     return ProgramCost(setup, nodes, wraps)
+
+
+def largest_message(program: Program, parties: int) -> int:
+    """Bytes of the longest message that one party sends another, setup included."""
+    opened = (planned.correlation.opened for planned in plan(program, parties))
+    return max(BINDING_BYTES + SEED_BYTES, ELEMENT_BYTES * max(opened, default=0))

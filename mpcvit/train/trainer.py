@@ -9,18 +9,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from rich.progress import Progress
-from safetensors.torch import save_file
 from torch.utils.data import DataLoader, Dataset
 
 from mpcvit.compat import muon_in_float32, prepare_torchvision
 from mpcvit.data.cifar10 import CIFAR10_MEAN, CIFAR10_STD
 from mpcvit.data.image_set import ImageSet
+from mpcvit.data.normalise import normalise
 from mpcvit.errors import ConfigError
 from mpcvit.models import presets  # noqa: F401  # registers the models with timm
+from mpcvit.models.files import save_model
 from mpcvit.models.vit import VisionTransformer
 from mpcvit.train.checkpoint import load_checkpoint, save_checkpoint
 from mpcvit.train.recipes import TrainConfig
@@ -45,19 +45,14 @@ class _Augmented(Dataset[tuple[torch.Tensor, int]]):
         return self.transform(Image.fromarray(self.images.images[index])), int(self.images.labels[index])
 
 
-def normalise(images: np.ndarray) -> torch.Tensor:
-    """uint8 [count, height, width, 3] as normalised float32 [count, 3, height, width]."""
-    scaled = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
-    return (scaled - torch.tensor(CIFAR10_MEAN).view(3, 1, 1)) / torch.tensor(CIFAR10_STD).view(3, 1, 1)
-
-
 @torch.inference_mode()
 def accuracy(model: torch.nn.Module, images: ImageSet, device: torch.device, batch: int = 500) -> float:
     """Top-1 accuracy in [0, 1]."""
     model.eval()
     hits = 0
     for start in range(0, len(images), batch):
-        logits = model(normalise(images.images[start : start + batch]).to(device))
+        batch_images = normalise(images.images[start : start + batch], CIFAR10_MEAN, CIFAR10_STD)
+        logits = model(batch_images.to(device))
         hits += int((logits.argmax(1).cpu().numpy() == images.labels[start : start + batch]).sum())
     return hits / len(images)
 
@@ -118,7 +113,8 @@ def train(
                 log.write(json.dumps(line) + "\n")
             bar.console.print(line)
             bar.advance(task)
-    _save(folder, model, identity)
+    save_model(model, folder)
+    (folder / "train.json").write_text(json.dumps(identity, indent=1) + "\n")
     return model
 
 
@@ -183,9 +179,3 @@ def _epoch(
         optimizer.step()
         total += loss.item()
     return total / len(loader)
-
-
-def _save(folder: Path, model: VisionTransformer, identity: dict[str, Any]) -> None:
-    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps(model.config.to_json(), indent=1) + "\n")
-    (folder / "train.json").write_text(json.dumps(identity, indent=1) + "\n")

@@ -1,0 +1,1 @@
+"""Measurements: accuracy of a model on each executor."""

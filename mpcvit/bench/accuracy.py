@@ -1,0 +1,150 @@
+"""The same model on the same pictures in float, in the integer reference and on secret shares."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from mpcvit.client import Client
+from mpcvit.client.result import Inference
+from mpcvit.data.image_set import ImageSet
+from mpcvit.data.normalise import normalise
+from mpcvit.models.files import load_model
+from mpcvit.program.model_folder import ModelFolder
+from mpcvit.program.reference import run_reference
+from mpcvit.program.shares import share_model
+from mpcvit.ring.fixed_point import decode, encode
+from parties.local_cluster import LocalCluster
+
+Logits = npt.NDArray[np.float64]
+Advance = Callable[[int], None]
+_BATCH = 100
+
+
+class Executor(StrEnum):
+    """What runs the model."""
+
+    FLOAT = "float"
+    REFERENCE = "reference"
+    SECURE = "secure"
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How an executor did.
+
+    Attributes:
+        executor: which one.
+        n: pictures scored.
+        top1: share of right labels, in [0, 1].
+        agreement_with_float: share of labels equal to the float model's.
+        max_abs_logit_diff: largest difference to the float model's logits.
+        agreement_with_reference: share of labels equal to the integer reference's; None for float.
+        seconds: wall time of the executor over all pictures.
+        cost: medians over the secure runs (online and offline seconds, rounds, bytes); empty otherwise.
+    """
+
+    executor: Executor
+    n: int
+    top1: float
+    agreement_with_float: float
+    max_abs_logit_diff: float
+    agreement_with_reference: float | None
+    seconds: float
+    cost: dict[str, Any]
+
+
+def float_logits(folder: Path, images: ImageSet, advance: Advance = lambda n: None) -> Logits:
+    """The trained model's logits [count, classes] in float32."""
+    model, description = load_model(folder), ModelFolder.load(folder).description
+    parts = []
+    with torch.inference_mode():
+        for batch in _batches(images):
+            parts.append(model(normalise(batch.images, description.mean, description.std)).double().numpy())
+            advance(len(batch))
+    return np.concatenate(parts)
+
+
+def reference_logits(folder: Path, images: ImageSet, advance: Advance = lambda n: None) -> Logits:
+    """The Program's logits [count, classes] on integer codes in clear."""
+    model = ModelFolder.load(folder)
+    ((name, kind),) = model.program.inputs.items()
+    frac = model.program.types[model.program.output].frac
+    parts = []
+    for batch in _batches(images):
+        pixels = normalise(batch.images, model.description.mean, model.description.std)
+        codes = encode(pixels.numpy(), kind.qtype)
+        parts.append(decode(run_reference(model.program, model.weights, {name: codes}), frac))
+        advance(len(batch))
+    return np.concatenate(parts)
+
+
+def secure_inferences(
+    folder: Path, images: ImageSet, *, parties: int = 2, advance: Advance = lambda n: None
+) -> list[Inference]:
+    """One inference per picture by real parties and a real dealer, all processes of this machine."""
+    with tempfile.TemporaryDirectory(prefix="mpcvit-eval-") as scratch:
+        _, shares = share_model(ModelFolder.load(folder), parties, Path(scratch) / "shares")
+        answers = []
+        with LocalCluster(shares, Path(scratch)) as cluster, Client.from_config(cluster.client_config) as client:
+            for image in images.images:
+                answers.append(client.infer(image))
+                advance(1)
+        return answers
+
+
+def evaluate(
+    folder: Path, images: ImageSet, executor: Executor, *, parties: int = 2, advance: Advance = lambda n: None
+) -> Accuracy:
+    """Score ``executor`` on ``images`` against labels, the float model and the integer reference."""
+    plain = float_logits(folder, images)
+    cost: dict[str, Any] = {}
+    start = time.perf_counter()
+    if executor is Executor.FLOAT:
+        logits, reference = float_logits(folder, images, advance), None
+    elif executor is Executor.REFERENCE:
+        logits = reference = reference_logits(folder, images, advance)
+    else:
+        answers = secure_inferences(folder, images, parties=parties, advance=advance)
+        logits, cost = np.stack([answer.logits for answer in answers]), _cost(answers)
+    seconds = time.perf_counter() - start
+    if executor is Executor.SECURE:
+        reference = reference_logits(folder, images)
+    labels = logits.argmax(1)
+    return Accuracy(
+        executor=executor,
+        n=len(images),
+        top1=float((labels == images.labels).mean()),
+        agreement_with_float=float((labels == plain.argmax(1)).mean()),
+        max_abs_logit_diff=float(np.abs(logits - plain).max()),
+        agreement_with_reference=None if reference is None else float((labels == reference.argmax(1)).mean()),
+        seconds=round(seconds, 3),
+        cost=cost,
+    )
+
+
+def _batches(images: ImageSet) -> list[ImageSet]:
+    return [
+        images.subset(np.arange(start, min(start + _BATCH, len(images)))) for start in range(0, len(images), _BATCH)
+    ]
+
+
+def _cost(answers: list[Inference]) -> dict[str, Any]:
+    first = answers[0].stats
+    return {
+        "online_s": round(median(answer.online_s for answer in answers), 4),
+        "offline_s": round(median(answer.offline_s for answer in answers), 4),
+        "rounds": answers[0].rounds,
+        "bytes_sent": [stats.bytes_sent for stats in first],
+        "material_bytes": [stats.material_bytes for stats in first],
+    }

@@ -1,0 +1,90 @@
+"""``mpcvit demo``: everything once, on this machine."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mpcvit.cli.infer import describe, infer_with_progress
+from mpcvit.cli.output import Json, command, mib, print_json, progress_console
+
+
+@command
+def demo(
+    image: Annotated[Path | None, typer.Option(help="A picture of the model's size; by default a bundled one.")] = None,
+    model: Annotated[str, typer.Option(help="A shipped model's name, or an exported model's folder.")] = "",
+    parties: Annotated[int, typer.Option(min=2, help="Number of compute parties.")] = 2,
+    json_output: Json = False,
+) -> None:
+    """Start a dealer and two parties, classify a picture on secret shares, compare with plaintext, stop everything."""
+    import numpy as np
+    from PIL import Image
+
+    from mpcvit import zoo
+    from mpcvit.bench.accuracy import float_logits
+    from mpcvit.client import Client
+    from mpcvit.client.result import softmax
+    from mpcvit.data.image_set import ImageSet
+    from mpcvit.program.model_folder import ModelFolder
+    from mpcvit.program.shares import share_model
+    from parties.local_cluster import LocalCluster
+
+    say = progress_console.print
+    folder = zoo.folder(model or zoo.DEFAULT)
+    picture = image or zoo.PICTURES / "ship.jpg"
+    with tempfile.TemporaryDirectory(prefix="mpcvit-demo-") as scratch:
+        say(f"sharing the weights of [bold]{folder.name}[/] among {parties} parties")
+        _, shares = share_model(ModelFolder.load(folder), parties, Path(scratch) / "shares")
+        cluster = LocalCluster(shares, Path(scratch))
+        say(f"starting {', '.join(cluster.roles)}: one process each, mutual TLS between all")
+        with cluster, Client.from_config(cluster.client_config) as client:
+            say(f"classifying [bold]{picture.name}[/]")
+            answer = infer_with_progress(client, picture)
+        say("all processes stopped")
+    pixels = np.asarray(Image.open(picture).convert("RGB"))[None]
+    plain = float_logits(folder, ImageSet(pixels, np.zeros(1, dtype=np.int64), answer.labels))[0]
+    difference = float(np.abs(answer.logits - plain).max())
+    if json_output:
+        print_json(
+            {
+                "model": folder.name,
+                "image": picture.name,
+                **describe(answer),
+                "label_plaintext": answer.labels[int(plain.argmax())],
+                "probabilities_plaintext": dict(zip(answer.labels, map(float, softmax(plain)), strict=True)),
+                "max_abs_logit_diff": difference,
+            }
+        )
+        return
+    _show(picture.name, answer, softmax(plain), difference)
+
+
+def _show(name: str, answer: object, plain: object, difference: float) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from mpcvit.client import Inference
+
+    assert isinstance(answer, Inference)
+    table = Table(title=f"{name} is a [bold]{answer.label}[/]", title_justify="left")
+    for heading in ("label", "secure", "plaintext"):
+        table.add_column(heading, justify="left" if heading == "label" else "right")
+    for index in (-answer.logits).argsort()[:3]:
+        table.add_row(answer.labels[index], f"{answer.probabilities[index]:.4f}", f"{plain[index]:.4f}")
+    console = Console()
+    console.print(table)
+    facts = Table(show_header=False, box=None)
+    for fact, value in (
+        ("largest logit difference", f"{difference:.4f}"),
+        ("online", f"{answer.online_s:.2f} s"),
+        ("offline", f"{answer.offline_s:.2f} s (correlated randomness from the dealer, independent of the picture)"),
+        ("rounds", str(answer.rounds)),
+        ("sent by each party", ", ".join(mib(stats.bytes_sent) for stats in answer.stats)),
+        ("received from the dealer", ", ".join(mib(stats.material_bytes) for stats in answer.stats)),
+    ):
+        facts.add_row(fact, value)
+    console.print(facts)
+    console.print("[dim]All parties ran on this machine: a demonstration, not privacy.[/]")

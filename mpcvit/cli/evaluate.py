@@ -1,0 +1,47 @@
+"""``mpcvit eval``: accuracy of a model on an executor."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mpcvit.cli.output import Json, command, print_json, print_table, progress_console
+
+
+@command
+def evaluate(
+    data: Annotated[Path, typer.Option(help="Image folder: <class>/*, or with a 'test' part.")],
+    model: Annotated[str, typer.Option(help="A shipped model's name, or an exported model's folder.")] = "",
+    limit: Annotated[int, typer.Option(min=0, help="Pictures to score, spread over the classes; 0 is all.")] = 0,
+    executor: Annotated[str, typer.Option(help="float, reference or secure.")] = "float",
+    parties: Annotated[int, typer.Option(min=2, help="Compute parties, for secure.")] = 2,
+    json_output: Json = False,
+) -> None:
+    """Score a model on labelled pictures in float, in the integer reference, or by real parties on secret shares."""
+    from rich.progress import Progress
+
+    from mpcvit import zoo
+    from mpcvit.bench.accuracy import Executor
+    from mpcvit.bench.accuracy import evaluate as run
+    from mpcvit.data.image_set import load_folder
+    from mpcvit.errors import ConfigError
+
+    if executor not in set(Executor):
+        raise ConfigError(
+            f"executor '{executor}'", expected=", ".join(Executor), remedy="Choose one of these with --executor."
+        )
+    folder = zoo.folder(model or zoo.DEFAULT)
+    images = load_folder(data / "test" if (data / "test").is_dir() else data)
+    if limit:
+        images = images.spread(limit)
+    with Progress(console=progress_console, transient=True) as bar:
+        task = bar.add_task(executor, total=len(images))
+        result = run(folder, images, Executor(executor), parties=parties, advance=lambda n: bar.advance(task, n))
+    document = {"model": folder.name, **asdict(result)}
+    if json_output:
+        print_json(document)
+    else:
+        print_table(f"{folder.name} on {len(images)} pictures", [(key, str(value)) for key, value in document.items()])

@@ -1,0 +1,38 @@
+"""All commands together."""
+
+from __future__ import annotations
+
+import typer
+
+from mpcvit.cli.cost import cost
+from mpcvit.cli.data import data_app
+from mpcvit.cli.demo import demo
+from mpcvit.cli.diagnose import diagnose
+from mpcvit.cli.evaluate import evaluate
+from mpcvit.cli.infer import infer
+from mpcvit.cli.model import model_app
+from mpcvit.cli.provision import provision
+from mpcvit.cli.serve import dealer_app, party_app
+from mpcvit.cli.train import train
+
+app = typer.Typer(
+    help="Private images, private Vision Transformers: inference on secret shares.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,  # locals may hold shares
+)
+app.command()(demo)
+app.command()(infer)
+app.add_typer(party_app, name="party")
+app.add_typer(dealer_app, name="dealer")
+app.add_typer(model_app, name="model")
+app.command()(cost)
+app.command("eval")(evaluate)
+app.command()(train)
+app.add_typer(data_app, name="data")
+app.command()(provision)
+app.command()(diagnose)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,74 @@
+"""Parties that answer in clear in this process, for testing applications without a network."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from mpcvit.client.result import Stats
+from mpcvit.client.transport import OnProgress, PartyTransport, Submission
+from mpcvit.errors import SessionUnknown
+from mpcvit.ring.fixed_point import Codes
+from mpcvit.ring.prg import Prg
+from mpcvit.ring.sharing import join, mask
+from mpcvit.wire.manifest import Manifest
+
+
+class MockTransport(PartyTransport):
+    """One of several fake parties that share a handler. Not secure: it joins the shares.
+
+    Args:
+        manifest: the one model.
+        handler: from input codes [channels, height, width] to logit codes [classes].
+    """
+
+    @classmethod
+    def parties(cls, manifest: Manifest, handler: Callable[[Codes], Codes]) -> list[MockTransport]:
+        """One transport per party of ``manifest``."""
+        inbox: dict[bytes, dict[int, Codes]] = {}
+        changed = threading.Condition()
+        return [cls(index, manifest, handler, inbox, changed) for index in range(manifest.parties)]
+
+    def __init__(
+        self,
+        index: int,
+        manifest: Manifest,
+        handler: Callable[[Codes], Codes],
+        inbox: dict[bytes, dict[int, Codes]],
+        changed: threading.Condition,
+    ) -> None:
+        self._index, self._manifest, self._handler = index, manifest, handler
+        self._inbox, self._changed = inbox, changed
+
+    def manifests(self, deadline: float) -> list[Manifest]:
+        return [self._manifest]
+
+    def submit(self, submission: Submission, deadline: float) -> None:
+        session_id, share = submission.spec.session_id, submission.share
+        if isinstance(share, bytes):
+            share = mask(Prg(share), self._manifest.input_shape, session_id)
+        with self._changed:
+            self._inbox.setdefault(session_id, {})[self._index] = share
+            self._changed.notify_all()
+
+    def fetch(self, session_id: bytes, deadline: float, progress: OnProgress) -> tuple[Codes, Stats]:
+        with self._changed:
+            complete = self._changed.wait_for(lambda: self._complete(session_id), timeout=1.0)
+            shares: Sequence[Codes] = list(self._inbox.get(session_id, {}).values())
+        if not complete:
+            raise SessionUnknown("shares from some parties only", expected="all shares", remedy="Submit to all.")
+        logits = self._handler(join(shares))
+        progress("online", 1, 1)
+        own = logits if self._index == 0 else np.zeros_like(logits)
+        return own, Stats(0.0, 0.0, 0.0, 0.0, 0, 0, 0)
+
+    def cancel(self, session_id: bytes) -> None:
+        self._inbox.pop(session_id, None)
+
+    def close(self) -> None:
+        self._inbox.clear()
+
+    def _complete(self, session_id: bytes) -> bool:
+        return len(self._inbox.get(session_id, {})) == self._manifest.parties

@@ -1,0 +1,1 @@
+"""From a trained module to a Program and its integer weights: folding, calibration, splines, range proof."""

@@ -1,0 +1,29 @@
+"""GELU as a cubic spline."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from mpcvit.export.builder import Builder, Value
+from mpcvit.export.spline_fit import Floats, fit_spline
+
+_DEGREE = 3
+
+
+def _gelu(x: Floats) -> Floats:
+    return torch.nn.functional.gelu(torch.from_numpy(x)).numpy()
+
+
+def lower_gelu(b: Builder, name: str, x: Value) -> Value:
+    """GELU on the calibrated range, within the precision's absolute tolerance."""
+    fit = fit_spline(
+        _gelu,
+        lambda v: np.full_like(v, b.precision.tolerance),
+        lo=x.type.qtype.lo,
+        hi=x.type.qtype.hi,
+        input_frac=x.type.frac,
+        frac=b.precision.frac,
+        degree=_DEGREE,
+    )
+    return b.spline(name, x, fit, torch.nn.functional.gelu(x.real))

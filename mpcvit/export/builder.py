@@ -1,0 +1,205 @@
+"""Define-by-run construction of Programs: each call computes real values on calibration data and adds a node.
+
+Because every node is evaluated as it is added, its type (fractional bits, bounds) comes from what really flows there, and
+the finished Program's real-valued output can be compared with the model's.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from mpcvit.errors import RangeError
+from mpcvit.export.spline_fit import Fit
+from mpcvit.ops import (
+    Add,
+    Concat,
+    Linear,
+    Matmul,
+    Multiply,
+    Offset,
+    Op,
+    Permute,
+    Relu,
+    Rescale,
+    Reshape,
+    Scale,
+    Slice,
+    Square,
+    Subtract,
+    Sum,
+    TensorType,
+)
+from mpcvit.program.program import Node, Program
+from mpcvit.ring.fixed_point import Codes, encode
+from mpcvit.ring.qtype import QType
+
+
+@dataclass(frozen=True, kw_only=True)
+class Precision:
+    """How export chooses fixed-point types.
+
+    Attributes:
+        frac: fractional bits of ordinary activations.
+        weight_bits: bits of a weight code, sign included; the fraction fills what the largest weight leaves.
+        margin: every calibrated bound is moved away from the data by this factor.
+        norm_margin: the same for mean squares, whose reciprocal root is approximated on just that range.
+        tolerance: absolute error of splines of activations and exponentials.
+        relative: relative error of splines of normalisers.
+    """
+
+    frac: int = 12
+    weight_bits: int = 16
+    margin: float = 2.0
+    norm_margin: float = 4.0
+    tolerance: float = 2.0**-10
+    relative: float = 2.0**-11
+
+
+@dataclass(frozen=True)
+class Value:
+    """A named value under construction: its type, and real values on the calibration batch (leading batch axis)."""
+
+    name: str
+    type: TensorType
+    real: torch.Tensor
+
+
+class Builder:
+    """Collects inputs, parameters and nodes of one Program."""
+
+    def __init__(self, precision: Precision) -> None:
+        self.precision = precision
+        self.inputs: dict[str, TensorType] = {}
+        self.weights: dict[str, Codes] = {}
+        self._parameters: dict[str, TensorType] = {}
+        self._nodes: list[Node] = []
+
+    def program(self, output: Value) -> Program:
+        """The checked Program that ends in ``output``."""
+        return Program(self.inputs, self._parameters, tuple(self._nodes), output.name)
+
+    def input(self, name: str, real: torch.Tensor, qtype: QType) -> Value:
+        """A secret input; ``real`` is [batch, ...]."""
+        kind = TensorType(tuple(real.shape[1:]), qtype)
+        self.inputs[name] = kind
+        return Value(name, kind, real)
+
+    def parameter(self, name: str, real: torch.Tensor, frac: int | None = None) -> Value:
+        """A secret parameter, encoded with ``frac`` fractional bits or as many as ``weight_bits`` allow."""
+        largest = float(real.abs().max())
+        if frac is None:
+            frac = self.precision.weight_bits - 1 - math.ceil(math.log2(max(largest, 2.0**-20)) + 1e-9)
+        kind = TensorType(tuple(real.shape), QType(frac=frac, lo=float(real.min()), hi=float(real.max())))
+        self._parameters[name] = kind
+        self.weights[name] = encode(real.numpy(), kind.qtype)
+        return Value(name, kind, real)
+
+    def affine(self, name: str, x: Value, weight: torch.Tensor, bias: torch.Tensor) -> Value:
+        """x @ weight + bias at ordinary precision: linear, add, one rescale."""
+        matrix = self.parameter(f"{name}.weight", weight)
+        product = self._add(f"{name}.matmul", Linear(), [x, matrix], x.real @ weight)
+        offset = self.parameter(f"{name}.bias", bias, product.type.frac)
+        total = self.add(f"{name}.sum", product, offset)
+        return self.rescale(name, total)
+
+    def matmul(self, name: str, left: Value, right: Value) -> Value:
+        """left @ right; fractional bits add."""
+        return self._add(name, Matmul(), [left, right], left.real @ right.real)
+
+    def add(self, name: str, left: Value, right: Value) -> Value:
+        """left + right."""
+        return self._add(name, Add(), [left, right], left.real + right.real)
+
+    def subtract(self, name: str, left: Value, right: Value) -> Value:
+        """left - right."""
+        return self._add(name, Subtract(), [left, right], left.real - right.real)
+
+    def multiply(self, name: str, left: Value, right: Value) -> Value:
+        """left * right; fractional bits add."""
+        return self._add(name, Multiply(), [left, right], left.real * right.real)
+
+    def square(self, name: str, x: Value) -> Value:
+        """x * x; fractional bits double."""
+        return self._add(name, Square(), [x], x.real.square())
+
+    def relu(self, name: str, x: Value) -> Value:
+        """max(x, 0)."""
+        return self._add(name, Relu(), [x], x.real.relu())
+
+    def sum(self, name: str, x: Value, axis: int, bounds: tuple[float, float] | None = None) -> Value:
+        """Sum over ``axis``, kept with length 1."""
+        return self._add(name, Sum(axis), [x], x.real.sum(axis, keepdim=True), bounds)
+
+    def mean(self, name: str, x: Value, axis: int) -> Value:
+        """Mean over ``axis``, kept with length 1: free for powers of two, else with a 16-bit factor."""
+        return self.divide(name, self.sum(f"{name}.sum", x, axis), x.type.shape[axis])
+
+    def scale(self, name: str, x: Value, factor: float, frac: int) -> Value:
+        """factor * x, the factor rounded to ``frac`` fractional bits, which the result has more."""
+        code = round(factor * 2.0**frac)
+        return self._add(name, Scale(code, frac), [x], x.real * factor)
+
+    def offset(self, name: str, x: Value, constant: float, bounds: tuple[float, float] | None = None) -> Value:
+        """x + constant, rounded to x's precision."""
+        op = Offset(round(constant * 2.0**x.type.frac))
+        return self._add(name, op, [x], x.real + constant, bounds)
+
+    def divide(self, name: str, x: Value, divisor: int) -> Value:
+        """x / divisor for a public integer: free for powers of two, a 16-bit factor otherwise."""
+        exponent = divisor.bit_length() - 1
+        frac = exponent if divisor == 1 << exponent else exponent + 16
+        return self.scale(name, x, 1 / divisor, frac)
+
+    def rescale(self, name: str, x: Value, frac: int | None = None) -> Value:
+        """x with ``frac`` (by default the ordinary number of) fractional bits; bounds stay."""
+        target = self.precision.frac if frac is None else frac
+        if target == x.type.frac:
+            return x
+        bounds = (x.type.qtype.lo, x.type.qtype.hi)
+        return self._add(name, Rescale(x.type.frac - target), [x], x.real, bounds)
+
+    def spline(self, name: str, x: Value, fit: Fit, real: torch.Tensor) -> Value:
+        """A fitted spline of x; ``real`` is the exact function's value."""
+        return self._add(name, fit.spline, [x], real)
+
+    def reshape(self, name: str, x: Value, *shape: int) -> Value:
+        """x in another shape (without batch axis)."""
+        return self._add(name, Reshape(shape), [x], x.real.reshape(x.real.shape[0], *shape))
+
+    def permute(self, name: str, x: Value, *order: int) -> Value:
+        """Axes of x in another order (without batch axis)."""
+        return self._add(name, Permute(order), [x], x.real.permute(0, *(axis + 1 for axis in order)))
+
+    def slice(self, name: str, x: Value, axis: int, start: int, stop: int) -> Value:
+        """A part of x along ``axis`` (negative)."""
+        return self._add(name, Slice(axis, start, stop), [x], x.real.narrow(axis, start, stop - start))
+
+    def concat(self, name: str, values: list[Value], axis: int) -> Value:
+        """``values`` joined along ``axis`` (negative); a single one as it is."""
+        if len(values) == 1:
+            return values[0]
+        return self._add(name, Concat(axis), values, torch.cat([value.real for value in values], dim=axis))
+
+    def _add(
+        self, name: str, op: Op, inputs: list[Value], real: torch.Tensor, bounds: tuple[float, float] | None = None
+    ) -> Value:
+        if not torch.isfinite(real).all():
+            raise RangeError(
+                f"values that are not finite at '{name}' on calibration data",
+                expected="finite activations",
+                remedy="Check the weights, and calibrate on normalised pictures.",
+            )
+        shape, frac = op.infer(*(value.type for value in inputs))
+        lo, hi = widen(real, self.precision.margin) if bounds is None else bounds
+        kind = TensorType(shape, QType(frac=frac, lo=lo, hi=hi))
+        self._nodes.append(Node(name, op, tuple(value.name for value in inputs), kind))
+        return Value(name, kind, real)
+
+
+def widen(real: torch.Tensor, margin: float) -> tuple[float, float]:
+    """The bounds of ``real``, each moved away from the data by the factor ``margin``."""
+    lo, hi = float(real.min()), float(real.max())
+    return (lo * margin if lo < 0 else lo / margin), (hi / margin if hi < 0 else hi * margin)

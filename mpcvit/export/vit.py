@@ -1,0 +1,128 @@
+"""Export of a whole ViT: fold, lower block by block on calibration data, check the result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from mpcvit.errors import InputError, ProgramError
+from mpcvit.export.activation import ACTIVATION
+from mpcvit.export.attention import ATTENTION
+from mpcvit.export.builder import Builder, Precision, Value
+from mpcvit.export.fold import FoldedBlock, fold
+from mpcvit.export.normalise import rms_norm
+from mpcvit.models.config import ViTConfig
+from mpcvit.models.vit import VisionTransformer
+from mpcvit.program.program import Program
+from mpcvit.ring.fixed_point import Codes
+from mpcvit.ring.qtype import QType
+
+INPUT = "image"
+#: Export refuses a lowering whose real-valued logits differ from the model's by more than this.
+_FIDELITY = 1e-3
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A Program with its weights.
+
+    Attributes:
+        fidelity: largest difference of logits between the model and the Program's real-valued evaluation.
+    """
+
+    program: Program
+    weights: dict[str, Codes]
+    fidelity: float
+
+
+@torch.inference_mode()
+def export_vit(model: VisionTransformer, images: torch.Tensor, precision: Precision | None = None) -> Exported:
+    """The Program of ``model``, its types calibrated on ``images``.
+
+    Args:
+        model: in eval mode or not; only its weights are read.
+        images: normalised float [count, channels, size, size]; a few hundred training pictures.
+
+    Raises:
+        InputError: ``images`` has another shape than the model's input.
+        ProgramError: the lowering does not compute what the model computes (a bug).
+        RangeError: values do not fit fixed point.
+    """
+    config = model.config
+    expected = (config.channels, config.image_size, config.image_size)
+    if images.ndim != 4 or tuple(images.shape[1:]) != expected or len(images) == 0:
+        raise InputError(
+            f"calibration data of shape {tuple(images.shape)}",
+            expected=f"[count, {', '.join(map(str, expected))}] with count >= 1",
+            remedy="Resize the calibration pictures to the model's input size.",
+        )
+    folded = fold(model)
+    b = Builder(precision or Precision())
+    real = images.double()
+    bound = float(real.abs().max()) * b.precision.margin
+    image = b.input(INPUT, real, QType(frac=b.precision.frac, lo=-bound, hi=bound))
+    x = b.affine("embed", _patches(b, image, config), folded.embed.weight, folded.embed.bias)
+    for number, block in enumerate(folded.blocks):
+        x = _block(b, f"block{number}", x, block, config)
+    pooled = b.rescale("pooled", b.mean("pooled.mean", x, axis=-2))
+    logits = b.affine("head", rms_norm(b, "norm", pooled), folded.head.weight, folded.head.bias)
+    output = b.reshape("logits", logits, config.classes)
+    program = b.program(output)
+    fidelity = float((output.real - model.double()(real)).abs().max())
+    model.float()
+    if fidelity > _FIDELITY:
+        raise ProgramError(
+            f"logits that differ by {fidelity:.2g} between model and Program in real arithmetic",
+            expected=f"at most {_FIDELITY}",
+            remedy="This is a bug in the export; please report it with the model's configuration.",
+        )
+    return Exported(program, b.weights, fidelity)
+
+
+def _patches(b: Builder, image: Value, config: ViTConfig) -> Value:
+    """Tokens [N, C * P * P], the order of ``mpcvit.models.vit.patchify``."""
+    side, patch = config.image_size // config.patch_size, config.patch_size
+    grid = b.reshape("patches.grid", image, config.channels, side, patch, side, patch)
+    grid = b.permute("patches.order", grid, 1, 3, 0, 2, 4)
+    return b.reshape("patches", grid, config.tokens, config.patch_values)
+
+
+def _block(b: Builder, name: str, x: Value, block: FoldedBlock, config: ViTConfig) -> Value:
+    attention = _attention(b, f"{name}.attn", rms_norm(b, f"{name}.norm1", x), block, config)
+    x = b.add(f"{name}.residual1", x, attention)
+    hidden = b.affine(f"{name}.fc1", rms_norm(b, f"{name}.norm2", x), block.fc1.weight, block.fc1.bias)
+    hidden = ACTIVATION[block.activation](b, f"{name}.act", hidden)
+    mlp = b.affine(f"{name}.fc2", hidden, block.fc2.weight, block.fc2.bias)
+    return b.add(f"{name}.residual2", x, mlp)
+
+
+def _attention(b: Builder, name: str, x: Value, block: FoldedBlock, config: ViTConfig) -> Value:
+    qkv = b.affine(f"{name}.qkv", x, block.qkv.weight, block.qkv.bias)
+    outputs, start = [], 0
+    for kind, count in block.groups:
+        q, k, v = (
+            _heads(b, f"{name}.{kind}.{part}", qkv, offset * config.dim + start, count, config)
+            for offset, part in enumerate("qkv")
+        )
+        keys = b.permute(f"{name}.{kind}.keys", k, 0, 2, 1)
+        output = ATTENTION[kind](b, f"{name}.{kind}", q, keys, v)
+        output = b.permute(f"{name}.{kind}.by_token", output, 1, 0, 2)
+        outputs.append(b.reshape(f"{name}.{kind}.joined", output, config.tokens, count * config.head_dim))
+        start += count * config.head_dim
+    joined = b.concat(f"{name}.heads", outputs, axis=-1)
+    return b.affine(f"{name}.proj", joined, block.proj.weight, block.proj.bias)
+
+
+def _heads(b: Builder, name: str, qkv: Value, start: int, count: int, config: ViTConfig) -> Value:
+    """[count, N, D]: ``count`` heads' columns of the qkv product, from column ``start``."""
+    part = b.slice(f"{name}.columns", qkv, -1, start, start + count * config.head_dim)
+    part = b.reshape(f"{name}.split", part, config.tokens, count, config.head_dim)
+    return b.permute(name, part, 1, 0, 2)
+
+
+def calibration_error(exported: Exported, reference: Codes, real: np.ndarray) -> float:
+    """Largest difference between reference logits (codes) and real logits."""
+    frac = exported.program.types[exported.program.output].frac
+    return float(np.abs(reference / 2.0**frac - real).max())

@@ -1,0 +1,88 @@
+"""An exported model on disk, in clear: what its owner keeps and shares from.
+
+``model.json`` (name, version, labels, preprocessing), ``program.json``, ``weights.safetensors``.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from mpcvit.errors import ModelFileError
+from mpcvit.program.files import load_program, load_weights, save_program, save_weights
+from mpcvit.program.program import Program
+from mpcvit.program.reference import Weights
+from mpcvit.wire.manifest import Manifest
+
+DESCRIPTION_FILE = "model.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What people need to know about a model; ``mean`` and ``std`` are per channel for pixels in [0, 1]."""
+
+    name: str
+    version: str
+    labels: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True, repr=False)
+class ModelFolder:
+    """An exported model in memory."""
+
+    description: Description
+    program: Program
+    weights: Weights
+
+    def manifest(self, parties: int, share_set: str) -> Manifest:
+        """The manifest of one sharing of this model.
+
+        Args:
+            parties: number of compute parties.
+            share_set: 32 fresh random hex digits.
+        """
+        (input_type,) = self.program.inputs.values()
+        channels, height, width = input_type.shape
+        return Manifest(
+            name=self.description.name,
+            version=self.description.version,
+            program_sha256=self.program.digest,
+            share_set=share_set,
+            parties=parties,
+            input_shape=(channels, height, width),
+            input_type=input_type.qtype,
+            output_frac=self.program.types[self.program.output].frac,
+            labels=self.description.labels,
+            mean=self.description.mean,
+            std=self.description.std,
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write the model's files into ``folder``."""
+        save_program(self.program, folder)
+        save_weights(self.program, self.weights, folder)
+        (folder / DESCRIPTION_FILE).write_text(json.dumps(asdict(self.description), indent=1) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> ModelFolder:
+        """The model in ``folder``.
+
+        Raises:
+            ModelFileError: a file is missing or damaged.
+            ShapeMismatch: the weights do not belong to the program.
+        """
+        path = folder / DESCRIPTION_FILE
+        try:
+            document = json.loads(path.read_text())
+            description = Description(**{k: tuple(v) if isinstance(v, list) else v for k, v in document.items()})
+        except (OSError, ValueError, TypeError) as error:
+            raise ModelFileError(
+                f"{type(error).__name__} reading {path}",
+                expected="a folder written by 'mpcvit model export'",
+                remedy="Export the model first, or correct the path.",
+            ) from error
+        program = load_program(folder)
+        return cls(description, program, load_weights(program, folder))

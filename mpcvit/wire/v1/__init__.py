@@ -1,0 +1,1 @@
+"""Generated from protos/mpcvit/v1; do not edit."""

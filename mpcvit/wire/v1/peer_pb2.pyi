@@ -1,0 +1,61 @@
+from mpcvit.wire.v1 import session_pb2 as _session_pb2
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class OpenSessionRequest(_message.Message):
+    __slots__ = ("spec",)
+    SPEC_FIELD_NUMBER: _ClassVar[int]
+    spec: _session_pb2.SessionSpec
+    def __init__(self, spec: _Optional[_Union[_session_pb2.SessionSpec, _Mapping]] = ...) -> None: ...
+
+class OpenSessionResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class FrameChunk(_message.Message):
+    __slots__ = ("sequence", "tag", "frame_bytes", "payload")
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    TAG_FIELD_NUMBER: _ClassVar[int]
+    FRAME_BYTES_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    tag: str
+    frame_bytes: int
+    payload: bytes
+    def __init__(self, sequence: _Optional[int] = ..., tag: _Optional[str] = ..., frame_bytes: _Optional[int] = ..., payload: _Optional[bytes] = ...) -> None: ...
+
+class Heartbeat(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ExchangeRequest(_message.Message):
+    __slots__ = ("chunk", "heartbeat")
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
+    chunk: FrameChunk
+    heartbeat: Heartbeat
+    def __init__(self, chunk: _Optional[_Union[FrameChunk, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ...) -> None: ...
+
+class ExchangeResponse(_message.Message):
+    __slots__ = ("chunk", "heartbeat")
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
+    chunk: FrameChunk
+    heartbeat: Heartbeat
+    def __init__(self, chunk: _Optional[_Union[FrameChunk, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ...) -> None: ...
+
+class AbortSessionRequest(_message.Message):
+    __slots__ = ("session_id", "reason")
+    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    session_id: bytes
+    reason: str
+    def __init__(self, session_id: _Optional[bytes] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class AbortSessionResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...

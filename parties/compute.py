@@ -1,0 +1,348 @@
+"""A compute party: admits sessions, pairs them with its peers, leases material, runs the Program."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import torch
+
+from mpcvit.client.result import Stats
+from mpcvit.errors import (
+    InternalError,
+    ModelMismatch,
+    MpcvitError,
+    Overloaded,
+    PeerAborted,
+    PeerError,
+    ProgramMismatch,
+    SessionCancelled,
+    SessionError,
+    SessionExpired,
+    ShapeMismatch,
+    VersionSkew,
+)
+from mpcvit.program.cost import largest_message
+from mpcvit.program.dealer import plan
+from mpcvit.program.shares import ModelShare, load_share
+from mpcvit.program.stock import run_stock
+from mpcvit.ring.fixed_point import Codes
+from mpcvit.ring.prg import SEED_BYTES, Prg
+from mpcvit.session.provider import Provider
+from mpcvit.session.session import Session
+from mpcvit.wire import PROTOCOL_VERSION, SESSION_ID_BYTES, SESSION_METADATA
+from mpcvit.wire.status import from_rpc_error
+from mpcvit.wire.tls import secure_channel
+from mpcvit.wire.tls_probe import probe
+from mpcvit.wire.v1 import peer_pb2, peer_pb2_grpc, session_pb2
+from parties.dealer_client import DealerClient, Lease, StreamedMaterial
+from parties.grpc_link import GrpcLink
+from parties.ledger import Ledger
+from parties.peer_stream import PeerStream
+from parties.session_table import HeldSession, Outcome, Progress, SessionTable
+from parties.settings import PartySettings
+
+log = logging.getLogger("mpcvit.party")
+
+
+class ComputeParty:
+    """Everything one party process holds. Sessions run in threads of a bounded pool.
+
+    Raises:
+        ModelFileError, ProgramMismatch, ShapeMismatch: a model folder is wrong.
+        ModelMismatch: a model is shared among another number of parties, or two have one name.
+        ConfigError: the ledger or a TLS file cannot be used.
+    """
+
+    def __init__(self, settings: PartySettings) -> None:
+        self.settings = settings
+        self.sessions = SessionTable()
+        self.models = _load_models(settings)
+        torch.set_num_threads(settings.threads)
+        self._largest = {
+            name: largest_message(model.program, settings.parties) for name, model in self.models.items()
+        }
+        self._ledger = Ledger(settings.state)
+        files = settings.tls.files
+        self._dealer = DealerClient(settings.dealer, files)
+        self._channels = {
+            peer: secure_channel(address, files, f"party{peer}") for peer, address in settings.peers.items()
+        }
+        self._peers = {peer: peer_pb2_grpc.PeerServiceStub(channel) for peer, channel in self._channels.items()}
+        self._pool = ThreadPoolExecutor(settings.limits.sessions, thread_name_prefix="session")
+
+    @property
+    def index(self) -> int:
+        """This party's number."""
+        return self.settings.index
+
+    def check(self, spec: session_pb2.SessionSpec) -> ModelShare:
+        """The model that ``spec`` asks for.
+
+        Raises:
+            VersionSkew, ModelMismatch, ProgramMismatch, ShapeMismatch, SessionExpired, SessionError: it cannot be run.
+        """
+        if spec.protocol_version != PROTOCOL_VERSION:
+            raise VersionSkew(
+                f"protocol version {spec.protocol_version}",
+                expected=str(PROTOCOL_VERSION),
+                remedy="Run the same version of mpcvit at client and parties.",
+            )
+        if len(spec.session_id) != SESSION_ID_BYTES:
+            raise SessionError(
+                f"a session id of {len(spec.session_id)} bytes",
+                expected=f"{SESSION_ID_BYTES} random bytes",
+                remedy="Use the SDK.",
+            )
+        model = self.models.get(spec.model_name)
+        manifest = model.manifest if model else None
+        if model is None or manifest is None or manifest.version != spec.model_version:
+            raise ModelMismatch(
+                f"model '{spec.model_name}' version '{spec.model_version}'",
+                expected=f"one of {sorted((m.manifest.name, m.manifest.version) for m in self.models.values())}",
+                remedy="Ask for a model that this party serves.",
+            )
+        if spec.program_sha256 != bytes.fromhex(manifest.program_sha256):
+            raise ProgramMismatch(
+                f"program {spec.program_sha256.hex()[:16]}..",
+                expected=f"{manifest.program_sha256[:16]}..",
+                remedy="Refresh the client's manifests, or load the same model at all parties.",
+            )
+        if spec.manifest_sha256 != manifest.digest:
+            raise ModelMismatch(
+                f"manifest {spec.manifest_sha256.hex()[:16]}..",
+                expected=f"{manifest.digest.hex()[:16]}..",
+                remedy="Load shares of one 'mpcvit model share' run at all parties.",
+            )
+        if tuple(spec.input_shape) != manifest.input_shape:
+            raise ShapeMismatch(
+                f"input shape {tuple(spec.input_shape)}",
+                expected=str(manifest.input_shape),
+                remedy="Resize the picture.",
+            )
+        if spec.expires_at < time.time():
+            raise SessionExpired(
+                "a session past its expiry", expected="one that is still wanted", remedy="Check the clocks."
+            )
+        return model
+
+    def submit(self, spec: session_pb2.SessionSpec, model: ModelShare, owner: str, share: Codes) -> None:
+        """Burn the session id and start the session.
+
+        Raises:
+            Overloaded: as many sessions run and wait as are allowed.
+            SessionReplayed: the id was used before.
+        """
+        limits = self.settings.limits
+        if self.sessions.count() >= limits.sessions + limits.queue:
+            raise Overloaded(
+                f"{self.sessions.count()} sessions",
+                expected=f"at most {limits.sessions} running and {limits.queue} waiting",
+                remedy="Retry later.",
+            )
+        self._ledger.burn(spec.session_id.hex())
+        streams = {
+            peer: PeerStream(
+                peer,
+                stall_s=self.settings.timeouts.stall_s,
+                largest_frame=self._largest[model.manifest.name],
+            )
+            for peer in self.settings.peers
+        }
+        session = HeldSession(spec, owner, model, share, streams)
+        self.sessions.add(session)
+        self._pool.submit(self._run, session)
+
+    def abort(self, session_id: bytes, peer: int, reason: str) -> None:
+        """A peer gave the session up for ``reason``."""
+        for session in self.sessions.all():
+            if session.session_id == session_id and peer in session.streams:
+                session.streams[peer].fail(
+                    PeerAborted(
+                        f"party {peer} gave up: {reason}",
+                        expected="a session that all parties finish",
+                        remedy="See the other party's error.",
+                        origin=f"party{peer}",
+                    )
+                )
+
+    def drain(self) -> None:
+        """Wait for running sessions, at most ``drain_s``; then cancel them, and close everything."""
+        end = time.monotonic() + self.settings.timeouts.drain_s
+        while time.monotonic() < end and any(not session.fetched for session in self.sessions.all()):
+            time.sleep(0.05)
+        for session in self.sessions.all():
+            self.sessions.cancel(session)
+        self._pool.shutdown(cancel_futures=True)
+        self._dealer.close()
+        for channel in self._channels.values():
+            channel.close()
+        self._ledger.close()
+
+    def _run(self, session: HeldSession) -> None:
+        """Thread of one session: every way out ends in an outcome, a closed ledger entry and closed streams."""
+        name = session.session_id.hex()
+        outcome = Outcome(error=InternalError("nothing", expected="an outcome", remedy="Report this."))
+        try:
+            outcome = self._compute(session)
+        except MpcvitError as error:
+            error.origin = error.origin or f"party{self.index}"
+            outcome = Outcome(error=error)
+            log.warning("session %s failed: %s", name, error.reason)
+        except Exception as error:
+            # The type is enough to find the bug; the message could hold data.
+            log.error("session %s failed: %s", name, type(error).__name__, exc_info=True)
+            outcome = Outcome(
+                error=InternalError(
+                    f"an unexpected {type(error).__name__}",
+                    expected="a result",
+                    remedy=f"See the log of party {self.index}.",
+                    origin=f"party{self.index}",
+                )
+            )
+        finally:
+            if outcome.error is not None:
+                self._tell_peers(session, outcome.error)
+            for stream in session.streams.values():
+                stream.finish()
+            self._ledger.close_session(name, outcome.error.reason if outcome.error else "done")
+            session.events.put(outcome)
+            expiry = threading.Timer(
+                self.settings.timeouts.session_s, self.sessions.remove, args=(session.session_id,)
+            )
+            expiry.daemon = True
+            expiry.start()
+
+    def _compute(self, session: HeldSession) -> Outcome:
+        timeouts, parties = self.settings.timeouts, self.settings.parties
+        deadline = time.monotonic() + timeouts.session_s
+        session.events.put(Progress("pairing", 0, 1))
+        self._pair(session, deadline)
+        session.events.put(Progress("offline", 0, 1))
+        start = time.perf_counter()
+        lease = self._dealer.lease(session.spec, parties, timeouts.op_s)
+        material = self._dealer.stream(
+            session.session_id,
+            lease,
+            prefetch_bytes=self.settings.limits.prefetch_mib << 20,
+            op_s=timeouts.op_s,
+        )
+        try:
+            material.wait_ready(timeouts.offline_s)
+            offline_s = time.perf_counter() - start
+            return self._online(session, lease, material, offline_s, deadline)
+        finally:
+            material.close()
+
+    def _online(
+        self, session: HeldSession, lease: Lease, material: StreamedMaterial, offline_s: float, deadline: float
+    ) -> Outcome:
+        parties, program = self.settings.parties, session.model.program
+        link = GrpcLink(self.index, parties, session.streams, self.settings.timeouts.offline_s)
+        provider = Provider(plan(program, parties), material, last=self.index == parties - 1)
+        prg = Prg(secrets.token_bytes(SEED_BYTES))
+        with Session(link, prg, provider, binding=_binding(session.spec, lease)) as running:
+            link.patience_s = self.settings.timeouts.op_s
+            setup_wait_s = running.trace.total().wait_s
+            start = time.perf_counter()
+            result = run_stock(
+                running,
+                program,
+                session.model.weights,
+                {next(iter(program.inputs)): session.share},
+                self._report(session, deadline),
+            )
+            online_s = time.perf_counter() - start
+        total = running.trace.total()
+        stats = Stats(
+            offline_s=offline_s,
+            online_s=online_s,
+            peer_wait_s=total.wait_s - setup_wait_s,
+            material_wait_s=material.wait_s,
+            rounds=total.rounds,
+            bytes_sent=total.bytes_sent,
+            material_bytes=material.received + SEED_BYTES,
+        )
+        return Outcome(result, stats)
+
+    def _report(self, session: HeldSession, deadline: float) -> Callable[[int, int], None]:
+        """Reports progress to the client, and stops the session when it is cancelled or late."""
+        step = 0.0
+
+        def report(done: int, total: int) -> None:
+            nonlocal step
+            _check_wanted(session, deadline)
+            if done == total or time.monotonic() - step > 0.1:
+                step = time.monotonic()
+                session.events.put(Progress("online", done, total))
+
+        return report
+
+    def _pair(self, session: HeldSession, deadline: float) -> None:
+        """Agree with every peer on the session and connect the streams: the lower number calls the higher."""
+        allowed = min(self.settings.timeouts.pair_s, deadline - time.monotonic())
+        for peer in (peer for peer in session.streams if peer > self.index):
+            try:
+                self._peers[peer].OpenSession(peer_pb2.OpenSessionRequest(spec=session.spec), timeout=allowed + 1)
+            except grpc.RpcError as error:
+                known = from_rpc_error(error, f"party{peer}")
+                if isinstance(known, PeerError):
+                    known = probe(self.settings.peers[peer], self.settings.tls.files, f"party{peer}") or known
+                raise known from error
+            stream = self.sessions.attach(session, peer)
+            call = self._peers[peer].Exchange(
+                stream.outgoing(peer_pb2.ExchangeRequest),
+                metadata=((SESSION_METADATA, session.session_id),),
+            )
+            threading.Thread(target=stream.consume, args=(call,), name=f"peer{peer}", daemon=True).start()
+        self.sessions.wait_attached(session, allowed)
+        _check_wanted(session, deadline)
+
+    def _tell_peers(self, session: HeldSession, error: MpcvitError) -> None:
+        """Best effort: peers learn at once that this party gave up, and why."""
+        request = peer_pb2.AbortSessionRequest(session_id=session.session_id, reason=error.reason)
+        for peer in session.streams:
+            try:
+                self._peers[peer].AbortSession(request, timeout=1)
+            except grpc.RpcError:
+                log.info("party %d did not hear of the end of session %s", peer, session.session_id.hex())
+
+
+def _load_models(settings: PartySettings) -> dict[str, ModelShare]:
+    models: dict[str, ModelShare] = {}
+    for folder in settings.models:
+        model = load_share(folder, settings.index)
+        name = model.manifest.name
+        if model.manifest.parties != settings.parties or name in models:
+            raise ModelMismatch(
+                f"model '{name}' in {folder}, shared among {model.manifest.parties} parties",
+                expected=f"models of different names, shared among {settings.parties}",
+                remedy="Share the model again, or correct 'models' and 'parties' in the configuration.",
+            )
+        models[name] = model
+    return models
+
+
+def _binding(spec: session_pb2.SessionSpec, lease: Lease) -> bytes:
+    """The digest that all parties compare: session, model and dealer lease."""
+    return hashlib.sha256(spec.SerializeToString(deterministic=True) + lease.lease_id).digest()
+
+
+def _check_wanted(session: HeldSession, deadline: float) -> None:
+    if session.cancelled.is_set():
+        raise SessionCancelled(
+            "a cancelled session", expected="one that is still wanted", remedy="Submit a new session."
+        )
+    if time.monotonic() > deadline:
+        raise SessionExpired(
+            "a session past its time",
+            expected="a result within 'timeouts.session_s'",
+            remedy="Raise the timeout, or use a smaller model.",
+        )
+

@@ -1,0 +1,166 @@
+"""Parties and dealer as processes of this machine: for the demo, evaluation and tests.
+
+One operator owns everything here, so there is no privacy; the processes, certificates and sockets are the real ones.
+"""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+import yaml
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from mpcvit.errors import InternalError
+from parties.provision import provision_local
+
+CLIENT_ROLE = "demo.client"
+
+
+class LocalCluster:
+    """A context manager: dealer and parties run inside it, and are gone after it.
+
+    Args:
+        shares: each party's share folder, party 0 first.
+        folder: for certificates, configurations, ledgers and logs; should be a fresh temporary folder.
+        overrides: sections that replace parts of every party's configuration, e.g. ``{"timeouts": {...}}``.
+        start_s: seconds within which every process must be ready.
+
+    Attributes:
+        client_config: path of a ``client.yaml`` for :meth:`mpcvit.client.Client.from_config`.
+        processes: running processes by role.
+    """
+
+    def __init__(
+        self,
+        shares: Sequence[Path],
+        folder: Path,
+        *,
+        overrides: Mapping[str, Any] | None = None,
+        start_s: float = 90.0,
+    ) -> None:
+        self.folder = folder
+        self.client_config = folder / "client.yaml"
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._health: dict[str, str] = {}
+        self._start_s = start_s
+        parties = len(shares)
+        self.roles = [*(f"party{index}" for index in range(parties)), "dealer"]
+        provision_local(folder / "tls", [*self.roles, CLIENT_ROLE])
+        ports = iter(_free_ports(3 * parties + 2))
+        listen = [
+            {kind: f"127.0.0.1:{next(ports)}" for kind in ("client", "peer", "health")} for _ in range(parties)
+        ]
+        dealer = {kind: f"127.0.0.1:{next(ports)}" for kind in ("party", "health")}
+        for index, share in enumerate(shares):
+            document = {
+                "index": index,
+                "parties": parties,
+                "listen": listen[index],
+                "tls": _tls(f"party{index}"),
+                "peers": {peer: listen[peer]["peer"] for peer in range(parties) if peer != index},
+                "dealer": dealer["party"],
+                "models": [str(share.resolve())],
+                "state": f"state/party{index}",
+            }
+            self._write(f"party{index}", {**document, **(overrides or {})}, listen[index]["health"])
+        programs = [str(shares[0].resolve())]
+        self._write(
+            "dealer",
+            {"listen": dealer, "tls": _tls("dealer"), "programs": programs, "state": "state/dealer"},
+            dealer["health"],
+        )
+        addresses = [entry["client"] for entry in listen]
+        self.client_config.write_text(yaml.safe_dump({"tls": _tls(CLIENT_ROLE), "parties": addresses}))
+
+    def __enter__(self) -> Self:
+        try:
+            for role in self.roles:
+                self.start(role)
+            for role in self.roles:
+                self.wait_ready(role)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self, role: str) -> None:
+        """Start one process; its output goes to ``<role>.log``."""
+        command = "dealer" if role == "dealer" else "party"
+        with (self.folder / f"{role}.log").open("ab") as log:
+            self.processes[role] = subprocess.Popen(
+                [sys.executable, "-m", "mpcvit.cli", command, "serve", "--config", str(self.folder / f"{role}.yaml")],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+            )
+
+    def wait_ready(self, role: str) -> None:
+        """Block until ``role`` reports that it serves.
+
+        Raises:
+            InternalError: it ended or did not become ready; the message holds the end of its log.
+        """
+        end = time.monotonic() + self._start_s
+        with grpc.insecure_channel(self._health[role]) as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            while time.monotonic() < end and self.processes[role].poll() is None:
+                try:
+                    answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=1, wait_for_ready=True)
+                    if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                        return
+                except grpc.RpcError:
+                    time.sleep(0.05)
+        raise InternalError(
+            f"{role} not ready: {self.log(role)[-500:]}",
+            expected=f"a serving process within {self._start_s:g} s",
+            remedy=f"See {self.folder / (role + '.log')}.",
+        )
+
+    def log(self, role: str) -> str:
+        """What ``role`` printed so far."""
+        return (self.folder / f"{role}.log").read_text(errors="replace")
+
+    def stop(self) -> None:
+        """End all processes: politely, then firmly."""
+        for process in self.processes.values():
+            process.terminate()
+        for process in self.processes.values():
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self.processes.clear()
+
+    def _write(self, role: str, document: dict[str, Any], health: str) -> None:
+        self._health[role] = health
+        (self.folder / f"{role}.yaml").write_text(yaml.safe_dump(document))
+
+
+def _tls(role: str) -> dict[str, str]:
+    return {"ca": "tls/ca.crt", "cert": f"tls/{role}.crt", "key": f"tls/{role}.key"}
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports that were free a moment ago; all held at once, so they differ."""
+    holders = [socket.socket() for _ in range(count)]
+    try:
+        for holder in holders:
+            holder.bind(("127.0.0.1", 0))
+        return [holder.getsockname()[1] for holder in holders]
+    finally:
+        for holder in holders:
+            holder.close()

@@ -1,0 +1,79 @@
+"""What other compute parties call."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import grpc
+
+from mpcvit.errors import ModelMismatch, MpcvitError, SessionUnknown
+from mpcvit.wire import SESSION_METADATA
+from mpcvit.wire.status import abort
+from mpcvit.wire.tls import require_party
+from mpcvit.wire.v1 import peer_pb2, peer_pb2_grpc
+from parties.compute import ComputeParty
+
+
+class PeerService(peer_pb2_grpc.PeerServiceServicer):
+    """The gRPC face of a :class:`ComputeParty` towards its peers."""
+
+    def __init__(self, party: ComputeParty) -> None:
+        self._party = party
+
+    def OpenSession(  # noqa: N802
+        self, request: peer_pb2.OpenSessionRequest, context: grpc.ServicerContext
+    ) -> peer_pb2.OpenSessionResponse:
+        """Wait for the client's share of the same session, then compare the specs byte by byte."""
+        try:
+            require_party(context)
+            self._party.check(request.spec)
+            session = self._party.sessions.wait_for(
+                request.spec.session_id, self._party.settings.timeouts.pair_s
+            )
+            own = session.spec.SerializeToString(deterministic=True)
+            if own != request.spec.SerializeToString(deterministic=True):
+                raise ModelMismatch(
+                    "another spec for the same session",
+                    expected="byte-identical specs at all parties",
+                    remedy="Retry with a new session; report it if it persists.",
+                )
+        except MpcvitError as error:
+            abort(context, self._signed(error))
+        return peer_pb2.OpenSessionResponse()
+
+    def Exchange(  # noqa: N802
+        self, requests: Iterator[peer_pb2.ExchangeRequest], context: grpc.ServicerContext
+    ) -> Iterator[peer_pb2.ExchangeResponse]:
+        """Connect the caller's stream with the session and serve it until the session ends."""
+        try:
+            peer = require_party(context)
+            session_id = dict(context.invocation_metadata()).get(SESSION_METADATA, b"")
+            held = [session for session in self._party.sessions.all() if session.session_id == session_id]
+            if not held:
+                raise SessionUnknown(
+                    "a stream for a session that is not held here",
+                    expected="OpenSession first",
+                    remedy="Retry with a new session.",
+                )
+            stream = self._party.sessions.attach(held[0], peer)
+        except MpcvitError as error:
+            abort(context, self._signed(error))
+        reader = threading.Thread(target=stream.consume, args=(requests,), name=f"peer{peer}", daemon=True)
+        reader.start()
+        yield from stream.outgoing(peer_pb2.ExchangeResponse)
+        reader.join(timeout=1)
+
+    def AbortSession(  # noqa: N802
+        self, request: peer_pb2.AbortSessionRequest, context: grpc.ServicerContext
+    ) -> peer_pb2.AbortSessionResponse:
+        """Take note that the caller gave a session up."""
+        try:
+            self._party.abort(request.session_id, require_party(context), request.reason)
+        except MpcvitError as error:
+            abort(context, self._signed(error))
+        return peer_pb2.AbortSessionResponse()
+
+    def _signed(self, error: MpcvitError) -> MpcvitError:
+        error.origin = error.origin or f"party{self._party.index}"
+        return error
