@@ -37,9 +37,7 @@ class ConfigFile(BaseSettings):
     Environment variables ``MPCVIT_<SECTION>__<KEY>`` win over the file. Relative paths are relative to the file.
     """
 
-    model_config = SettingsConfigDict(
-        extra="forbid", frozen=True, env_prefix="MPCVIT_", env_nested_delimiter="__"
-    )
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, env_prefix="MPCVIT_", env_nested_delimiter="__")
 
     @classmethod
     def settings_customise_sources(

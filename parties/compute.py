@@ -7,6 +7,7 @@ import logging
 import secrets
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -45,7 +46,7 @@ from parties.dealer_client import DealerClient, Lease, StreamedMaterial
 from parties.grpc_link import GrpcLink
 from parties.ledger import Ledger
 from parties.peer_stream import PeerStream
-from parties.session_table import HeldSession, Outcome, Progress, SessionTable
+from parties.session_table import Failed, Finished, HeldSession, Progress, SessionTable
 from parties.settings import PartySettings
 
 log = logging.getLogger("mpcvit.party")
@@ -65,9 +66,7 @@ class ComputeParty:
         self.sessions = SessionTable()
         self.models = _load_models(settings)
         torch.set_num_threads(settings.threads)
-        self._largest = {
-            name: largest_message(model.program, settings.parties) for name, model in self.models.items()
-        }
+        self._largest = {name: largest_message(model.program, settings.parties) for name, model in self.models.items()}
         self._ledger = Ledger(settings.state)
         files = settings.tls.files
         self._dealer = DealerClient(settings.dealer, files)
@@ -186,40 +185,40 @@ class ComputeParty:
         self._ledger.close()
 
     def _run(self, session: HeldSession) -> None:
-        """Thread of one session: every way out ends in an outcome, a closed ledger entry and closed streams."""
+        """Thread of one session: every way out ends in an event, a closed ledger entry and closed streams."""
         name = session.session_id.hex()
-        outcome = Outcome(error=InternalError("nothing", expected="an outcome", remedy="Report this."))
+        event = self._attempt(session)
+        if isinstance(event, Failed):
+            log.warning("session %s failed: %s", name, event.error.reason)
+            self._tell_peers(session, event.error)
+        for stream in session.streams.values():
+            stream.finish()
+        self._ledger.close_session(name, event.error.reason if isinstance(event, Failed) else "done")
+        session.events.put(event)
+        expiry = threading.Timer(self.settings.timeouts.session_s, self.sessions.remove, args=(session.session_id,))
+        expiry.daemon = True
+        expiry.start()
+
+    def _attempt(self, session: HeldSession) -> Finished | Failed:
+        origin = f"party{self.index}"
         try:
-            outcome = self._compute(session)
+            return self._compute(session)
         except MpcvitError as error:
-            error.origin = error.origin or f"party{self.index}"
-            outcome = Outcome(error=error)
-            log.warning("session %s failed: %s", name, error.reason)
+            error.origin = error.origin or origin
+            return Failed(error)
         except Exception as error:
-            # The type is enough to find the bug; the message could hold data.
-            log.error("session %s failed: %s", name, type(error).__name__, exc_info=True)
-            outcome = Outcome(
-                error=InternalError(
+            # Where and what kind is enough to find the bug; the message could hold data.
+            log.error("%s at\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))  # noqa: TRY400
+            return Failed(
+                InternalError(
                     f"an unexpected {type(error).__name__}",
                     expected="a result",
-                    remedy=f"See the log of party {self.index}.",
-                    origin=f"party{self.index}",
+                    remedy=f"See the log of {origin}.",
+                    origin=origin,
                 )
             )
-        finally:
-            if outcome.error is not None:
-                self._tell_peers(session, outcome.error)
-            for stream in session.streams.values():
-                stream.finish()
-            self._ledger.close_session(name, outcome.error.reason if outcome.error else "done")
-            session.events.put(outcome)
-            expiry = threading.Timer(
-                self.settings.timeouts.session_s, self.sessions.remove, args=(session.session_id,)
-            )
-            expiry.daemon = True
-            expiry.start()
 
-    def _compute(self, session: HeldSession) -> Outcome:
+    def _compute(self, session: HeldSession) -> Finished:
         timeouts, parties = self.settings.timeouts, self.settings.parties
         deadline = time.monotonic() + timeouts.session_s
         session.events.put(Progress("pairing", 0, 1))
@@ -242,7 +241,7 @@ class ComputeParty:
 
     def _online(
         self, session: HeldSession, lease: Lease, material: StreamedMaterial, offline_s: float, deadline: float
-    ) -> Outcome:
+    ) -> Finished:
         parties, program = self.settings.parties, session.model.program
         link = GrpcLink(self.index, parties, session.streams, self.settings.timeouts.offline_s)
         provider = Provider(plan(program, parties), material, last=self.index == parties - 1)
@@ -269,7 +268,7 @@ class ComputeParty:
             bytes_sent=total.bytes_sent,
             material_bytes=material.received + SEED_BYTES,
         )
-        return Outcome(result, stats)
+        return Finished(result, stats)
 
     def _report(self, session: HeldSession, deadline: float) -> Callable[[int, int], None]:
         """Reports progress to the client, and stops the session when it is cancelled or late."""
@@ -345,4 +344,3 @@ def _check_wanted(session: HeldSession, deadline: float) -> None:
             expected="a result within 'timeouts.session_s'",
             remedy="Raise the timeout, or use a smaller model.",
         )
-

@@ -48,9 +48,7 @@ class Dealer:
 
     def __init__(self, settings: DealerSettings) -> None:
         torch.set_num_threads(settings.threads)
-        self._programs = {
-            bytes.fromhex(program.digest): program for program in map(load_program, settings.programs)
-        }
+        self._programs = {bytes.fromhex(program.digest): program for program in map(load_program, settings.programs)}
         self._lease_s = settings.lease_s
         self._ledger = Ledger(settings.state)
         self._root = secrets.token_bytes(SEED_BYTES)
@@ -121,9 +119,7 @@ class Dealer:
                     remedy="All other parties expand their material from the seed.",
                 )
             if leased.streamed:
-                raise SessionReplayed(
-                    "a second stream for one lease", expected="one", remedy="Start a new session."
-                )
+                raise SessionReplayed("a second stream for one lease", expected="one", remedy="Start a new session.")
             leased.streamed = True
         start = time.perf_counter()
         yield from corrections(leased.program, leased.seeds)

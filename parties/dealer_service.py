@@ -16,7 +16,9 @@ from parties.dealer import Dealer
 
 
 class DealerService(dealer_pb2_grpc.DealerServiceServicer):
-    """The gRPC face of a :class:`Dealer`. The caller's party number comes from its certificate, never from the request."""
+    """The gRPC face of a :class:`Dealer`. The caller's party number comes from its certificate, never from the
+    request.
+    """
 
     def __init__(self, dealer: Dealer) -> None:
         self._dealer = dealer

@@ -16,7 +16,7 @@ from mpcvit.wire.status import abort
 from mpcvit.wire.tls import require_client
 from mpcvit.wire.v1 import inference_pb2, inference_pb2_grpc
 from parties.compute import ComputeParty
-from parties.session_table import HeldSession, Outcome, Progress
+from parties.session_table import Failed, Finished, HeldSession, Progress
 
 
 class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
@@ -64,10 +64,12 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
                 if isinstance(event, Progress):
                     message = inference_pb2.Progress(phase=event.phase, done=event.done, total=event.total)
                     yield inference_pb2.FetchResultResponse(progress=message)
-                else:
-                    session.fetched = True
-                    sessions.remove(session.session_id)
-                    yield from _result(event)
+                    continue
+                session.fetched = True
+                sessions.remove(session.session_id)
+                if isinstance(event, Failed):
+                    raise event.error
+                yield from _result(event)
         except MpcvitError as error:
             abort(context, self._signed(error))
 
@@ -104,11 +106,8 @@ def _receive(header: inference_pb2.ShareHeader, pieces: Iterable[bytes], model: 
     )
 
 
-def _result(outcome: Outcome) -> Iterator[inference_pb2.FetchResultResponse]:
-    if outcome.error is not None:
-        raise outcome.error
-    assert outcome.result is not None and outcome.stats is not None
-    raw, stats = tensor_bytes(outcome.result), outcome.stats
+def _result(finished: Finished) -> Iterator[inference_pb2.FetchResultResponse]:
+    raw, stats = tensor_bytes(finished.result), finished.stats
     message = inference_pb2.SessionStats(
         offline_s=stats.offline_s,
         online_s=stats.online_s,

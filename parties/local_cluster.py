@@ -55,9 +55,7 @@ class LocalCluster:
         self.roles = [*(f"party{index}" for index in range(parties)), "dealer"]
         provision_local(folder / "tls", [*self.roles, CLIENT_ROLE])
         ports = iter(_free_ports(3 * parties + 2))
-        listen = [
-            {kind: f"127.0.0.1:{next(ports)}" for kind in ("client", "peer", "health")} for _ in range(parties)
-        ]
+        listen = [{kind: f"127.0.0.1:{next(ports)}" for kind in ("client", "peer", "health")} for _ in range(parties)]
         dealer = {kind: f"127.0.0.1:{next(ports)}" for kind in ("party", "health")}
         for index, share in enumerate(shares):
             document = {

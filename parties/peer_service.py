@@ -28,9 +28,7 @@ class PeerService(peer_pb2_grpc.PeerServiceServicer):
         try:
             require_party(context)
             self._party.check(request.spec)
-            session = self._party.sessions.wait_for(
-                request.spec.session_id, self._party.settings.timeouts.pair_s
-            )
+            session = self._party.sessions.wait_for(request.spec.session_id, self._party.settings.timeouts.pair_s)
             own = session.spec.SerializeToString(deterministic=True)
             if own != request.spec.SerializeToString(deterministic=True):
                 raise ModelMismatch(

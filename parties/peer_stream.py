@@ -22,7 +22,8 @@ _HEARTBEAT_S = 1.0
 class PeerStream:
     """This party's end of the stream to one peer; the same on the calling and on the called side.
 
-    One thread iterates :meth:`outgoing`, one runs :meth:`consume`, the session's thread calls :meth:`put` and :meth:`get`.
+    One thread iterates :meth:`outgoing`, one runs :meth:`consume`, the session's thread calls :meth:`put` and
+    :meth:`get`.
 
     Args:
         peer: the peer's number.

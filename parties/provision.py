@@ -1,7 +1,7 @@
 """Certificates for a local deployment: one authority, one certificate per role.
 
-For a demo or a test bed, where one operator owns all roles. In production each organisation makes its own key and sends a
-request to an authority that all trust; the files have the same names.
+For a demo or a test bed, where one operator owns all roles. In production each organisation makes its own key and
+sends a request to an authority that all trust; the files have the same names.
 """
 
 from __future__ import annotations
@@ -85,8 +85,6 @@ def _usage(*, sign_certificates: bool) -> x509.KeyUsage:
 
 
 def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(pem)

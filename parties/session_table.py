@@ -25,12 +25,21 @@ class Progress:
 
 
 @dataclass(frozen=True, repr=False)
-class Outcome:
-    """A session's end: a result share with its stats, or an error."""
+class Finished:
+    """A session that succeeded: this party's share of the result, and what it cost."""
 
-    result: Codes | None = None
-    stats: Stats | None = None
-    error: MpcvitError | None = None
+    result: Codes
+    stats: Stats
+
+
+@dataclass(frozen=True, repr=False)
+class Failed:
+    """A session that did not."""
+
+    error: MpcvitError
+
+
+Event = Progress | Finished | Failed
 
 
 @dataclass(repr=False)
@@ -50,7 +59,7 @@ class HeldSession:
     share: Codes
     streams: dict[int, PeerStream]
     cancelled: threading.Event = field(default_factory=threading.Event)
-    events: queue.SimpleQueue[Progress | Outcome] = field(default_factory=queue.SimpleQueue)
+    events: queue.SimpleQueue[Event] = field(default_factory=queue.SimpleQueue)
     attached: set[int] = field(default_factory=set)
     fetched: bool = False
 
@@ -59,8 +68,8 @@ class HeldSession:
         """16 bytes."""
         return self.spec.session_id
 
-    def follow(self, timeout_s: float) -> Iterator[Progress | Outcome]:
-        """Progress as it happens, then the outcome.
+    def follow(self, timeout_s: float) -> Iterator[Event]:
+        """Progress as it happens, then how the session ended.
 
         Raises:
             SessionExpired: nothing for ``timeout_s`` seconds.
@@ -75,7 +84,7 @@ class HeldSession:
                     remedy="Retry; the client makes a new session.",
                 ) from None
             yield event
-            if isinstance(event, Outcome):
+            if not isinstance(event, Progress):
                 return
 
 

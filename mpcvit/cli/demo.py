@@ -6,10 +6,17 @@ import tempfile
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
+import numpy.typing as npt
 import typer
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
 
 from mpcvit.cli.infer import describe, infer_with_progress
 from mpcvit.cli.output import Json, command, mib, print_json, progress_console
+from mpcvit.client import Client, Inference
+from mpcvit.client.result import softmax
 
 
 @command
@@ -20,13 +27,8 @@ def demo(
     json_output: Json = False,
 ) -> None:
     """Start a dealer and two parties, classify a picture on secret shares, compare with plaintext, stop everything."""
-    import numpy as np
-    from PIL import Image
-
     from mpcvit import zoo
     from mpcvit.bench.accuracy import float_logits
-    from mpcvit.client import Client
-    from mpcvit.client.result import softmax
     from mpcvit.data.image_set import ImageSet
     from mpcvit.program.model_folder import ModelFolder
     from mpcvit.program.shares import share_model
@@ -62,13 +64,7 @@ def demo(
     _show(picture.name, answer, softmax(plain), difference)
 
 
-def _show(name: str, answer: object, plain: object, difference: float) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from mpcvit.client import Inference
-
-    assert isinstance(answer, Inference)
+def _show(name: str, answer: Inference, plain: npt.NDArray[np.float64], difference: float) -> None:
     table = Table(title=f"{name} is a [bold]{answer.label}[/]", title_justify="left")
     for heading in ("label", "secure", "plaintext"):
         table.add_column(heading, justify="left" if heading == "label" else "right")

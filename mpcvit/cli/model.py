@@ -35,9 +35,7 @@ def export(
     model = load_model(trained)
     calibration = normalise(pictures.spread(images).images, CIFAR10_MEAN, CIFAR10_STD)
     exported = export_vit(model, calibration)
-    description = Description(
-        name=name, version=version, labels=pictures.classes, mean=CIFAR10_MEAN, std=CIFAR10_STD
-    )
+    description = Description(name=name, version=version, labels=pictures.classes, mean=CIFAR10_MEAN, std=CIFAR10_STD)
     ModelFolder(description, exported.program, exported.weights).save(out)
     save_model(model, out)
     wraps = stock_cost(exported.program, 2).wrap_probability
@@ -82,4 +80,3 @@ def share(
     else:
         rows = [("manifest digest, for clients to pin", digest)]
         print_table("shares", rows + [(folder.name, str(folder)) for folder in folders])
-

@@ -28,8 +28,8 @@ Result = TypeVar("Result")
 class Client:
     """Classifies private pictures with the parties' secret-shared model.
 
-    A picture is encoded and split here; all parties but the last get a fresh 32-byte seed, the last gets the masked codes;
-    their answers are joined here. No party learns the picture or the answer. Use as a context manager.
+    A picture is encoded and split here; all parties but the last get a fresh 32-byte seed, the last gets the masked
+    codes; their answers are joined here. No party learns the picture or the answer. Use as a context manager.
 
     Args:
         parties: one transport per party, party 0 first.
@@ -50,10 +50,7 @@ class Client:
         """A client of the parties in a ``client.yaml``."""
         settings = ClientSettings.read(Path(path))
         return cls(
-            [
-                GrpcParty(address, settings.tls.files, f"party{index}")
-                for index, address in enumerate(settings.parties)
-            ],
+            [GrpcParty(address, settings.tls.files, f"party{index}") for index, address in enumerate(settings.parties)],
             settings.pins,
             deadline_s=settings.deadline_s,
         )

@@ -85,5 +85,6 @@ class Inference:
 
 def softmax(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """exp(x) / sum exp(x) over the last axis."""
-    powers: npt.NDArray[np.float64] = np.exp(logits - logits.max(-1, keepdims=True))
-    return powers / powers.sum(-1, keepdims=True)
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    shares: npt.NDArray[np.float64] = powers / powers.sum(-1, keepdims=True)
+    return shares

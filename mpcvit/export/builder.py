@@ -1,7 +1,7 @@
 """Define-by-run construction of Programs: each call computes real values on calibration data and adds a node.
 
-Because every node is evaluated as it is added, its type (fractional bits, bounds) comes from what really flows there, and
-the finished Program's real-valued output can be compared with the model's.
+Because every node is evaluated as it is added, its type (fractional bits, bounds) comes from what really flows there,
+and the finished Program's real-valued output can be compared with the model's.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ from mpcvit.ops import (
 from mpcvit.program.program import Node, Program
 from mpcvit.ring.fixed_point import Codes, encode
 from mpcvit.ring.qtype import QType
+
+#: Significant bits of the reciprocal of a public divisor.
+_DIVISOR_BITS = 13
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,9 +136,9 @@ class Builder:
         """Sum over ``axis``, kept with length 1."""
         return self._add(name, Sum(axis), [x], x.real.sum(axis, keepdim=True), bounds)
 
-    def mean(self, name: str, x: Value, axis: int) -> Value:
-        """Mean over ``axis``, kept with length 1: free for powers of two, else with a 16-bit factor."""
-        return self.divide(name, self.sum(f"{name}.sum", x, axis), x.type.shape[axis])
+    def mean(self, name: str, x: Value, axis: int, frac: int | None = None) -> Value:
+        """Mean over ``axis``, kept with length 1, with ``frac`` (by default the ordinary number of) fractional bits."""
+        return self.divide(name, self.sum(f"{name}.sum", x, axis), x.type.shape[axis], frac)
 
     def scale(self, name: str, x: Value, factor: float, frac: int) -> Value:
         """factor * x, the factor rounded to ``frac`` fractional bits, which the result has more."""
@@ -147,11 +150,18 @@ class Builder:
         op = Offset(round(constant * 2.0**x.type.frac))
         return self._add(name, op, [x], x.real + constant, bounds)
 
-    def divide(self, name: str, x: Value, divisor: int) -> Value:
-        """x / divisor for a public integer: free for powers of two, a 16-bit factor otherwise."""
+    def divide(self, name: str, x: Value, divisor: int, frac: int | None = None) -> Value:
+        """x / divisor for a public integer, with ``frac`` fractional bits; one rescale for powers of two, else two.
+
+        The quotient has fewer integer bits than x, so before a factor with digits of its own x may lose as many
+        fractional bits; without that the product could come close to the size of the ring.
+        """
+        target = self.precision.frac if frac is None else frac
         exponent = divisor.bit_length() - 1
-        frac = exponent if divisor == 1 << exponent else exponent + 16
-        return self.scale(name, x, 1 / divisor, frac)
+        if divisor == 1 << exponent:
+            return self.rescale(name, self.scale(f"{name}.scaled", x, 1 / divisor, exponent), target)
+        x = self.rescale(f"{name}.short", x, min(x.type.frac, max(target - exponent + 2, 0)))
+        return self.rescale(name, self.scale(f"{name}.scaled", x, 1 / divisor, exponent + _DIVISOR_BITS), target)
 
     def rescale(self, name: str, x: Value, frac: int | None = None) -> Value:
         """x with ``frac`` (by default the ordinary number of) fractional bits; bounds stay."""

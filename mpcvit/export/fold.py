@@ -1,8 +1,8 @@
 """Algebra that costs nothing in clear and saves secure work: weights that already contain norms, scales and order.
 
 * The mean of the residual stream is never read (every reader is a layer norm, which removes it), so it is removed where
-  the stream is *written*: embedding, attention projection and second MLP layer lose their mean over the output axis, and
-  layer norm becomes division by the root mean square (SliceGPT, ICLR 2024, section 3.2).
+  the stream is *written*: embedding, attention projection and second MLP layer lose their mean over the output axis,
+  and layer norm becomes division by the root mean square (SliceGPT, ICLR 2024, section 3.2).
 * Layer-norm gain and bias go into the linear layer that follows.
 * 1/sqrt(head dim) goes into the query weights.
 * Heads are reordered so that heads of one kind are neighbours, in ``qkv`` and, to undo it, in ``proj``.
@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import nn
@@ -61,13 +62,12 @@ def fold(model: VisionTransformer) -> FoldedViT:
     return FoldedViT(
         model.config,
         Affine(embed.weight, embed.bias + position - position.mean(-1, keepdim=True)),
-        tuple(_fold_block(block, model.config) for block in model.blocks),
+        tuple(_fold_block(cast(Block, block), model.config) for block in model.blocks),
         _after_norm(_affine(model.head), model.norm),
     )
 
 
-def _fold_block(block: nn.Module, config: ViTConfig) -> FoldedBlock:
-    assert isinstance(block, Block)
+def _fold_block(block: Block, config: ViTConfig) -> FoldedBlock:
     order, groups = _by_kind(block.attn)
     columns = torch.tensor([head * config.head_dim + i for head in order for i in range(config.head_dim)])
     qkv = _after_norm(_affine(block.attn.qkv), block.norm1)
@@ -97,9 +97,7 @@ def _affine(layer: nn.Linear) -> Affine:
 
 
 def _centred(layer: Affine) -> Affine:
-    return Affine(
-        layer.weight - layer.weight.mean(-1, keepdim=True), layer.bias - layer.bias.mean(-1, keepdim=True)
-    )
+    return Affine(layer.weight - layer.weight.mean(-1, keepdim=True), layer.bias - layer.bias.mean(-1, keepdim=True))
 
 
 def _after_norm(layer: Affine, norm: nn.LayerNorm) -> Affine:

@@ -21,11 +21,10 @@ def normalise_rows(b: Builder, name: str, weights: Value, total: Value, v: Value
 def rms_norm(b: Builder, name: str, x: Value) -> Value:
     """x / sqrt(mean(x^2) + epsilon) over the last axis; what layer norm is once the stream has no mean."""
     squares = b.square(f"{name}.square", x)
-    mean = b.mean(f"{name}.mean", squares, axis=-1)
-    lo, hi = widen(mean.real + LAYER_NORM_EPSILON, b.precision.norm_margin)
+    lo, hi = widen(squares.real.mean(-1) + LAYER_NORM_EPSILON, b.precision.norm_margin)
     # so many bits that the smallest mean square is known to the relative error asked for
-    frac = min(mean.type.frac, math.ceil(-math.log2(b.precision.relative) - math.log2(lo)) + 1)
-    mean = b.rescale(f"{name}.mean_scaled", mean, frac)
+    frac = min(squares.type.frac, math.ceil(-math.log2(b.precision.relative) - math.log2(lo)) + 1)
+    mean = b.mean(f"{name}.mean", squares, axis=-1, frac=frac)
     variance = b.offset(f"{name}.variance", mean, LAYER_NORM_EPSILON, (lo, hi))
     factor = _row_factor(b, f"{name}.factor", variance, lambda v: v**-0.5, power=-0.5)
     return b.rescale(name, b.multiply(f"{name}.product", x, factor))
@@ -44,6 +43,5 @@ def _row_factor(b: Builder, name: str, x: Value, function: Function, power: floa
         input_frac=x.type.frac,
         frac=frac,
         degree=_DEGREE,
-        scaled=True,
     )
     return b.spline(name, x, fit, x.real**power)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from numpy.polynomial import chebyshev
+from numpy.polynomial import Chebyshev, Polynomial
 
 from mpcvit.errors import RangeError
 from mpcvit.ops import Spline
@@ -20,8 +20,9 @@ Function = Callable[[Floats], Floats]
 _FIT_SHARE = 0.6
 _POINTS = 65
 _MOST_GUARD = 12
-#: Fractional bits of scaled local coordinates, which lie in [0, 1].
-_LOCAL_FRAC = 15
+_LONGEST = 4.0
+#: Most fractional bits of scaled local coordinates, which lie in [0, 1].
+_LOCAL_FRAC = 16
 
 
 @dataclass(frozen=True)
@@ -45,19 +46,18 @@ def fit_spline(
     input_frac: int,
     frac: int,
     degree: int,
-    scaled: bool = False,
 ) -> Fit:
     """A spline that stays within ``tolerance`` of ``function`` on [lo, hi].
 
-    Segments grow greedily from the left, each as long as its Chebyshev interpolant allows. Guard bits are as few as the
-    measured error allows: every one of them doubles the numbers that are truncated.
+    Segments grow greedily from the left, each as long as its Chebyshev interpolant allows. Local coordinates are scaled
+    where segments are long or differ much: else roundings would be multiplied by powers of the length. Guard bits are
+    as few as the errors of reference and shares allow: every one of them doubles the numbers that are truncated.
 
     Args:
         function, tolerance: of real arrays; the tolerance is absolute, point by point.
         lo, hi: real domain.
         input_frac, frac: fractional bits of input and result.
         degree: of every segment.
-        scaled: divide local coordinates by a power of two per segment; for domains of many octaves.
 
     Raises:
         RangeError: rounding alone exceeds the tolerance; more fractional bits are needed.
@@ -68,6 +68,7 @@ def fit_spline(
     while (end := _longest(function, tolerance, origins[-1], last, scale, degree)) < last:
         origins.append(end)
     lengths = np.diff([*origins, last]) / scale
+    scaled = lengths.max() > _LONGEST or lengths.max() > _LONGEST * lengths.min()
     exponents = [int(np.ceil(np.log2(length))) if scaled else 0 for length in lengths]
     rows = [
         _polynomial(function, start / scale, start / scale + length, degree) * 2.0 ** (exponent * np.arange(degree + 1))
@@ -80,14 +81,14 @@ def fit_spline(
             exponents=tuple(exponents),
             coefficients=tuple(tuple(round(c * 2.0 ** (frac + guard)) for c in row) for row in rows),
             input_frac=input_frac,
-            local_frac=_LOCAL_FRAC if any(exponents) else input_frac,
+            local_frac=min(_LOCAL_FRAC, input_frac + max(exponents)) if scaled else input_frac,
             frac=frac,
             guard=guard,
             lo=first,
             hi=last,
         )
         errors.append(measure_error(spline, function, tolerance))
-        if errors[-1] <= 1.0:
+        if errors[-1] <= 1.0 and _shares_agree(spline, tolerance):
             return Fit(spline, errors[-1])
     raise RangeError(
         f"a spline with {min(errors):.2f} times the allowed error on [{lo:g}, {hi:g}]",
@@ -107,16 +108,22 @@ def measure_error(spline: Spline, function: Function, tolerance: Function, point
     return float((np.abs(got - function(real)) / tolerance(real)).max())
 
 
-def _longest(
-    function: Function, tolerance: Function, start: int, stop: int, scale: float, degree: int
-) -> int:
+def _shares_agree(spline: Spline, tolerance: Function) -> bool:
+    """Whether two parties' shares stay within the tolerance of the reference, segment by segment."""
+    ends = np.array([*spline.origins, spline.hi]) / 2.0**spline.input_frac
+    allowed = tolerance(ends) * 2.0**spline.frac
+    errors = spline.segment_errors(parties=2)
+    return all(error <= min(allowed[segment : segment + 2]) for segment, error in enumerate(errors))
+
+
+def _longest(function: Function, tolerance: Function, start: int, stop: int, scale: float, degree: int) -> int:
     """The last code to which one polynomial from ``start`` keeps its share of the tolerance, by bisection."""
 
     def fits(end: int) -> bool:
         left, right = start / scale, end / scale
         points = np.linspace(left, right, _POINTS)
         row = _polynomial(function, left, right, degree)
-        error = np.abs(np.polynomial.polynomial.polyval(points - left, row) - function(points))
+        error = np.abs(Polynomial(row)(points - left) - function(points))
         return bool((error <= _FIT_SHARE * tolerance(points)).all())
 
     if fits(stop):
@@ -130,10 +137,6 @@ def _longest(
 
 def _polynomial(function: Function, left: float, right: float, degree: int) -> Floats:
     """Coefficients, constant first, in u = x - left, of the Chebyshev interpolant on [left, right]."""
-    half = (right - left) / 2
-    series = chebyshev.chebinterpolate(lambda t: function(left + half * (t + 1)), degree)
-    power = np.polynomial.Polynomial(chebyshev.cheb2poly(series))
-    shifted = power(np.polynomial.Polynomial([-1.0, 1.0 / half]))
-    row = np.zeros(degree + 1)
-    row[: len(shifted.coef)] = shifted.coef
-    return row
+    series = Chebyshev.interpolate(lambda u: function(left + u), degree, domain=[0.0, right - left])
+    coefficients = series.convert(kind=Polynomial).coef
+    return np.pad(coefficients, (0, degree + 1 - len(coefficients)))

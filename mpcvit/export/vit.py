@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from mpcvit.errors import InputError, ProgramError
+from mpcvit.errors import InputError, ProgramError, RangeError
 from mpcvit.export.activation import ACTIVATION
 from mpcvit.export.attention import ATTENTION
 from mpcvit.export.builder import Builder, Precision, Value
@@ -15,6 +16,7 @@ from mpcvit.export.fold import FoldedBlock, fold
 from mpcvit.export.normalise import rms_norm
 from mpcvit.models.config import ViTConfig
 from mpcvit.models.vit import VisionTransformer
+from mpcvit.program.cost import stock_cost
 from mpcvit.program.program import Program
 from mpcvit.ring.fixed_point import Codes
 from mpcvit.ring.qtype import QType
@@ -22,6 +24,8 @@ from mpcvit.ring.qtype import QType
 INPUT = "image"
 #: Export refuses a lowering whose real-valued logits differ from the model's by more than this.
 _FIDELITY = 1e-3
+#: ... and one whose bound on silent wraps is larger than this.
+_WRAP_PROBABILITY = 0.01
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Exported:
     fidelity: float
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def export_vit(model: VisionTransformer, images: torch.Tensor, precision: Precision | None = None) -> Exported:
     """The Program of ``model``, its types calibrated on ``images``.
 
@@ -66,17 +70,23 @@ def export_vit(model: VisionTransformer, images: torch.Tensor, precision: Precis
     x = b.affine("embed", _patches(b, image, config), folded.embed.weight, folded.embed.bias)
     for number, block in enumerate(folded.blocks):
         x = _block(b, f"block{number}", x, block, config)
-    pooled = b.rescale("pooled", b.mean("pooled.mean", x, axis=-2))
+    pooled = b.mean("pooled", x, axis=-2)
     logits = b.affine("head", rms_norm(b, "norm", pooled), folded.head.weight, folded.head.bias)
     output = b.reshape("logits", logits, config.classes)
     program = b.program(output)
-    fidelity = float((output.real - model.double()(real)).abs().max())
-    model.float()
+    fidelity = float((output.real - copy.deepcopy(model).double()(real)).abs().max())
     if fidelity > _FIDELITY:
         raise ProgramError(
             f"logits that differ by {fidelity:.2g} between model and Program in real arithmetic",
             expected=f"at most {_FIDELITY}",
             remedy="This is a bug in the export; please report it with the model's configuration.",
+        )
+    wraps = stock_cost(program, parties=2).wrap_probability
+    if wraps > _WRAP_PROBABILITY:
+        raise RangeError(
+            f"a chance of up to {wraps:.2g} per image that a truncation wraps silently on the stock protocols",
+            expected=f"at most {_WRAP_PROBABILITY}",
+            remedy="Use fewer fractional bits (Precision.frac), or normalise the model's activations.",
         )
     return Exported(program, b.weights, fidelity)
 

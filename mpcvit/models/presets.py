@@ -20,7 +20,7 @@ from timm.models import register_model  # noqa: E402
 _RS, _SC = AttentionKind.RELU_SOFTMAX, AttentionKind.SCALING
 
 
-@register_model
+@register_model  # type: ignore[untyped-decorator]  # timm has no annotations
 def mpcvit_6_4_32(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
     """6 layers, patch 4, 32 x 32 pixels, width 128; two ReLU-softmax and two scaling heads per block; ReLU."""
     config = ViTConfig(
@@ -35,7 +35,7 @@ def mpcvit_6_4_32(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
     return _build(config, pretrained, **kwargs)
 
 
-@register_model
+@register_model  # type: ignore[untyped-decorator]  # timm has no annotations
 def mpcvit_7_4_32(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
     """MPCViT's CIFAR size: 7 layers, patch 4, 32 x 32 pixels, width 256, 4 ReLU-softmax heads; GELU."""
     config = ViTConfig(

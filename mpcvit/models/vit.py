@@ -45,7 +45,8 @@ class Attention(nn.Module):
         for kind in dict.fromkeys(self.kinds):
             members = [head for head, other in enumerate(self.kinds) if other is kind]
             output_BHND[:, members] = KERNELS[kind](q_BHND[:, members], k_BHND[:, members], v_BHND[:, members])
-        return self.proj(output_BHND.transpose(1, 2).reshape(batch, tokens, width))
+        mixed: torch.Tensor = self.proj(output_BHND.transpose(1, 2).reshape(batch, tokens, width))
+        return mixed
 
 
 class Mlp(nn.Module):
@@ -59,7 +60,8 @@ class Mlp(nn.Module):
 
     def forward(self, x_BND: torch.Tensor) -> torch.Tensor:
         """Transformed tokens, of the shape of ``x_BND``."""
-        return self.fc2(ACTIVATIONS[self.activation](self.fc1(x_BND)))
+        transformed: torch.Tensor = self.fc2(ACTIVATIONS[self.activation](self.fc1(x_BND)))
+        return transformed
 
 
 class Block(nn.Module):
@@ -122,7 +124,6 @@ class VisionTransformer(nn.Module):
         """Logits [B, classes] of normalised images."""
         return self.intermediates(images_BCHW)[0]
 
-    @torch.jit.ignore
     def no_weight_decay(self) -> set[str]:
         """Names that timm's optimisers leave without weight decay."""
         return {"pos_embed"}

@@ -11,8 +11,8 @@ _EXACT = 1 << 53
 def exact_matmul(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     """left @ right for int64 codes, exact mod 2**64; batched like ``torch.matmul``.
 
-    torch's int64 product is not vectorised (0.4 GMAC/s per core where float64 reaches 13). As long as no partial sum can
-    exceed 2**53, the float64 product is exact in any order of summation, and is used.
+    torch's int64 product is not vectorised (0.4 GMAC/s per core where float64 reaches 13). As long as no partial sum
+    can exceed 2**53, the float64 product is exact in any order of summation, and is used.
     """
     largest = left.abs().max().item() * right.abs().max().item() * left.shape[-1]
     if 0 <= largest < _EXACT:

@@ -19,8 +19,8 @@ from mpcvit.session.session import Session
 class Op(ABC):
     """One operation on ring tensors; a frozen dataclass whose fields are its public attributes.
 
-    All shapes are without batch axis. ``reference`` works on batches: activations carry one leading batch axis, parameters
-    none, so axes are counted from the end.
+    All shapes are without batch axis. ``reference`` works on batches: activations carry one leading batch axis,
+    parameters none, so axes are counted from the end.
     """
 
     name: ClassVar[str]
@@ -64,9 +64,7 @@ class Op(ABC):
 
     def stock_cost(self, inputs: Sequence[TensorType], parties: int) -> Cost:
         """Exact cost of :meth:`stock`: CrypTen communicates once per correlation."""
-        cost = Cost(
-            0, (0,) * parties, (0,) * parties, macs=self.macs(inputs), comparisons=self.comparisons(inputs)
-        )
+        cost = Cost(0, (0,) * parties, (0,) * parties, macs=self.macs(inputs), comparisons=self.comparisons(inputs))
         for correlation in self.stock_correlations(inputs, parties):
             cost += Cost(1, correlation.bytes_sent(parties), correlation.material_bytes(parties))
         return cost

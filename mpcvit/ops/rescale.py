@@ -26,8 +26,8 @@ def round_shift(codes: torch.Tensor, bits: int) -> torch.Tensor:
 class Rescale(Op):
     """Drops the lowest ``bits`` fractional bits, rounding to nearest.
 
-    On stock shares: 0 rounds for 2 parties, 1 for more; off by at most n - 1 LSB; wraps silently with the stated
-    probability (CrypTen truncates shares locally).
+    On stock shares: 0 rounds for 2 parties, 1 for more; off by at most 1 LSB for 2 parties and n LSB for n > 2; wraps
+    silently with the stated probability (CrypTen truncates shares locally).
     """
 
     name: ClassVar[str] = "rescale"

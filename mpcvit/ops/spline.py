@@ -34,13 +34,14 @@ from mpcvit.session.session import Session
 class Spline(Op):
     """A polynomial of one degree per segment, in a local coordinate u of the segment.
 
-    Segment s covers codes from ``origins[s]`` to ``origins[s + 1]``; the first also what lies left of it, the last what lies
-    right. u is the distance from the segment's left end divided by 2**exponents[s]. By Horner, y = (..(c_d u + c_{d-1}) u + ..)
-    + c_0, each step rescaled by u's fractional bits; at the end the guard bits are dropped. Segments of very different lengths
-    (reciprocals over many octaves) need the exponents, or their coefficients would span more bits than the ring has.
+    Segment s covers codes from ``origins[s]`` to ``origins[s + 1]``; the first also what lies left of it, the last
+    what lies right. u is the distance from the segment's left end divided by 2**exponents[s]. By Horner, y = (..(c_d u
+    + c_{d-1}) u + ..) + c_0, each step rescaled by u's fractional bits; at the end the guard bits are dropped.
+    Segments of very different lengths (reciprocals over many octaves) need the exponents, or their coefficients would
+    span more bits than the ring has.
 
-    On stock shares: all comparisons in one batch (8 rounds for 2 parties), coefficients and scale selected locally, one product
-    per degree, and one for u if the exponents differ. Segments cost bytes but no rounds.
+    On stock shares: all comparisons in one batch (8 rounds for 2 parties), coefficients and scale selected locally,
+    one product per degree, and one for u if the exponents differ. Segments cost bytes but no rounds.
 
     Attributes:
         origins: left ends of the segments, codes of the input, strictly ascending; one per segment.
@@ -73,7 +74,7 @@ class Spline(Op):
         if not (ascending and rows_fit and one_degree and scaled and inside and self.guard >= 1):
             raise ProgramError(
                 f"a spline of {len(self.origins)} origins and {len(self.coefficients)} coefficient rows",
-                expected="ascending origins inside the domain, one row and exponent each, rows of one length, guard >= 1",
+                expected="ascending origins inside the domain, an exponent and an equally long row each, guard >= 1",
                 remedy="Build splines with mpcvit.export.spline_fit.",
             )
         if max(self._products()) >= 2**62:
@@ -117,25 +118,37 @@ class Spline(Op):
         scaled = [reach * factor for reach, factor in zip(self._reaches(), self._factors, strict=True)]
         return [(reach >> self._drop if self._drop > 0 else reach << -self._drop) + 1 for reach in scaled]
 
-    def _accumulators(self) -> list[int]:
-        """Bounds on the accumulator before each Horner step, and on the guarded result last; in codes."""
-        bounds = [0] * (self.degree + 1)
-        for row, reach in zip(self.coefficients, self._local_reaches(), strict=True):
-            accumulator = abs(row[self.degree])
-            for step, power in enumerate(reversed(range(self.degree))):
-                bounds[step] = max(bounds[step], accumulator)
-                accumulator = (accumulator * reach >> self.local_frac) + 1 + abs(row[power])
-            bounds[self.degree] = max(bounds[self.degree], accumulator)
+    def _accumulators(self, segment: int) -> list[int]:
+        """Bounds on a segment's accumulator before each Horner step, and on its guarded result last; in codes."""
+        row, reach = self.coefficients[segment], self._local_reaches()[segment]
+        bounds = [abs(row[self.degree])]
+        for power in reversed(range(self.degree)):
+            bounds.append((bounds[-1] * reach >> self.local_frac) + 1 + abs(row[power]))
         return bounds
 
     def _products(self) -> list[int]:
         """Bounds on everything that is truncated, in codes."""
-        *steps, result = self._accumulators()
-        reach = max(self._local_reaches())
-        distances = []
-        if self._scaled:
-            distances = [max(r * factor for r, factor in zip(self._reaches(), self._factors, strict=True))]
-        return [*distances, *(accumulator * reach for accumulator in steps), result]
+        reaches, local = self._reaches(), self._local_reaches()
+        bounds = [0] * (self.degree + 2)
+        for segment, factor in enumerate(self._factors):
+            *steps, result = self._accumulators(segment)
+            distance = reaches[segment] * factor if self._scaled else 0
+            here = [distance, *(accumulator * local[segment] for accumulator in steps), result]
+            bounds = [max(pair) for pair in zip(bounds, here, strict=True)]
+        return bounds
+
+    def segment_errors(self, parties: int) -> list[int]:
+        """Per segment, the largest difference between shares and reference, in LSB of the result."""
+        single = truncation_error(parties)
+        unit: int = 1 << self.local_frac
+        shift = single / unit if self._scaled and self._drop > 0 else 0.0
+        errors = []
+        for segment, reach in enumerate(self._local_reaches()):
+            error = 0
+            for accumulator in self._accumulators(segment)[:-1]:
+                error = math.ceil(error * (reach / unit + shift) + accumulator * shift) + single
+            errors.append(math.ceil(error / (1 << self.guard)) + single)
+        return errors
 
     def infer(self, *inputs: TensorType) -> tuple[Shape, int]:
         (x,) = inputs
@@ -203,14 +216,7 @@ class Spline(Op):
         return [shared(-share) + 1 for share in below.share.unbind(0)]
 
     def stock_error(self, inputs: Sequence[TensorType], parties: int) -> int:
-        single = truncation_error(parties)
-        unit = 2.0**self.local_frac
-        reach = max(self._local_reaches()) / unit
-        shift = single / unit if self._scaled and self._drop > 0 else 0.0
-        error = 0
-        for accumulator in self._accumulators()[:-1]:
-            error = math.ceil(error * (reach + shift) + accumulator * shift) + single
-        return math.ceil(error / 2**self.guard) + single
+        return max(self.segment_errors(parties))
 
     def wrap_probability(self, inputs: Sequence[TensorType], parties: int) -> float:
         (x,) = inputs

@@ -29,7 +29,7 @@ def corrections(program: Program, seeds: Sequence[bytes]) -> Iterator[memoryview
     prgs = [Prg(seed) for seed in seeds]
     for planned in plan(program, len(seeds)):
         correction: torch.Tensor = planned.correlation.deal([planned.stream(prg) for prg in prgs])
-        yield memoryview(correction.contiguous().numpy().reshape(-1)).cast("B")
+        yield correction.contiguous().numpy().reshape(-1).data.cast("B")
 
 
 def deal(program: Program, parties: int, prg: Prg) -> list[MemoryMaterial]:

@@ -77,8 +77,10 @@ class ModelFolder:
         path = folder / DESCRIPTION_FILE
         try:
             document = json.loads(path.read_text())
-            description = Description(**{k: tuple(v) if isinstance(v, list) else v for k, v in document.items()})
-        except (OSError, ValueError, TypeError) as error:
+            for name in ("labels", "mean", "std"):
+                document[name] = tuple(document[name])
+            description = Description(**document)
+        except (OSError, ValueError, TypeError, KeyError) as error:
             raise ModelFileError(
                 f"{type(error).__name__} reading {path}",
                 expected="a folder written by 'mpcvit model export'",

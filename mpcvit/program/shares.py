@@ -9,8 +9,10 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from safetensors.numpy import save
 
 from mpcvit.errors import ModelFileError, ProgramMismatch
@@ -49,7 +51,8 @@ def share_model(model: ModelFolder, parties: int, folder: Path) -> tuple[Manifes
     label = manifest.share_set
     prgs = [Prg(seed) for seed in seeds]
     last = {name: split(codes, prgs, label, name) for name, codes in model.weights.items()}
-    contents = [*({_SEED: np.frombuffer(seed, dtype=np.uint8)} for seed in seeds), last]
+    contents: list[dict[str, npt.NDArray[Any]]] = [{_SEED: np.frombuffer(seed, dtype=np.uint8)} for seed in seeds]
+    contents.append(dict(last))
     targets = [folder / f"party{index}" for index in range(parties)]
     for target, tensors in zip(targets, contents, strict=True):
         save_program(model.program, target)
@@ -94,8 +97,6 @@ def load_share(folder: Path, index: int) -> ModelShare:
     weights: dict[str, Codes] = tensors
     if seeded:
         prg = Prg(tensors[_SEED].tobytes())
-        weights = {
-            name: mask(prg, kind.shape, manifest.share_set, name) for name, kind in program.parameters.items()
-        }
+        weights = {name: mask(prg, kind.shape, manifest.share_set, name) for name, kind in program.parameters.items()}
     check_weights(program, weights)
     return ModelShare(manifest, program, index, weights)

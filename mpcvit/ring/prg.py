@@ -52,7 +52,7 @@ class Stream:
     def draw(self, count: int) -> npt.NDArray[np.uint8]:
         """The next ``count`` bytes, as a writable uint8 array of shape (count,)."""
         out = np.empty(count + _BLOCK - 1, dtype=np.uint8)  # update_into asks for one spare block
-        view = memoryview(out)
+        view = out.data
         for start in range(0, count, len(_ZEROS)):
             size = min(len(_ZEROS), count - start)
             self._encryptor.update_into(_ZEROS[:size] if size < len(_ZEROS) else _ZEROS, view[start:])

@@ -1,8 +1,8 @@
 """Additive sharing over Z_2^64 in which all parties but the last hold only a 32-byte seed.
 
 x = mask(seed_0) + ... + mask(seed_{n-2}) + last (mod 2**64). Any n-1 shares are jointly uniform: the last share is x
-minus AES output that the holders of the other seeds know, and misses at least one seed for everybody else. Sending seeds
-instead of arrays makes the upload to all but one party 32 bytes.
+minus AES output that the holders of the other seeds know, and misses at least one seed for everybody else. Sending
+seeds instead of arrays makes the upload to all but one party 32 bytes.
 """
 
 from __future__ import annotations

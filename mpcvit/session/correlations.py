@@ -5,8 +5,8 @@ online cost of the stock executor. Formulas: Beaver 1991 (products), the comment
 ``mpc/primitives/beaver.py`` (wraps, single-bit B2A).
 
 A correlation has *free* tensors, which every party expands from its own seed, and one *dependent* tensor, which is a
-function of the free ones. All parties but the last expand their share of the dependent tensor from their seed as well; the
-last party's share of it is the *correction*, the only thing the dealer has to send: 8 bytes per element.
+function of the free ones. All parties but the last expand their share of the dependent tensor from their seed as well;
+the last party's share of it is the *correction*, the only thing the dealer has to send: 8 bytes per element.
 """
 
 from __future__ import annotations
@@ -159,7 +159,8 @@ class AndTriple(Correlation):
         return _ring(stream, self.shape), _ring(stream, self.shape)
 
     def dependent(self, free: Sequence[tuple[torch.Tensor, ...]]) -> torch.Tensor:
-        a, b = (reduce(xor, words) for words in zip(*free, strict=True))
+        a: torch.Tensor = reduce(xor, [a for a, _ in free])
+        b: torch.Tensor = reduce(xor, [b for _, b in free])
         return a & b
 
     def remove(self, total: torch.Tensor, share: torch.Tensor) -> torch.Tensor:

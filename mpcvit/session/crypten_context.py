@@ -23,6 +23,7 @@ import torch
 
 from mpcvit.compat import prepare_crypten
 from mpcvit.errors import ConfigError, InternalError
+from mpcvit.ring.fixed_point import Codes
 from mpcvit.ring.prg import Stream
 from mpcvit.session.correlations import Product
 from mpcvit.session.link import Payload
@@ -89,7 +90,7 @@ class _Communicator:
         words = np.concatenate([t.numpy().reshape(-1) for t in tensors])
         combine = np.bitwise_xor if op == ReduceOp.BXOR else np.add
         total = np.zeros_like(words)
-        for payload in session.link.exchange(session.tag, memoryview(words).cast("B")):
+        for payload in session.link.exchange(session.tag, _payload(words)):
             combine(total, np.frombuffer(payload, dtype="<i8"), out=total)
         opened, position = [], 0
         for t in tensors:
@@ -103,12 +104,12 @@ class _Communicator:
         words = np.ascontiguousarray(tensor.numpy())
         return [
             torch.from_numpy(np.frombuffer(payload, dtype="<i8").reshape(tensor.shape).copy())
-            for payload in session.link.gather(session.tag, _view(words), dst)
+            for payload in session.link.gather(session.tag, _payload(words), dst)
         ]
 
 
-def _view(words: np.ndarray) -> Payload:
-    return memoryview(words.reshape(-1)).cast("B")
+def _payload(words: Codes) -> Payload:
+    return words.reshape(-1).data.cast("B")
 
 
 class _Provider:

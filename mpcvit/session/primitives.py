@@ -62,7 +62,9 @@ def square_correlations(shape: Shape) -> list[Correlation]:
 
 
 def truncate(value: ArithmeticSharedTensor, bits: int) -> ArithmeticSharedTensor:
-    """round(value / 2**bits), off by at most n - 1; wrong by 2**(64-bits) with :func:`wrap_probability`.
+    """round(value / 2**bits), off by at most :func:`truncation_error`.
+
+    Wrong by 2**(64 - bits) with :func:`wrap_probability`, silently.
 
     0 rounds for 2 parties (each truncates its share), 1 round for more (CrypTen's wrap count).
     """
@@ -75,8 +77,12 @@ def truncate_correlations(shape: Shape, parties: int) -> list[Correlation]:
 
 
 def truncation_error(parties: int) -> int:
-    """Largest difference, in units of the result, between :func:`truncate` and rounding to nearest."""
-    return parties - 1
+    """Largest difference, in units of the result, between :func:`truncate` and rounding to nearest.
+
+    Each party rounds its share toward zero. Two shares of a small value have opposite signs, so their errors lie in
+    (-1, 1) together; more shares may all err in one direction.
+    """
+    return 1 if parties == 2 else parties
 
 
 def wrap_probability(code_bound: int) -> float:

@@ -45,7 +45,8 @@ class Planned:
 class Provider:
     """Hands out shares of correlated randomness in the order of the plan.
 
-    Returns raw int64 shares; :mod:`mpcvit.session.crypten_context` wraps them for CrypTen. A request that differs from the plan means that this party left the Program: :class:`ProtocolViolation`.
+    Returns raw int64 shares; :mod:`mpcvit.session.crypten_context` wraps them for CrypTen. A request that differs from
+    the plan means that this party left the Program: :class:`ProtocolViolation`.
 
     Args:
         plan: the correlations of the whole Program, in order.

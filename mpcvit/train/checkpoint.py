@@ -33,9 +33,7 @@ def save_checkpoint(
     partial.replace(folder / _FILE)
 
 
-def load_checkpoint(
-    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer
-) -> dict[str, Any] | None:
+def load_checkpoint(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
     """Restore ``model`` and ``optimizer``; the saved progress, or None if there is no checkpoint."""
     path = folder / _FILE
     if not path.exists():

@@ -82,9 +82,7 @@ def train(
     model.to(target)
     if target.type == "cpu":
         muon_in_float32()
-    optimizer = create_optimizer_v2(
-        model, opt=config.optimizer, lr=config.lr, weight_decay=config.weight_decay
-    )
+    optimizer = create_optimizer_v2(model, opt=config.optimizer, lr=config.lr, weight_decay=config.weight_decay)
     loader = _loader(config, rest, workers)
     scheduler, _ = create_scheduler_v2(
         optimizer,
@@ -140,9 +138,7 @@ def _loader(config: TrainConfig, images: ImageSet, workers: int) -> DataLoader[t
     )
 
 
-def _resume(
-    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, identity: dict[str, Any]
-) -> int:
+def _resume(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, identity: dict[str, Any]) -> int:
     """Number of epochs that a checkpoint in ``folder`` has behind it."""
     progress = load_checkpoint(folder, model, optimizer)
     if progress is None:

@@ -23,7 +23,7 @@ def chunks(payload: bytes | memoryview) -> Iterator[memoryview]:
 
 def tensor_bytes(codes: Codes) -> memoryview:
     """The elements of ``codes`` in row-major order, little-endian."""
-    return memoryview(np.ascontiguousarray(codes, dtype="<i8").reshape(-1)).cast("B")
+    return np.ascontiguousarray(codes, dtype="<i8").reshape(-1).data.cast("B")
 
 
 def join_chunks(pieces: Iterable[bytes], length: int) -> bytes:

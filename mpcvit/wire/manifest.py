@@ -44,9 +44,7 @@ class Manifest:
 
     def canonical(self) -> bytes:
         """Canonical JSON: equal manifests give equal bytes."""
-        return json.dumps(
-            {"format": FORMAT_VERSION, **asdict(self)}, sort_keys=True, separators=(",", ":")
-        ).encode()
+        return json.dumps({"format": FORMAT_VERSION, **asdict(self)}, sort_keys=True, separators=(",", ":")).encode()
 
     @property
     def digest(self) -> bytes:

@@ -1,7 +1,7 @@
 """Mutual TLS: who one is, channels to others, and the role of whoever calls.
 
-A role is a DNS name in the certificate: ``party0.mpcvit``, ``dealer.mpcvit``, ``alice.client.mpcvit``. Clients of a channel
-name the role that they expect at the other end, so an address may be anything.
+A role is a DNS name in the certificate: ``party0.mpcvit``, ``dealer.mpcvit``, ``alice.client.mpcvit``. Clients of a
+channel name the role that they expect at the other end, so an address may be anything.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ def caller_role(context: grpc.ServicerContext) -> str:
     Raises:
         NotAuthenticated: the certificate names no role, or several.
     """
-    names = [name.decode() for name in context.auth_context().get("x509_subject_alternative_name", [])]
-    roles = [name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX)]
+    names: list[str] = [name.decode() for name in context.auth_context().get("x509_subject_alternative_name", [])]
+    roles: list[str] = [name.removesuffix(SUFFIX) for name in names if name.endswith(SUFFIX)]
     if len(roles) != 1:
         raise NotAuthenticated(
             f"a certificate with {len(roles)} roles",

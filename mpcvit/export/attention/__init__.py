@@ -1,7 +1,7 @@
 """How each attention kind becomes ops, one file per kind.
 
-A lowering takes the builder, a name and one group of heads, q [H, N, D] (already scaled by 1/sqrt(D)), the transposed keys
-[H, D, M] and v [H, M, D], all with ordinary precision, and gives the output [H, N, D] with ordinary precision.
+A lowering takes the builder, a name and one group of heads, q [H, N, D] (already scaled by 1/sqrt(D)), the transposed
+keys [H, D, M] and v [H, M, D], all with ordinary precision, and gives the output [H, N, D] with ordinary precision.
 """
 
 from collections.abc import Callable

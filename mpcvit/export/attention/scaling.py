@@ -9,5 +9,4 @@ def lower_scaling(b: Builder, name: str, q: Value, keys: Value, v: Value) -> Val
     """Output of scaling heads; K^T V is divided by M before it is rounded, so that it keeps its precision."""
     context = b.matmul(f"{name}.context", keys, v)
     context = b.divide(f"{name}.context_mean", context, v.type.shape[-2])
-    context = b.rescale(f"{name}.context_scaled", context)
     return b.rescale(f"{name}.output", b.matmul(f"{name}.product", q, context))
