@@ -16,6 +16,8 @@ from mpcvit.models.files import save_model
 from mpcvit.models.vit import VisionTransformer
 from mpcvit.program.model_folder import Description, ModelFolder
 
+torch.set_num_threads(1)  # tests are small; several processes run side by side
+
 TINY = ViTConfig(
     image_size=8,
     patch_size=4,

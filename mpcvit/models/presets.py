@@ -64,7 +64,7 @@ def _build(
     """The model; ``pretrained_cfg``, ``pretrained_cfg_overlay`` and ``cache_dir`` are passed by timm and not used."""
     if pretrained:
         raise ConfigError(
-            "pretrained=True", expected="pretrained=False", remedy="Trained models are loaded with mpcvit.zoo.load."
+            "pretrained=True", expected="pretrained=False", remedy="Load trained models with mpcvit.models.files."
         )
     if num_classes is not None:
         fields["classes"] = num_classes

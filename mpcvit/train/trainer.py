@@ -31,6 +31,7 @@ from timm import create_model  # noqa: E402
 from timm.data import create_transform  # noqa: E402
 from timm.optim import create_optimizer_v2  # noqa: E402
 from timm.scheduler import create_scheduler_v2  # noqa: E402
+from timm.utils import random_seed  # noqa: E402  # torch, numpy and Python, which augmentation uses
 
 
 class _Augmented(Dataset[tuple[torch.Tensor, int]]):
@@ -74,7 +75,7 @@ def train(
         ConfigError: the checkpoint in ``folder`` belongs to another configuration.
     """
     target = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-    torch.manual_seed(config.seed)
+    random_seed(config.seed)
     rest, held_out = images.split(config.validation, config.seed)
     model: VisionTransformer = create_model(
         config.model, num_classes=len(images.classes), drop_path_rate=config.drop_path
@@ -162,7 +163,7 @@ def _epoch(
     device: torch.device,
 ) -> float:
     """Mean training loss of one pass over the data."""
-    torch.manual_seed(config.seed * 1_000_003 + epoch)
+    random_seed(config.seed * 1_000_003 + epoch)
     model.train()
     criterion = torch.nn.CrossEntropyLoss(label_smoothing=config.smoothing)
     total = 0.0

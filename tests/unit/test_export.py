@@ -1,0 +1,167 @@
+"""Folding, spline fitting, calibration and the checks of the export."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from mpcvit.errors import InputError, RangeError
+from mpcvit.export.builder import Builder, Precision
+from mpcvit.export.fold import fold
+from mpcvit.export.spline_fit import fit_spline, measure_error
+from mpcvit.export.vit import Exported, export_vit
+from mpcvit.models.config import AttentionKind
+from mpcvit.models.vit import VisionTransformer
+from mpcvit.ops import Rescale, Scale, Square, Sum
+from mpcvit.program.reference import run_reference
+from mpcvit.ring.fixed_point import decode, encode
+from mpcvit.ring.qtype import QType
+from tests.conftest import TINY, make_images
+
+
+def test_fold_removes_the_mean_of_the_stream(tiny_model: VisionTransformer) -> None:
+    """Everything that writes the residual stream writes vectors of mean zero."""
+    folded = fold(tiny_model)
+    writers = [folded.embed, *(layer for block in folded.blocks for layer in (block.proj, block.fc2))]
+    for layer in writers:
+        assert layer.weight.mean(-1).abs().max() < 1e-12
+        assert layer.bias.mean(-1).abs().max() < 1e-12
+
+
+def test_fold_groups_heads_by_kind() -> None:
+    """Heads of one kind become neighbours, and the function stays the same (checked by the export's fidelity)."""
+    from tests.conftest import make_model
+
+    kinds = (AttentionKind.SCALING, AttentionKind.SOFTMAX, AttentionKind.SCALING, AttentionKind.RELU_SOFTMAX)
+    config = TINY.__class__(**{**TINY.to_json(), "heads": (kinds,), "activations": TINY.activations})
+    model = make_model(config)
+    assert fold(model).blocks[0].groups == (
+        (AttentionKind.SCALING, 2),
+        (AttentionKind.SOFTMAX, 1),
+        (AttentionKind.RELU_SOFTMAX, 1),
+    )
+    assert export_vit(model, make_images(config, 16)).fidelity < 1e-9
+
+
+FUNCTIONS = {
+    "exp": (np.exp, -20.0, 0.0, 2.0**-10, 0.0),
+    "gelu": (lambda x: torch.nn.functional.gelu(torch.from_numpy(x)).numpy(), -12.0, 12.0, 2.0**-10, 0.0),
+    "reciprocal": (lambda x: 1 / x, 0.0625, 300.0, 0.0, 2.0**-11),
+    "reciprocal root": (lambda x: x**-0.5, 0.25, 90.0, 0.0, 2.0**-11),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_splines_keep_their_error_bound(name: str) -> None:
+    """On a grid that the fit did not see, reference and worst case on shares stay within the tolerance."""
+    function, lo, hi, absolute, relative = FUNCTIONS[name]
+
+    def tolerance(x: np.ndarray) -> np.ndarray:
+        return absolute + relative * np.abs(function(x))
+
+    frac = 12 if absolute else 21
+    fit = fit_spline(function, tolerance, lo=lo, hi=hi, input_frac=14, frac=frac, degree=3)
+    assert 0 < fit.error <= 1
+    x = np.random.default_rng(0).uniform(lo, hi, 50_000)
+    codes = torch.from_numpy(np.rint(x * 2**14).astype(np.int64))
+    got = fit.spline.reference(codes).numpy() / 2.0**frac
+    real = codes.numpy() / 2.0**14
+    assert (np.abs(got - function(real)) <= 1.05 * tolerance(real)).all()
+    assert len(fit.spline.origins) < 40
+
+
+def test_more_precision_needs_more_segments() -> None:
+    """The fit spends segments only where the tolerance asks for them."""
+
+    def segments(bits: int) -> int:
+        fit = fit_spline(np.exp, lambda x: np.full_like(x, 2.0**-bits), lo=-8, hi=0, input_frac=16, frac=20, degree=2)
+        return len(fit.spline.origins)
+
+    assert segments(6) < segments(9) < segments(12)
+
+
+def test_impossible_tolerance_is_refused() -> None:
+    """If rounding alone exceeds the tolerance, the error says which bits are too few."""
+    with pytest.raises(RangeError, match="output fractional bits"):
+        fit_spline(np.exp, lambda x: np.full_like(x, 2.0**-20), lo=-4, hi=0, input_frac=12, frac=8, degree=3)
+
+
+def test_measure_error_sees_a_wrong_spline() -> None:
+    """The measurement that export trusts fails for another function."""
+    fit = fit_spline(np.exp, lambda x: np.full_like(x, 2.0**-8), lo=-4, hi=0, input_frac=12, frac=12, degree=3)
+    assert measure_error(fit.spline, lambda x: np.exp(x) + 0.02, lambda x: np.full_like(x, 2.0**-8)) > 4
+
+
+def test_calibration_data_of_the_wrong_shape_is_refused(tiny_model: VisionTransformer) -> None:
+    """Shape and count are checked before anything is computed."""
+    for images in (torch.zeros(4, 3, 9, 9), torch.zeros(0, 3, 8, 8), torch.zeros(3, 8, 8)):
+        with pytest.raises(InputError, match="calibration data"):
+            export_vit(tiny_model, images)
+
+
+def test_nan_in_calibration_is_refused(tiny_model: VisionTransformer) -> None:
+    """Values that are not finite name the node where they appeared."""
+    images = make_images(TINY, 4)
+    images[0, 0, 0, 0] = torch.inf
+    with pytest.raises(RangeError):
+        export_vit(tiny_model, images)
+
+
+def test_too_much_precision_for_stock_truncation_is_refused(tiny_model: VisionTransformer) -> None:
+    """Export does not make a Program whose truncations may wrap often; it says which knob to turn."""
+    with pytest.raises(RangeError, match=r"wraps silently|fractional bits"):
+        export_vit(tiny_model, make_images(TINY, 16), Precision(frac=20, weight_bits=24))
+
+
+def test_export_leaves_the_model_alone(tiny_model: VisionTransformer) -> None:
+    """Weights stay float32 and trainable."""
+    export_vit(tiny_model, make_images(TINY, 4))
+    assert all(p.dtype == torch.float32 and not p.is_inference() for p in tiny_model.parameters())
+
+
+def test_more_fractional_bits_come_closer(tiny_model: VisionTransformer) -> None:
+    """The reference's error to float shrinks with the precision that export is given."""
+    images = make_images(TINY, 32)
+    with torch.no_grad():
+        plain = tiny_model(images).numpy()
+
+    def error(precision: Precision) -> float:
+        exported = export_vit(tiny_model, images, precision)
+        codes = encode(images.numpy(), exported.program.inputs["image"].qtype)
+        output = run_reference(exported.program, exported.weights, {"image": codes})
+        return float(np.abs(decode(output, exported.program.types["logits"].frac) - plain).mean())
+
+    coarse = Precision(frac=9, weight_bits=11, tolerance=2.0**-7, relative=2.0**-8)
+    assert error(coarse) > 4 * error(Precision())
+
+
+def test_calibrated_values_are_inside_the_bounds(tiny_exported: Exported) -> None:
+    """On calibration data no reference value leaves its edge's bounds."""
+    codes = encode(make_images(TINY, 64).numpy(), tiny_exported.program.inputs["image"].qtype)
+    values = {name: torch.from_numpy(w) for name, w in tiny_exported.weights.items()}
+    values["image"] = torch.from_numpy(codes)
+    for node in tiny_exported.program.nodes:
+        values[node.name] = node.op.reference(*(values[name] for name in node.inputs))
+        assert values[node.name].abs().max() <= node.type.qtype.code_bound + 2, node.name
+
+
+def test_builder_rescales_only_when_needed() -> None:
+    """A value that has the wanted precision is passed through."""
+    b = Builder(Precision())
+    x = b.input("x", torch.rand(2, 3), QType(frac=12, lo=-1, hi=1))
+    assert b.rescale("y", x) is x
+    assert b.rescale("y", b.square("s", x)).type.frac == 12
+
+
+def test_mean_over_any_count_keeps_small_numbers() -> None:
+    """Division by a count that is no power of two never produces products near the ring's size."""
+    b = Builder(Precision())
+    x = b.input("x", 4 * torch.rand(8, 12).double(), QType(frac=12, lo=-8, hi=8))
+    mean = b.mean("m", b.square("s", x), axis=-1, frac=14)
+    program = b.program(mean)
+    codes = encode(x.real.numpy(), program.inputs["x"].qtype)
+    got = decode(run_reference(program, {}, {"x": codes}), 14)
+    assert np.abs(got - x.real.square().mean(-1, keepdim=True).numpy()).max() < 2e-3
+    assert max(kind.qtype.code_bound for kind in program.types.values()) < 2**40
+    assert {type(node.op) for node in program.nodes} == {Square, Sum, Rescale, Scale}

@@ -1,0 +1,237 @@
+"""Programs: checks, digest, files, shares, reference, dealing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mpcvit.errors import ModelFileError, ProgramError, ProgramMismatch, RangeError, ShapeMismatch
+from mpcvit.export.vit import Exported
+from mpcvit.ops import Add, Linear, Multiply, Offset, Relu, Rescale, Scale, Spline, Sum, TensorType
+from mpcvit.ops.exact_matmul import exact_matmul
+from mpcvit.program.dealer import deal
+from mpcvit.program.files import load_program, load_weights, save_program, save_weights
+from mpcvit.program.model_folder import ModelFolder
+from mpcvit.program.program import Node, Program
+from mpcvit.program.reference import run_reference
+from mpcvit.program.shares import load_share, share_model
+from mpcvit.ring.prg import Prg
+from mpcvit.ring.qtype import QType
+from mpcvit.ring.sharing import join
+from tests.secure import seed
+
+
+def t(shape: tuple[int, ...], frac: int = 8, bound: float = 4.0) -> TensorType:
+    """A type with symmetric bounds."""
+    return TensorType(shape, QType(frac=frac, lo=-bound, hi=bound))
+
+
+def graph(*nodes: Node, output: str = "y") -> Program:
+    """A Program of one input x [2, 3] and one parameter w [3, 4]."""
+    return Program({"x": t((2, 3))}, {"w": t((3, 4))}, nodes, output)
+
+
+GOOD = (
+    Node("z", Linear(), ("x", "w"), t((2, 4), 16, 100)),
+    Node("y", Rescale(8), ("z",), t((2, 4), 8, 100)),
+)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "message"),
+    [
+        ((Node("y", Linear(), ("w", "x"), t((3, 3), 16)),), "equal inner dimension"),
+        ((Node("y", Relu(), ("nowhere",), t((2, 3))),), r"reading \['nowhere'\]"),
+        ((Node("x", Relu(), ("x",), t((2, 3))),), "a second value named 'x'"),
+        ((Node("y", Relu(), ("x",), t((2, 4))),), "declared as"),
+        ((Node("y", Relu(), ("x",), t((2, 3), 9)),), "declared as"),
+        ((Node("y", Relu(), ("x", "w"), t((2, 3))),), "with 2 inputs"),
+        ((Node("y", Add(), ("x", "w"), t((2, 3))),), "shapes that broadcast"),
+        ((Node("y", Sum(0), ("x",), t((2, 3))),), "Count axes from the end"),
+        ((Node("y", Rescale(9), ("x",), t((2, 3))),), "1 to 8 bits"),
+        ((Node("z", Relu(), ("x",), t((2, 3))),), "output 'y'"),
+    ],
+)
+def test_malformed_graphs_are_refused(nodes: tuple[Node, ...], message: str) -> None:
+    """Every mistake gets an error that names the node."""
+    with pytest.raises(ProgramError, match=message):
+        graph(*nodes)
+
+
+def test_unequal_precision_is_refused() -> None:
+    """Addition needs equal fractional bits."""
+    with pytest.raises(ProgramError, match="equal fractional bits"):
+        Program({"x": t((2,)), "v": t((2,), 9)}, {}, (Node("y", Add(), ("x", "v"), t((2,))),), "y")
+
+
+SPLINE = Spline(
+    origins=(0,),
+    exponents=(0,),
+    coefficients=((0, 1 << 9),),
+    input_frac=8,
+    local_frac=8,
+    frac=8,
+    guard=1,
+    lo=0,
+    hi=4 << 8,
+)
+
+
+def test_values_outside_a_spline_s_domain_are_refused() -> None:
+    """The range check: an input that may leave the domain fails the Program."""
+    with pytest.raises(RangeError, match="spline input"):
+        graph(Node("y", SPLINE, ("x",), t((2, 3))))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"origins": (0, 0)},
+        {"guard": 0},
+        {"coefficients": ((1,), (1, 2))},
+        {"exponents": ()},
+        {"local_frac": 9},
+        {"lo": 5},
+    ],
+)
+def test_malformed_splines_are_refused(change: dict) -> None:
+    """Origins ascend, rows are equally long, the domain holds the origins."""
+    with pytest.raises(ProgramError):
+        replace(SPLINE, **change)
+
+
+def test_overflow_inside_a_spline_is_refused() -> None:
+    """Coefficients that could leave the ring are an error when the op is made."""
+    with pytest.raises(RangeError, match="inside a spline"):
+        replace(SPLINE, coefficients=((0, 1 << 60),))
+
+
+def test_scale_by_zero_is_refused() -> None:
+    """A factor of zero is a mistake at export."""
+    with pytest.raises(ProgramError):
+        Scale(0, 3)
+
+
+def test_digest_sees_every_attribute() -> None:
+    """Changing any field of any node changes the digest; equal Programs have equal digests."""
+    base = graph(*GOOD)
+    assert base.digest == graph(*GOOD).digest
+    renamed = graph(GOOD[0], replace(GOOD[1], name="y2"), output="y2")
+    bounds = graph(GOOD[0], replace(GOOD[1], type=t((2, 4), 8, 101)))
+    more = graph(*GOOD, Node("w2", Offset(1), ("y",), t((2, 4), 8, 101)))
+    assert len({base.digest, renamed.digest, bounds.digest, more.digest}) == 4
+
+
+def test_files_round_trip(tiny_exported: Exported, tmp_path: Path) -> None:
+    """A saved Program and its weights load as they were, in narrow integers."""
+    save_program(tiny_exported.program, tmp_path)
+    save_weights(tiny_exported.program, tiny_exported.weights, tmp_path)
+    program = load_program(tmp_path)
+    assert program == tiny_exported.program
+    assert program.digest == tiny_exported.program.digest
+    weights = load_weights(program, tmp_path)
+    assert all((weights[name] == codes).all() for name, codes in tiny_exported.weights.items())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "reading"),
+        ('{"format": 99}', "format 99"),
+        ('{"format": 1}', "without a readable"),
+        ('{"format": 1, "nodes": [{"name": "y", "op": "os.system"}]}', "without a readable"),
+    ],
+)
+def test_damaged_program_files_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    """Not JSON, another version, missing fields, unknown ops: typed errors, nothing executed."""
+    (tmp_path / "program.json").write_text(text)
+    with pytest.raises(ModelFileError, match=message):
+        load_program(tmp_path)
+
+
+def test_unknown_attributes_are_refused(tmp_path: Path) -> None:
+    """An op with an attribute that this version does not know is an error."""
+    document = graph(*GOOD).to_json()
+    document["nodes"][1]["attributes"]["more"] = 1
+    (tmp_path / "program.json").write_text(json.dumps(document))
+    with pytest.raises(ModelFileError):
+        load_program(tmp_path)
+
+
+def test_weights_of_another_program_are_refused(tiny_exported: Exported) -> None:
+    """A missing, surplus or misshapen weight is named."""
+    weights = dict(tiny_exported.weights)
+    weights["head.bias"] = weights["head.bias"][:2]
+    codes = np.zeros((1, 3, 8, 8), dtype=np.int64)
+    with pytest.raises(ShapeMismatch, match=r"head\.bias"):
+        run_reference(tiny_exported.program, weights, {"image": codes})
+    with pytest.raises(ShapeMismatch, match="input 'image'"):
+        run_reference(tiny_exported.program, tiny_exported.weights, {"image": codes[0]})
+
+
+@pytest.mark.parametrize("bits", [20, 30, 40])
+def test_exact_matmul_is_exact(bits: int) -> None:
+    """Small numbers through float64, large ones through int64: always the product mod 2**64."""
+    generator = np.random.default_rng(bits)
+    left = generator.integers(-(2**bits), 2**bits, (3, 5, 70))
+    right = generator.integers(-(2**bits), 2**bits, (70, 6))
+    with np.errstate(over="ignore"):
+        expected = left @ right
+    assert (exact_matmul(torch.from_numpy(left), torch.from_numpy(right)).numpy() == expected).all()
+
+
+def test_liveness_frees_every_value_once() -> None:
+    """Every value but the output is released after its last reader, and not before."""
+    program = graph(
+        *GOOD[:1],
+        Node("y", Rescale(8), ("z",), t((2, 4), 8, 100)),
+        Node("q", Multiply(), ("y", "y"), t((2, 4), 16, 100)),
+        output="q",
+    )
+    freed = {node.name: done for node, done in program.in_order()}
+    assert freed == {"z": ["x", "w"], "y": ["z"], "q": ["y"]}
+
+
+def test_dealing_is_reproducible_and_fresh(tiny_exported: Exported) -> None:
+    """The same dealer seed gives the same material, another one nothing in common; only the last party gets bytes."""
+    one, again, other = (deal(tiny_exported.program, 2, Prg(seed(number))) for number in (1, 1, 2))
+    assert [m.seed for m in one] == [m.seed for m in again] != [m.seed for m in other]
+    assert one[1].corrections == again[1].corrections != other[1].corrections
+    assert one[0].corrections == b""
+
+
+@pytest.mark.parametrize("parties", [2, 3])
+def test_model_shares_add_up_and_are_private(tiny_folder: Path, tmp_path: Path, parties: int) -> None:
+    """Loaded shares join to the weights; share files are readable by their owner only."""
+    model = ModelFolder.load(tiny_folder)
+    manifest, folders = share_model(model, parties, tmp_path)
+    shares = [load_share(folder, index) for index, folder in enumerate(folders)]
+    for name, codes in model.weights.items():
+        assert (join([share.weights[name] for share in shares]) == codes).all()
+        assert not (shares[-1].weights[name] == codes).any()
+    assert all(share.manifest == manifest for share in shares)
+    assert all((folder / "share.safetensors").stat().st_mode & 0o077 == 0 for folder in folders)
+    again, _ = share_model(model, parties, tmp_path / "again")
+    assert again.share_set != manifest.share_set
+
+
+def test_wrong_share_folders_are_refused(tiny_folder: Path, tmp_path: Path) -> None:
+    """Another party's folder, a swapped program, a missing file: each a typed error."""
+    _, folders = share_model(ModelFolder.load(tiny_folder), 2, tmp_path)
+    with pytest.raises(ModelFileError, match="another party's share"):
+        load_share(folders[0], 1)
+    with pytest.raises(ModelFileError, match="another party's share"):
+        load_share(folders[1], 0)
+    document = json.loads((folders[0] / "program.json").read_text())
+    document["nodes"][0]["type"]["hi"] += 1
+    (folders[0] / "program.json").write_text(json.dumps(document))
+    with pytest.raises(ProgramMismatch):
+        load_share(folders[0], 0)
+    (folders[1] / "manifest.json").unlink()
+    with pytest.raises(ModelFileError, match=r"manifest\.json"):
+        load_share(folders[1], 1)
