@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Self
 
+import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
 
@@ -73,7 +74,7 @@ class ConfigFile(BaseSettings):
                 expected=f"the keys of {cls.__name__}",
                 remedy=f"Correct {key}; docs/architecture.md lists all keys.",
             ) from error
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, yaml.YAMLError) as error:
             raise ConfigError(
                 f"{path}: {type(error).__name__}", expected="a YAML mapping", remedy="Correct the file's syntax."
             ) from error

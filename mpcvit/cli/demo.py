@@ -9,13 +9,13 @@ from typing import Annotated
 import numpy as np
 import numpy.typing as npt
 import typer
-from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
 from mpcvit.cli.infer import describe, infer_with_progress
 from mpcvit.cli.output import Json, command, mib, print_json, progress_console
 from mpcvit.client import Client, Inference
+from mpcvit.client.image import open_picture
 from mpcvit.client.result import softmax
 
 
@@ -37,6 +37,7 @@ def demo(
     say = progress_console.print
     folder = zoo.folder(model or zoo.DEFAULT)
     picture = image or zoo.PICTURES / "ship.jpg"
+    pixels = np.asarray(open_picture(picture).convert("RGB"))
     with tempfile.TemporaryDirectory(prefix="mpcvit-demo-") as scratch:
         say(f"sharing the weights of [bold]{folder.name}[/] among {parties} parties")
         _, shares = share_model(ModelFolder.load(folder), parties, Path(scratch) / "shares")
@@ -46,8 +47,7 @@ def demo(
             say(f"classifying [bold]{picture.name}[/]")
             answer = infer_with_progress(client, picture)
         say("all processes stopped")
-    pixels = np.asarray(Image.open(picture).convert("RGB"))[None]
-    plain = float_logits(folder, ImageSet(pixels, np.zeros(1, dtype=np.int64), answer.labels))[0]
+    plain = float_logits(folder, ImageSet(pixels[None], np.zeros(1, dtype=np.int64), answer.labels))[0]
     difference = float(np.abs(answer.logits - plain).max())
     if json_output:
         print_json(

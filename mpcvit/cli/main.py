@@ -9,6 +9,7 @@ from mpcvit.cli.data import data_app
 from mpcvit.cli.demo import demo
 from mpcvit.cli.diagnose import diagnose
 from mpcvit.cli.evaluate import evaluate
+from mpcvit.cli.health import health
 from mpcvit.cli.infer import infer
 from mpcvit.cli.model import model_app
 from mpcvit.cli.provision import provision
@@ -31,6 +32,7 @@ app.command()(train)
 app.add_typer(data_app, name="data")
 app.command()(provision)
 app.command()(diagnose)
+app.command()(health)
 
 
 def main() -> None:

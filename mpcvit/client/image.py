@@ -28,7 +28,7 @@ def encode_picture(picture: Picture, manifest: Manifest) -> Codes:
     """
     channels, height, width = manifest.input_shape
     if isinstance(picture, str | Path):
-        picture = _open(Path(picture))
+        picture = open_picture(Path(picture))
     if isinstance(picture, Image.Image):
         picture = np.asarray(picture.convert("RGB"))
     if np.issubdtype(picture.dtype, np.floating):
@@ -43,7 +43,12 @@ def encode_picture(picture: Picture, manifest: Manifest) -> Codes:
     return encode(scaled.transpose(2, 0, 1), manifest.input_type)
 
 
-def _open(path: Path) -> Image.Image:
+def open_picture(path: Path) -> Image.Image:
+    """The decoded picture in ``path``.
+
+    Raises:
+        InputError: it is missing or not a picture.
+    """
     try:
         image = Image.open(path)
         image.load()

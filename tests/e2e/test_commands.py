@@ -1,0 +1,161 @@
+"""The command line end to end, as a user types it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mpcvit import zoo
+from mpcvit.data.image_set import ImageSet
+from parties.local_cluster import LocalCluster
+
+
+def mpcvit(*arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run a command; it must end with ``code``."""
+    run = subprocess.run(
+        [sys.executable, "-m", "mpcvit.cli", *arguments], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert run.returncode == code, run.stdout + run.stderr
+    return run
+
+
+def mpcvit_json(*arguments: str, code: int = 0) -> dict[str, Any]:
+    """The JSON object, and nothing else, that a command prints on standard output."""
+    document: dict[str, Any] = json.loads(mpcvit(*arguments, "--json", code=code).stdout)
+    return document
+
+
+def _processes() -> set[str]:
+    """Command lines of all running parties and dealers."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if "mpcvit.cli" in line and "serve" in line:
+            found.add(line)
+    return found
+
+
+def test_demo_classifies_the_bundled_picture() -> None:
+    """The demo's object has all promised fields, the answers agree, and every process is gone afterwards."""
+    before = _processes()
+    result = mpcvit_json("demo")
+    assert result["label"] == result["label_plaintext"] == "ship"
+    assert result["max_abs_logit_diff"] <= 0.05
+    assert result["image"] == "ship.jpg"
+    assert result["model"] == zoo.DEFAULT
+    assert result["online_s"] > 0
+    assert result["offline_s"] > 0
+    assert result["rounds"] > 100
+    assert len(result["bytes_sent"]) == len(result["material_bytes"]) == 2
+    secure, plain = result["probabilities"], result["probabilities_plaintext"]
+    assert max(abs(secure[label] - plain[label]) for label in secure) < 0.02
+    assert _processes() == before
+
+
+def test_demo_for_people(tiny_folder: Path, tmp_path: Path) -> None:
+    """Without --json there is a table with labels, seconds, rounds and bytes."""
+    picture = tmp_path / "x.png"
+    Image.fromarray(np.full((8, 8, 3), 90, dtype=np.uint8)).save(picture)
+    output = mpcvit("demo", "--model", str(tiny_folder), "--image", str(picture)).stdout
+    for words in ("secure", "plaintext", "largest logit difference", "online", "offline", "rounds", "from the dealer"):
+        assert words in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason", "code"),
+    [
+        (["demo", "--model", "nonsense"], "MODEL_FILE", 1),
+        (["demo", "--image", "missing.jpg"], "INVALID_INPUT", 4),
+        (["infer", "x.png", "-c", "missing.yaml"], "CONFIG", 4),
+        (["eval", "--data", "missing"], "INVALID_INPUT", 4),
+        (["eval", "--data", ".", "--executor", "magic"], "CONFIG", 4),
+        (["train", "nonsense", "--data", "x", "--out", "y"], "CONFIG", 4),
+        (["model", "share", "nonsense", "--out", "x"], "MODEL_FILE", 1),
+    ],
+)
+def test_errors_are_objects_with_exit_codes(arguments: list[str], reason: str, code: int) -> None:
+    """With --json an error is an object that says what was got, expected and to do."""
+    error = mpcvit_json(*arguments, code=code)["error"]
+    assert error["reason"] == reason
+    assert error["got"]
+    assert error["expected"]
+    assert error["remedy"]
+
+
+def test_cost_of_the_shipped_model() -> None:
+    """The cost command adds up, and is what the demo measures."""
+    result = mpcvit_json("cost")
+    assert result["rounds"] == result["setup"]["rounds"] + sum(node["rounds"] for node in result["nodes"].values())
+    assert result["bytes_sent"][0] == result["setup"]["bytes_sent"][0] + sum(
+        node["bytes_sent"][0] for node in result["nodes"].values()
+    )
+    assert "total" in mpcvit("cost").stdout
+    assert mpcvit_json("cost", "--parties", "3")["rounds"] > result["rounds"]
+
+
+def _write_images(images: ImageSet, folder: Path) -> None:
+    for number, (pixels, label) in enumerate(zip(images.images, images.labels, strict=True)):
+        target = folder / images.classes[label] / f"{number}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(target)
+
+
+def test_eval_on_every_executor(tiny_folder: Path, tiny_pictures: ImageSet, tmp_path: Path) -> None:
+    """Float, reference and secure score the same pictures and agree; secure reports its cost."""
+    _write_images(tiny_pictures, tmp_path)
+    common = ("eval", "--model", str(tiny_folder), "--data", str(tmp_path))
+    plain, reference = (mpcvit_json(*common, "--executor", executor) for executor in ("float", "reference"))
+    secure = mpcvit_json(*common, "--executor", "secure", "--limit", "6")
+    assert (plain["n"], reference["n"], secure["n"]) == (12, 12, 6)
+    assert plain["agreement_with_float"] == 1.0
+    assert plain["max_abs_logit_diff"] == 0.0
+    assert reference["max_abs_logit_diff"] < 0.05
+    assert secure["max_abs_logit_diff"] < 0.05
+    assert secure["agreement_with_reference"] == 1.0
+    assert secure["cost"]["rounds"] > 0
+    assert 0 <= plain["top1"] <= 1
+
+
+def test_owner_s_and_client_s_path(tiny_folder: Path, tiny_pictures: ImageSet, tmp_path: Path) -> None:
+    """export, share, serve, infer: a model goes from its float weights to an answer by separate commands."""
+    _write_images(tiny_pictures, tmp_path / "data/train")
+    exported = mpcvit_json(
+        "model", "export", str(tiny_folder), "--data", str(tmp_path / "data"),
+        "--out", str(tmp_path / "exported"), "--name", "mine", "--version", "7",
+    )  # fmt: skip
+    assert exported["fidelity"] < 1e-6
+    shared = mpcvit_json("model", "share", str(tmp_path / "exported"), "--out", str(tmp_path / "shares"))
+    picture = tmp_path / "x.png"
+    Image.fromarray(tiny_pictures.images[0]).save(picture)
+    cluster = LocalCluster([Path(folder) for folder in shared["folders"]], tmp_path / "run")
+    pinned = tmp_path / "run/client.yaml"
+    pinned.write_text(pinned.read_text() + f"pins: {{mine: {shared['manifest_sha256']}}}\n")
+    with cluster:
+        answer = mpcvit_json("infer", str(picture), "--config", str(pinned))
+        assert answer["label"] in "abc"
+        assert mpcvit_json("diagnose", "--config", str(pinned))["party1"]["ok"]
+        health = (tmp_path / "run/party0.yaml").read_text().split("health: ")[1].split()[0]
+        assert mpcvit_json("health", health)["status"] == "SERVING"
+    assert mpcvit_json("health", health, code=1)["status"] == "UNAVAILABLE"
+    error = mpcvit_json("infer", str(picture), "--config", str(pinned), code=2)["error"]
+    assert error["reason"] == "PEER_LOST"
+
+
+def test_provision_writes_certificates(tmp_path: Path) -> None:
+    """One authority, and a certificate and key for every role."""
+    result = mpcvit_json("provision", str(tmp_path), "--parties", "3", "--client", "alice")
+    assert result["roles"] == ["party0", "party1", "party2", "dealer", "alice.client"]
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "ca.crt",
+        *(f"{role}.{kind}" for role in result["roles"] for kind in ("crt", "key")),
+    }

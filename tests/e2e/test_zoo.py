@@ -1,0 +1,48 @@
+"""The models that ship: complete, small, and as accurate as their cards say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mpcvit import zoo
+from mpcvit.bench.accuracy import Executor, evaluate, float_logits, reference_logits
+from mpcvit.data.image_set import ImageSet, load_folder
+from mpcvit.program.cost import stock_cost
+from mpcvit.program.model_folder import ModelFolder
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_models_are_complete_and_small(name: str) -> None:
+    """Float weights, Program, integer weights and card, at most 8 MB together."""
+    files = {path.name: path.stat().st_size for path in zoo.folder(name).iterdir()}
+    assert set(files) == {
+        "card.md",
+        "config.json",
+        "model.json",
+        "model.safetensors",
+        "program.json",
+        "weights.safetensors",
+    }
+    assert sum(files.values()) <= 8_000_000
+    assert stock_cost(ModelFolder.load(zoo.folder(name)).program, 2).wrap_probability < 0.01
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_reference_follows_float_on_noise(name: str) -> None:
+    """On pictures unlike any training picture the reference still follows the float model."""
+    rng = np.random.default_rng(0)
+    images = ImageSet(rng.integers(0, 256, (20, 32, 32, 3), dtype=np.uint8), np.zeros(20, np.int64), ("x",))
+    difference = reference_logits(zoo.folder(name), images) - float_logits(zoo.folder(name), images)
+    assert np.abs(difference).max() < 0.1
+
+
+def test_default_model_on_cifar10(cifar10: Path) -> None:
+    """On 200 test pictures: more than 70 % right, and the reference agrees with float on all but one."""
+    images = load_folder(cifar10 / "test").spread(200)
+    result = evaluate(zoo.folder(zoo.DEFAULT), images, Executor.REFERENCE)
+    assert result.top1 > 0.70
+    assert result.agreement_with_float >= 0.995
+    assert result.max_abs_logit_diff <= 0.05

@@ -1,0 +1,253 @@
+"""Inference by real processes over mutual TLS."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mpcvit.client import Client, ClientSettings, Submission
+from mpcvit.client.image import encode_picture
+from mpcvit.client.transport import GrpcParty
+from mpcvit.data.image_set import ImageSet
+from mpcvit.data.normalise import normalise
+from mpcvit.errors import (
+    InvalidShare,
+    ModelMismatch,
+    MpcvitError,
+    NotAllowed,
+    ProgramMismatch,
+    SessionExpired,
+    SessionReplayed,
+    SessionUnknown,
+    ShapeMismatch,
+    VersionSkew,
+)
+from mpcvit.models.vit import VisionTransformer
+from mpcvit.program.cost import stock_cost
+from mpcvit.program.model_folder import ModelFolder
+from mpcvit.ring.prg import Prg
+from mpcvit.ring.sharing import split
+from mpcvit.wire import PROTOCOL_VERSION
+from mpcvit.wire.tls import TlsFiles
+from mpcvit.wire.v1 import session_pb2
+from parties.local_cluster import CLIENT_ROLE, LocalCluster
+from tests.services.conftest import make_cluster
+
+
+def test_answers_match_plaintext_and_costs_match_the_model(
+    cluster: LocalCluster, tiny_folder: Path, tiny_model: VisionTransformer, tiny_pictures: ImageSet
+) -> None:
+    """Logits are close to the float model's; rounds, bytes and material are exactly what ``stock_cost`` says."""
+    declared = stock_cost(ModelFolder.load(tiny_folder).program, 2).total
+    with torch.inference_mode():
+        plain = tiny_model(normalise(tiny_pictures.images, (0.5,) * 3, (0.25,) * 3)).numpy()
+    with Client.from_config(cluster.client_config) as client:
+        for number in range(3):
+            phases: set[str] = set()
+            answer = client.infer(
+                tiny_pictures.images[number], progress=lambda phase, done, total, seen=phases: seen.add(phase)
+            )
+            assert np.abs(answer.logits - plain[number]).max() < 0.05
+            assert answer.rounds == declared.rounds
+            assert tuple(stats.bytes_sent for stats in answer.stats) == declared.bytes_sent
+            assert tuple(stats.material_bytes for stats in answer.stats) == declared.material_bytes
+            assert phases == {"pairing", "offline", "online"}
+            assert all(0 < stats.peer_wait_s < stats.online_s for stats in answer.stats)
+
+
+def test_three_parties(
+    tiny_folder: Path, tiny_model: VisionTransformer, tiny_pictures: ImageSet, tmp_path: Path
+) -> None:
+    """The same works with three compute parties."""
+    with make_cluster(tiny_folder, tmp_path, parties=3) as running, Client.from_config(running.client_config) as client:
+        answer = client.infer(tiny_pictures.images[0])
+    with torch.inference_mode():
+        plain = tiny_model(normalise(tiny_pictures.images[:1], (0.5,) * 3, (0.25,) * 3)).numpy()[0]
+    assert np.abs(answer.logits - plain).max() < 0.05
+    assert len(answer.stats) == 3
+
+
+def test_sessions_run_side_by_side(cluster: LocalCluster, tiny_pictures: ImageSet) -> None:
+    """Several clients at once get their own answers."""
+
+    def classify(number: int) -> np.ndarray:
+        with Client.from_config(cluster.client_config) as client:
+            return client.infer(tiny_pictures.images[number]).logits
+
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(classify, range(6)))
+    with Client.from_config(cluster.client_config) as client:
+        alone = [client.infer(tiny_pictures.images[number]).logits for number in range(6)]
+    assert np.abs(np.array(together) - np.array(alone)).max() < 0.05
+
+
+@pytest.mark.parametrize("image", [np.zeros((9, 9, 3), np.uint8), np.full((3, 8, 8), np.nan)])
+def test_bad_pictures_never_leave_the_client(cluster: LocalCluster, image: np.ndarray) -> None:
+    """Wrong size and NaN are refused with got, expected and remedy."""
+    with Client.from_config(cluster.client_config) as client, pytest.raises(MpcvitError) as caught:
+        client.infer(image)
+    assert caught.value.got
+    assert caught.value.expected
+    assert caught.value.remedy
+
+
+class Raw:
+    """A client that says what it wants: sessions made by hand."""
+
+    def __init__(self, cluster: LocalCluster, role: str = CLIENT_ROLE) -> None:
+        settings = ClientSettings.read(cluster.client_config)
+        files = TlsFiles.in_folder(cluster.folder / "tls", role)
+        self.parties = [GrpcParty(address, files, f"party{i}") for i, address in enumerate(settings.parties)]
+        self.deadline = time.monotonic() + 60
+
+    def spec(self, **changes: object) -> session_pb2.SessionSpec:
+        """The spec of a good session, with ``changes``."""
+        manifest = self.parties[0].manifests(self.deadline)[0]
+        fields = {
+            "session_id": secrets.token_bytes(16),
+            "model_name": manifest.name,
+            "model_version": manifest.version,
+            "manifest_sha256": manifest.digest,
+            "program_sha256": bytes.fromhex(manifest.program_sha256),
+            "input_shape": manifest.input_shape,
+            "protocol_version": PROTOCOL_VERSION,
+            "expires_at": int(time.time()) + 60,
+        }
+        return session_pb2.SessionSpec(**{**fields, **changes})
+
+    def shares(self, spec: session_pb2.SessionSpec, image: np.ndarray) -> list[Submission]:
+        """Both parties' submissions for ``image``."""
+        manifest = self.parties[0].manifests(self.deadline)[0]
+        seed = secrets.token_bytes(32)
+        masked = split(encode_picture(image, manifest), [Prg(seed)], spec.session_id)
+        return [Submission(spec, seed), Submission(spec, masked)]
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        ({"model_name": "other"}, ModelMismatch),
+        ({"model_version": "9"}, ModelMismatch),
+        ({"manifest_sha256": bytes(32)}, ModelMismatch),
+        ({"program_sha256": bytes(32)}, ProgramMismatch),
+        ({"input_shape": (3, 9, 9)}, ShapeMismatch),
+        ({"protocol_version": 99}, VersionSkew),
+        ({"expires_at": 1}, SessionExpired),
+        ({"session_id": b"short"}, MpcvitError),
+    ],
+)
+def test_wrong_specs_are_refused(cluster: LocalCluster, change: dict, kind: type[MpcvitError]) -> None:
+    """Wrong model, digest, shape, version, expiry: typed errors from the party, before anything is burned."""
+    raw = Raw(cluster)
+    with pytest.raises(kind) as caught:
+        raw.parties[0].submit(Submission(raw.spec(**change), bytes(32)), raw.deadline)
+    assert caught.value.origin == "party0"
+
+
+def test_shares_of_the_wrong_form_are_refused(cluster: LocalCluster) -> None:
+    """Too short, too long, or another party's kind of share."""
+    raw = Raw(cluster)
+    right = np.zeros((3, 8, 8), dtype=np.int64)
+    for party, share in ((0, b"short"), (0, right), (1, bytes(32)), (1, right[:2]), (1, np.zeros(1 << 18, np.int64))):
+        with pytest.raises(InvalidShare):
+            raw.parties[party].submit(Submission(raw.spec(), share), raw.deadline)
+
+
+def test_a_session_id_serves_once(cluster: LocalCluster, tiny_pictures: ImageSet) -> None:
+    """Submitting again is a replay; a result can be fetched once; strangers get nothing."""
+    raw = Raw(cluster)
+    spec = raw.spec()
+    for party, submission in zip(raw.parties, raw.shares(spec, tiny_pictures.images[0]), strict=True):
+        party.submit(submission, raw.deadline)
+    with pytest.raises(SessionReplayed):
+        raw.parties[0].submit(Submission(spec, bytes(32)), raw.deadline)
+    for party in raw.parties:
+        codes, _ = party.fetch(spec.session_id, raw.deadline, lambda *_: None)
+        assert codes.shape == (3,)
+        with pytest.raises(SessionUnknown):
+            party.fetch(spec.session_id, raw.deadline, lambda *_: None)
+    with pytest.raises(SessionUnknown):
+        raw.parties[0].fetch(secrets.token_bytes(16), raw.deadline, lambda *_: None)
+
+
+def test_half_a_session_expires_without_using_material(cluster: LocalCluster) -> None:
+    """A share at one party only: SESSION_EXPIRED after pair_s, and the dealer was never asked."""
+    raw = Raw(cluster)
+    spec = raw.spec()
+    raw.parties[0].submit(Submission(spec, bytes(32)), raw.deadline)
+    start = time.monotonic()
+    with pytest.raises(SessionExpired, match="no share from the client"):
+        raw.parties[0].fetch(spec.session_id, raw.deadline, lambda *_: None)
+    assert time.monotonic() - start < 8
+    assert spec.session_id.hex() not in cluster.log("dealer")
+
+
+def test_cancelling_stops_the_session(cluster: LocalCluster) -> None:
+    """A cancelled session ends with an error at once, not at its deadline."""
+    raw = Raw(cluster)
+    spec = raw.spec()
+    raw.parties[1].submit(Submission(spec, np.zeros((3, 8, 8), dtype=np.int64)), raw.deadline)
+    raw.parties[1].cancel(spec.session_id)
+    start = time.monotonic()
+    with pytest.raises(MpcvitError) as caught:
+        raw.parties[1].fetch(spec.session_id, raw.deadline, lambda *_: None)
+    assert caught.value.reason == "SESSION_CANCELLED"
+    assert time.monotonic() - start < 3
+
+
+def test_roles_are_checked(cluster: LocalCluster) -> None:
+    """A party or dealer certificate may not call the client's service."""
+    for role in ("party1", "dealer"):
+        raw = Raw(cluster, role)
+        with pytest.raises(NotAllowed, match=role):
+            raw.parties[0].manifests(raw.deadline)
+
+
+def test_clients_may_not_call_peers_or_dealer(cluster: LocalCluster) -> None:
+    """A client certificate is refused by the party-to-party and the dealer service."""
+    import grpc
+    import yaml
+
+    from mpcvit.wire.status import from_rpc_error
+    from mpcvit.wire.tls import secure_channel
+    from mpcvit.wire.v1 import dealer_pb2, dealer_pb2_grpc, peer_pb2, peer_pb2_grpc
+
+    files = TlsFiles.in_folder(cluster.folder / "tls", CLIENT_ROLE)
+    party = yaml.safe_load((cluster.folder / "party0.yaml").read_text())
+    with secure_channel(party["listen"]["peer"], files, "party0") as channel:
+        stub = peer_pb2_grpc.PeerServiceStub(channel)
+        for call in (
+            lambda: stub.OpenSession(peer_pb2.OpenSessionRequest(), timeout=5),
+            lambda: stub.AbortSession(peer_pb2.AbortSessionRequest(), timeout=5),
+            lambda: list(stub.Exchange(iter([]), timeout=5)),
+        ):
+            with pytest.raises(grpc.RpcError) as caught:
+                call()
+            assert isinstance(from_rpc_error(caught.value, "party0"), NotAllowed)
+    with secure_channel(party["dealer"], files, "dealer") as channel:
+        stub = dealer_pb2_grpc.DealerServiceStub(channel)
+        for call in (
+            lambda: stub.LeaseMaterial(dealer_pb2.LeaseMaterialRequest(), timeout=5),
+            lambda: list(stub.StreamMaterial(dealer_pb2.StreamMaterialRequest(), timeout=5)),
+        ):
+            with pytest.raises(grpc.RpcError) as caught:
+                call()
+            assert isinstance(from_rpc_error(caught.value, "dealer"), NotAllowed)
+
+
+def test_logs_hold_no_secrets(cluster: LocalCluster, tiny_pictures: ImageSet) -> None:
+    """Logs name sessions and roles, but no logit and no pixel code."""
+    with Client.from_config(cluster.client_config) as client:
+        answer = client.infer(tiny_pictures.images[1])
+        manifest = client.models()[0]
+    codes = encode_picture(tiny_pictures.images[1], manifest).reshape(-1)
+    logs = "".join(cluster.log(role) for role in cluster.roles)
+    assert "is ready" in logs
+    assert not [value for value in answer.logits if f"{value:.3f}" in logs]
+    assert not [code for code in np.unique(codes[np.abs(codes) > 1000]) if f" {code}" in logs]
