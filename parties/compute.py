@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
+import numpy as np
 import torch
 
 from mpcvit.client.result import Stats
@@ -188,6 +189,7 @@ class ComputeParty:
         """Thread of one session: every way out ends in an event, a closed ledger entry and closed streams."""
         name = session.session_id.hex()
         event = self._attempt(session)
+        session.share = np.empty(0, dtype=np.int64)  # not needed any more
         if isinstance(event, Failed):
             log.warning("session %s failed: %s", name, event.error.reason)
             self._tell_peers(session, event.error)

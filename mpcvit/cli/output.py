@@ -39,7 +39,9 @@ def print_json(document: Mapping[str, Any]) -> None:
 
 def print_table(title: str, rows: list[tuple[str, str]]) -> None:
     """Write name-value pairs as a table."""
-    table = Table(title=title, show_header=False, title_justify="left")
+    table = Table("", "", title=title, show_header=False, title_justify="left")
+    for column in table.columns:
+        column.overflow = "fold"  # digests and paths stay whole
     for name, value in rows:
         table.add_row(name, value)
     _result_console.print(table)

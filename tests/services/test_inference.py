@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
+import socket
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from mpcvit.client import Client, ClientSettings, Submission
 from mpcvit.client.image import encode_picture
@@ -201,6 +205,82 @@ def test_cancelling_stops_the_session(cluster: LocalCluster) -> None:
     assert time.monotonic() - start < 3
 
 
+def test_a_client_that_goes_away_cancels_its_session(cluster: LocalCluster) -> None:
+    """Closing the connection while waiting for the result stops the session at the party, which says so in its log."""
+    raw = Raw(cluster)
+    spec = raw.spec()
+    raw.parties[1].submit(Submission(spec, np.zeros((3, 8, 8), dtype=np.int64)), raw.deadline)
+    waiting = threading.Event()
+
+    def fetch() -> None:
+        with contextlib.suppress(Exception):  # whatever a closed channel raises
+            raw.parties[1].fetch(spec.session_id, raw.deadline, lambda *_: waiting.set())
+
+    thread = threading.Thread(target=fetch)
+    thread.start()
+    assert waiting.wait(5)
+    raw.parties[1].close()
+    thread.join()
+    deadline = time.monotonic() + 3
+    while f"session {spec.session_id.hex()} failed: SESSION_CANCELLED" not in cluster.log("party1"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_captured_traffic_between_parties_is_opaque(tiny_folder: Path, tiny_pictures: ImageSet, tmp_path: Path) -> None:
+    """What a tap between the parties sees: no tag, no session id, no secret; bytes that look random."""
+    cluster = make_cluster(tiny_folder, tmp_path)
+    path = cluster.folder / "party0.yaml"
+    document = yaml.safe_load(path.read_text())
+    with Tap(document["peers"][1]) as tap:
+        document["peers"][1] = tap.address
+        path.write_text(yaml.safe_dump(document))
+        with cluster, Client.from_config(cluster.client_config) as client:
+            answer = client.infer(tiny_pictures.images[0])
+            codes = encode_picture(tiny_pictures.images[0], client.models()[0])
+    traffic = b"".join(tap.seen)
+    assert len(traffic) > answer.stats[0].bytes_sent + answer.stats[1].bytes_sent
+    assert b"block0" not in traffic
+    assert bytes.fromhex(answer.session_id) not in traffic
+    for value in [*np.unique(codes[np.abs(codes) > 256])[:200], *np.rint(answer.logits * 2**12).astype(int)]:
+        assert int(value).to_bytes(8, "little", signed=True) not in traffic
+    histogram = np.bincount(np.frombuffer(traffic, dtype=np.uint8), minlength=256) / len(traffic)
+    assert -(histogram * np.log2(histogram)).sum() > 7.99
+
+
+class Tap:
+    """A TCP forwarder that keeps a copy of everything, in both directions."""
+
+    def __init__(self, target: str) -> None:
+        host, _, port = target.rpartition(":")
+        self._target = (host, int(port))
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self.seen: list[bytes] = []
+
+    def __enter__(self) -> Tap:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(self._target)
+                for source, sink in ((near, far), (far, near)):
+                    threading.Thread(target=self._forward, args=(source, sink), daemon=True).start()
+
+    def _forward(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                self.seen.append(data)
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+
 def test_roles_are_checked(cluster: LocalCluster) -> None:
     """A party or dealer certificate may not call the client's service."""
     for role in ("party1", "dealer"):
@@ -212,7 +292,6 @@ def test_roles_are_checked(cluster: LocalCluster) -> None:
 def test_clients_may_not_call_peers_or_dealer(cluster: LocalCluster) -> None:
     """A client certificate is refused by the party-to-party and the dealer service."""
     import grpc
-    import yaml
 
     from mpcvit.wire.status import from_rpc_error
     from mpcvit.wire.tls import secure_channel
