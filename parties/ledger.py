@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS sessions (
 class Ledger:
     """An append-only record of session ids in SQLite, synced to disk on every write.
 
-    An id is *burned* by :meth:`open` and never usable again, whatever happens after; sessions that a crash left open
+    An id is *burned* by :meth:`burn` and never usable again, whatever happens after; sessions that a crash left open
     are marked so at the next start and stay burned.
 
     Args:

@@ -107,19 +107,20 @@ def evaluate(
     folder: Path, images: ImageSet, executor: Executor, *, parties: int = 2, advance: Advance = lambda n: None
 ) -> Accuracy:
     """Score ``executor`` on ``images`` against labels, the float model and the integer reference."""
-    plain = float_logits(folder, images)
     cost: dict[str, Any] = {}
     start = time.perf_counter()
     if executor is Executor.FLOAT:
-        logits, reference = float_logits(folder, images, advance), None
+        logits = float_logits(folder, images, advance)
     elif executor is Executor.REFERENCE:
-        logits = reference = reference_logits(folder, images, advance)
+        logits = reference_logits(folder, images, advance)
     else:
         answers = secure_inferences(folder, images, parties=parties, advance=advance)
         logits, cost = np.stack([answer.logits for answer in answers]), _cost(answers)
     seconds = time.perf_counter() - start
-    if executor is Executor.SECURE:
-        reference = reference_logits(folder, images)
+    plain = logits if executor is Executor.FLOAT else float_logits(folder, images)
+    reference = None
+    if executor is not Executor.FLOAT:
+        reference = logits if executor is Executor.REFERENCE else reference_logits(folder, images)
     labels = logits.argmax(1)
     return Accuracy(
         executor=executor,

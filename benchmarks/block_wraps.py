@@ -1,0 +1,116 @@
+"""Many secure runs of one block of a model on real pictures: how far from the reference, and did any truncation wrap?
+
+    python benchmarks/block_wraps.py --data DIR [--model NAME] [--block 1] [--runs 200] > benchmarks/results/NAME.json
+
+Two parties are threads of this process over memory links; randomness is fresh from the operating system in every run.
+A wrap in any truncation moves values by at least 2^(64 - bits) codes, far outside the block's value bounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import secrets
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.progress import track
+
+from mpcvit import zoo
+from mpcvit.cli.output import progress_console
+from mpcvit.data.image_set import load_folder
+from mpcvit.data.normalise import normalise
+from mpcvit.program.cost import stock_cost
+from mpcvit.program.dealer import deal, plan
+from mpcvit.program.model_folder import ModelFolder
+from mpcvit.program.program import Node, Program
+from mpcvit.program.reference import run_reference
+from mpcvit.program.stock import run_stock
+from mpcvit.ring.fixed_point import Codes, decode, encode
+from mpcvit.ring.prg import SEED_BYTES, Prg
+from mpcvit.ring.sharing import join, mask, split
+from mpcvit.session.link import Link
+from mpcvit.session.local import run_parties
+from mpcvit.session.provider import Provider
+from mpcvit.session.session import Session
+
+PARTIES = 2
+
+
+def part(program: Program, nodes: tuple[Node, ...]) -> Program:
+    """The sub-Program of ``nodes``; what they read from outside becomes its input, their last value its output."""
+    made = {node.name for node in nodes}
+    read = {name for node in nodes for name in node.inputs} - made
+    parameters = {name: kind for name, kind in program.parameters.items() if name in read}
+    return Program({name: program.types[name] for name in read - parameters.keys()}, parameters, nodes, nodes[-1].name)
+
+
+def run_secure(program: Program, weights: dict[str, Codes], inputs: dict[str, Codes]) -> Codes:
+    """The output codes of one run on shares."""
+    materials = deal(program, PARTIES, Prg(secrets.token_bytes(SEED_BYTES)))
+    owner, binding = secrets.token_bytes(SEED_BYTES), secrets.token_bytes(32)
+
+    def share(index: int, values: dict[str, Codes]) -> dict[str, Codes]:
+        prg = Prg(owner)
+        if index == 0:
+            return {name: mask(prg, codes.shape, name) for name, codes in values.items()}
+        return {name: split(codes, [prg], name) for name, codes in values.items()}
+
+    def party(link: Link) -> Codes:
+        provider = Provider(plan(program, PARTIES), materials[link.index], last=link.index == PARTIES - 1)
+        with Session(link, Prg(secrets.token_bytes(SEED_BYTES)), provider, binding=binding) as session:
+            return run_stock(session, program, share(link.index, weights), share(link.index, inputs))
+
+    return join(run_parties(PARTIES, party))
+
+
+def main() -> None:
+    """Print one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="image folder with a 'test' part")
+    parser.add_argument("--model", default=zoo.DEFAULT)
+    parser.add_argument("--block", type=int, default=1, help="from 0")
+    parser.add_argument("--runs", type=int, default=200)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+
+    model = ModelFolder.load(zoo.folder(arguments.model))
+    names = [node.name.partition(".")[0] for node in model.program.nodes]
+    start = names.index(f"block{arguments.block}")
+    stop = len(names) - names[::-1].index(f"block{arguments.block}")
+    before, block = (part(model.program, model.program.nodes[a:b]) for a, b in ((0, start), (start, stop)))
+
+    def weights(program: Program) -> dict[str, Codes]:
+        return {name: model.weights[name] for name in program.parameters}
+
+    pictures = load_folder(arguments.data / "test").spread(arguments.runs)
+    pixels = normalise(pictures.images, model.description.mean, model.description.std).numpy()
+    ((image, image_type),) = before.inputs.items()
+    values = run_reference(before, weights(before), {image: encode(pixels, image_type.qtype)})
+    (source,) = block.inputs
+    expected = run_reference(block, weights(block), {source: values})
+
+    frac = block.types[block.output].frac
+    differences = []
+    for run in track(range(arguments.runs), "secure runs", console=progress_console, transient=True):
+        got = run_secure(block, weights(block), {source: values[run]})
+        differences.append(float(np.abs(decode(got - expected[run], frac)).max()))
+    bounds = block.types[block.output].qtype
+    result = {
+        "model": model.description.name,
+        "program_sha256": model.program.digest,
+        "block": arguments.block,
+        "runs": arguments.runs,
+        "largest_difference": max(differences),
+        "median_difference": float(np.median(differences)),
+        "value_bounds": [bounds.lo, bounds.hi],
+        "wraps_seen": sum(difference > bounds.hi - bounds.lo for difference in differences),
+        "wrap_probability_per_run_bound": stock_cost(block, PARTIES).wrap_probability,
+    }
+    sys.stdout.write(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
