@@ -7,7 +7,6 @@ import logging
 import secrets
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -17,7 +16,6 @@ import torch
 
 from mpcvit.client.result import Stats
 from mpcvit.errors import (
-    InternalError,
     ModelMismatch,
     MpcvitError,
     Overloaded,
@@ -44,6 +42,7 @@ from mpcvit.wire.tls import secure_channel
 from mpcvit.wire.tls_probe import probe
 from mpcvit.wire.v1 import peer_pb2, peer_pb2_grpc, session_pb2
 from parties.dealer_client import DealerClient, Lease, StreamedMaterial
+from parties.failure import unexpected
 from parties.grpc_link import GrpcLink
 from parties.ledger import Ledger
 from parties.peer_stream import PeerStream
@@ -196,10 +195,8 @@ class ComputeParty:
         for stream in session.streams.values():
             stream.finish()
         self._ledger.close_session(name, event.error.reason if isinstance(event, Failed) else "done")
+        self.sessions.expire(session, self.settings.timeouts.session_s)
         session.events.put(event)
-        expiry = threading.Timer(self.settings.timeouts.session_s, self.sessions.remove, args=(session.session_id,))
-        expiry.daemon = True
-        expiry.start()
 
     def _attempt(self, session: HeldSession) -> Finished | Failed:
         origin = f"party{self.index}"
@@ -209,16 +206,7 @@ class ComputeParty:
             error.origin = error.origin or origin
             return Failed(error)
         except Exception as error:
-            # Where and what kind is enough to find the bug; the message could hold data.
-            log.error("%s at\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)))  # noqa: TRY400
-            return Failed(
-                InternalError(
-                    f"an unexpected {type(error).__name__}",
-                    expected="a result",
-                    remedy=f"See the log of {origin}.",
-                    origin=origin,
-                )
-            )
+            return Failed(unexpected(error, origin))
 
     def _compute(self, session: HeldSession) -> Finished:
         timeouts, parties = self.settings.timeouts, self.settings.parties

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator
 
 import grpc
 
-from mpcvit.errors import MpcvitError, SessionError
+from mpcvit.errors import SessionError
 from mpcvit.wire import SESSION_ID_BYTES
 from mpcvit.wire.codec import CHUNK_BYTES
-from mpcvit.wire.status import abort
 from mpcvit.wire.tls import require_party
 from mpcvit.wire.v1 import dealer_pb2, dealer_pb2_grpc
 from parties.dealer import Dealer
+from parties.failure import answering
 
 
 class DealerService(dealer_pb2_grpc.DealerServiceServicer):
@@ -27,7 +27,7 @@ class DealerService(dealer_pb2_grpc.DealerServiceServicer):
         self, request: dealer_pb2.LeaseMaterialRequest, context: grpc.ServicerContext
     ) -> dealer_pb2.LeaseMaterialResponse:
         """Reserve randomness for the caller."""
-        try:
+        with answering(context, "dealer"):
             party = require_party(context)
             if len(request.session_id) != SESSION_ID_BYTES or not 2 <= request.parties <= 16:
                 raise SessionError(
@@ -38,20 +38,16 @@ class DealerService(dealer_pb2_grpc.DealerServiceServicer):
             lease_id, seed, length = self._dealer.lease(
                 request.session_id, request.program_sha256, request.model_version, party, request.parties
             )
-        except MpcvitError as error:
-            abort(context, _signed(error))
         return dealer_pb2.LeaseMaterialResponse(lease_id=lease_id, seed=seed, correction_bytes=length)
 
     def StreamMaterial(  # noqa: N802
         self, request: dealer_pb2.StreamMaterialRequest, context: grpc.ServicerContext
     ) -> Iterator[dealer_pb2.StreamMaterialResponse]:
         """Deal and stream; gRPC's flow control keeps the dealer from running far ahead."""
-        try:
+        with answering(context, "dealer"):
             pieces = self._dealer.stream(request.session_id, require_party(context))
             for sequence, payload in enumerate(_regroup(pieces)):
                 yield dealer_pb2.StreamMaterialResponse(sequence=sequence, payload=payload)
-        except MpcvitError as error:
-            abort(context, _signed(error))
 
 
 def _regroup(pieces: Iterable[memoryview]) -> Iterator[bytes]:
@@ -64,8 +60,3 @@ def _regroup(pieces: Iterable[memoryview]) -> Iterator[bytes]:
             del buffer[:CHUNK_BYTES]
     if buffer:
         yield bytes(buffer)
-
-
-def _signed(error: MpcvitError) -> MpcvitError:
-    error.origin = error.origin or "dealer"
-    return error

@@ -6,16 +6,16 @@ from collections.abc import Iterable, Iterator
 
 import grpc
 
-from mpcvit.errors import InvalidShare, MpcvitError
+from mpcvit.errors import InvalidShare
 from mpcvit.program.shares import ModelShare
 from mpcvit.ring.fixed_point import Codes
 from mpcvit.ring.prg import SEED_BYTES, Prg
 from mpcvit.ring.sharing import mask
 from mpcvit.wire.codec import chunks, join_chunks, tensor, tensor_bytes
-from mpcvit.wire.status import abort
 from mpcvit.wire.tls import require_client
 from mpcvit.wire.v1 import inference_pb2, inference_pb2_grpc
 from parties.compute import ComputeParty
+from parties.failure import answering
 from parties.session_table import Failed, Finished, HeldSession, Progress
 
 
@@ -24,23 +24,22 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
 
     def __init__(self, party: ComputeParty) -> None:
         self._party = party
+        self._role = f"party{party.index}"
 
     def ListModels(  # noqa: N802
         self, request: inference_pb2.ListModelsRequest, context: grpc.ServicerContext
     ) -> inference_pb2.ListModelsResponse:
         """Manifests of all models."""
-        try:
+        with answering(context, self._role):
             require_client(context)
-        except MpcvitError as error:
-            abort(context, self._signed(error))
-        manifests = [model.manifest.canonical() for model in self._party.models.values()]
+            manifests = [model.manifest.canonical() for model in self._party.models.values()]
         return inference_pb2.ListModelsResponse(manifests=manifests)
 
     def SubmitShare(  # noqa: N802
         self, requests: Iterator[inference_pb2.SubmitShareRequest], context: grpc.ServicerContext
     ) -> inference_pb2.SubmitShareResponse:
         """Take a share; every length is checked before anything is stored."""
-        try:
+        with answering(context, self._role):
             owner = require_client(context)
             first = next(requests, None)
             if first is None or first.WhichOneof("part") != "header":
@@ -48,8 +47,6 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
             model = self._party.check(first.header.spec)
             share = _receive(first.header, (request.chunk for request in requests), model)
             self._party.submit(first.header.spec, model, owner, share)
-        except MpcvitError as error:
-            abort(context, self._signed(error))
         return inference_pb2.SubmitShareResponse()
 
     def FetchResult(  # noqa: N802
@@ -57,7 +54,7 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
     ) -> Iterator[inference_pb2.FetchResultResponse]:
         """Stream progress, then the result; a client that goes away cancels its session."""
         sessions = self._party.sessions
-        try:
+        with answering(context, self._role):
             session = sessions.owned(request.session_id, require_client(context))
             context.add_callback(lambda: None if session.fetched else sessions.cancel(session))
             for event in session.follow(self._party.settings.timeouts.session_s):
@@ -70,23 +67,15 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
                 if isinstance(event, Failed):
                     raise event.error
                 yield from _result(event)
-        except MpcvitError as error:
-            abort(context, self._signed(error))
 
     def CancelSession(  # noqa: N802
         self, request: inference_pb2.CancelSessionRequest, context: grpc.ServicerContext
     ) -> inference_pb2.CancelSessionResponse:
         """Stop a session at its next step."""
-        try:
+        with answering(context, self._role):
             session: HeldSession = self._party.sessions.owned(request.session_id, require_client(context))
             self._party.sessions.cancel(session)
-        except MpcvitError as error:
-            abort(context, self._signed(error))
         return inference_pb2.CancelSessionResponse()
-
-    def _signed(self, error: MpcvitError) -> MpcvitError:
-        error.origin = error.origin or f"party{self._party.index}"
-        return error
 
 
 def _receive(header: inference_pb2.ShareHeader, pieces: Iterable[bytes], model: ModelShare) -> Codes:

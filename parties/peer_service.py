@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import grpc
 
-from mpcvit.errors import ModelMismatch, MpcvitError, SessionUnknown
+from mpcvit.errors import ModelMismatch, SessionUnknown
 from mpcvit.wire import SESSION_METADATA
-from mpcvit.wire.status import abort
 from mpcvit.wire.tls import require_party
 from mpcvit.wire.v1 import peer_pb2, peer_pb2_grpc
 from parties.compute import ComputeParty
+from parties.failure import answering
 
 
 class PeerService(peer_pb2_grpc.PeerServiceServicer):
@@ -20,12 +20,13 @@ class PeerService(peer_pb2_grpc.PeerServiceServicer):
 
     def __init__(self, party: ComputeParty) -> None:
         self._party = party
+        self._role = f"party{party.index}"
 
     def OpenSession(  # noqa: N802
         self, request: peer_pb2.OpenSessionRequest, context: grpc.ServicerContext
     ) -> peer_pb2.OpenSessionResponse:
         """Wait for the client's share of the same session, then compare the specs byte by byte."""
-        try:
+        with answering(context, self._role):
             require_party(context)
             self._party.check(request.spec)
             session = self._party.sessions.wait_for(request.spec.session_id, self._party.settings.timeouts.pair_s)
@@ -36,15 +37,13 @@ class PeerService(peer_pb2_grpc.PeerServiceServicer):
                     expected="byte-identical specs at all parties",
                     remedy="Retry with a new session; report it if it persists.",
                 )
-        except MpcvitError as error:
-            abort(context, self._signed(error))
         return peer_pb2.OpenSessionResponse()
 
     def Exchange(  # noqa: N802
         self, requests: Iterator[peer_pb2.ExchangeRequest], context: grpc.ServicerContext
     ) -> Iterator[peer_pb2.ExchangeResponse]:
         """Connect the caller's stream with the session and serve it until the session ends."""
-        try:
+        with answering(context, self._role):
             peer = require_party(context)
             session_id = dict(context.invocation_metadata()).get(SESSION_METADATA, b"")
             held = [session for session in self._party.sessions.all() if session.session_id == session_id]
@@ -55,8 +54,6 @@ class PeerService(peer_pb2_grpc.PeerServiceServicer):
                     remedy="Retry with a new session.",
                 )
             stream = self._party.sessions.attach(held[0], peer)
-        except MpcvitError as error:
-            abort(context, self._signed(error))
         reader = threading.Thread(target=stream.consume, args=(requests,), name=f"peer{peer}", daemon=True)
         reader.start()
         yield from stream.outgoing(peer_pb2.ExchangeResponse)
@@ -66,12 +63,6 @@ class PeerService(peer_pb2_grpc.PeerServiceServicer):
         self, request: peer_pb2.AbortSessionRequest, context: grpc.ServicerContext
     ) -> peer_pb2.AbortSessionResponse:
         """Take note that the caller gave a session up."""
-        try:
+        with answering(context, self._role):
             self._party.abort(request.session_id, require_party(context), request.reason)
-        except MpcvitError as error:
-            abort(context, self._signed(error))
         return peer_pb2.AbortSessionResponse()
-
-    def _signed(self, error: MpcvitError) -> MpcvitError:
-        error.origin = error.origin or f"party{self._party.index}"
-        return error

@@ -62,6 +62,7 @@ class HeldSession:
     events: queue.SimpleQueue[Event] = field(default_factory=queue.SimpleQueue)
     attached: set[int] = field(default_factory=set)
     fetched: bool = False
+    expiry: threading.Timer | None = None
 
     @property
     def session_id(self) -> bytes:
@@ -104,7 +105,15 @@ class SessionTable:
     def remove(self, session_id: bytes) -> None:
         """Forget a session and its result."""
         with self._changed:
-            self._sessions.pop(session_id, None)
+            session = self._sessions.pop(session_id, None)
+        if session and session.expiry:
+            session.expiry.cancel()
+
+    def expire(self, session: HeldSession, after_s: float) -> None:
+        """Remove ``session`` after so many seconds, if nobody does before."""
+        session.expiry = threading.Timer(after_s, self.remove, args=(session.session_id,))
+        session.expiry.daemon = True
+        session.expiry.start()
 
     def count(self) -> int:
         """How many sessions are held."""

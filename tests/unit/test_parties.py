@@ -6,7 +6,9 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
+import grpc
 import pytest
 import yaml
 from cryptography import x509
@@ -28,6 +30,7 @@ from mpcvit.session.link import Frame
 from mpcvit.wire.codec import CHUNK_BYTES
 from mpcvit.wire.v1 import dealer_pb2, peer_pb2, session_pb2
 from parties.dealer_client import Lease, StreamedMaterial
+from parties.failure import answering
 from parties.ledger import Ledger
 from parties.peer_stream import PeerStream
 from parties.provision import provision_local
@@ -135,6 +138,42 @@ def test_sessions_belong_to_their_submitter() -> None:
         table.owned(session.session_id, "bob.client")
     with pytest.raises(SessionUnknown):
         table.owned(bytes(16), "alice.client")
+
+
+def test_an_unfetched_session_expires() -> None:
+    """A result that nobody fetches is dropped; removing a session ends its timer."""
+    table, late, fetched = SessionTable(), _session(number=1), _session(number=2)
+    for session in (late, fetched):
+        table.add(session)
+    table.expire(late, 0.01)
+    table.expire(fetched, 60)
+    table.remove(fetched.session_id)
+    assert fetched.expiry is not None
+    fetched.expiry.join(2)
+    assert not fetched.expiry.is_alive()
+    deadline = time.monotonic() + 2
+    while table.count():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("active", [True, False])
+def test_a_bug_travels_and_is_logged_without_its_text(active: bool, caplog: pytest.LogCaptureFixture) -> None:
+    """The caller hears INTERNAL and where to look; neither it nor the log gets the exception's message."""
+    secret = str(7**20)  # computed, as the log quotes source lines
+    context = Mock(spec=grpc.ServicerContext)
+    context.is_active.return_value = active
+    context.abort_with_status.side_effect = Exception
+    with pytest.raises(Exception), answering(context, "party0"):  # noqa: B017, PT011  # gRPC raises a bare one
+        raise ValueError(secret)
+    assert context.abort_with_status.called is active
+    if active:
+        (status,) = context.abort_with_status.call_args.args
+        assert status.code is grpc.StatusCode.INTERNAL
+        assert "log of party0" in status.details
+        assert secret not in str(status)
+        assert "ValueError" in caplog.text
+    assert secret not in caplog.text
 
 
 def test_waiting_for_a_session_ends_when_it_comes_or_expires() -> None:
