@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from mpcvit.errors import ConfigError
 from mpcvit.wire.tls import SUFFIX
 
 _VALID = datetime.timedelta(days=365)
@@ -29,7 +30,16 @@ def provision_local(folder: Path, roles: Sequence[str], now: datetime.datetime |
     Args:
         roles: e.g. ``party0``, ``dealer``, ``demo.client``; each becomes the DNS name ``<role>.mpcvit``.
         now: start of validity; for tests of expired certificates.
+
+    Raises:
+        ConfigError: the folder holds an authority already; a new one would cut off whoever trusts it.
     """
+    if (folder / "ca.crt").exists():
+        raise ConfigError(
+            f"{folder}, which has certificates already",
+            expected="a new folder",
+            remedy="Give another folder, or delete this one if nobody uses its certificates.",
+        )
     folder.mkdir(parents=True, exist_ok=True)
     start = (now or datetime.datetime.now(datetime.UTC)) - _SKEW
     authority_key = ec.generate_private_key(ec.SECP256R1())

@@ -23,7 +23,7 @@ progress_console = Console(stderr=True)
 _result_console = Console()
 
 _EXTRAS = {
-    "torch": "party",
+    "torch": "bench",
     "crypten": "party",
     "safetensors": "party",
     "grpc_health": "party",
@@ -78,7 +78,7 @@ def _missing_extras() -> Iterator[None]:
         raise ConfigError(
             f"no module '{error.name}'",
             expected="an installation with all that this command needs",
-            remedy=f"pip install 'mpcvit[{extra}]'",
+            remedy=f"Install mpcvit with its extra '{extra}': pip install '.[{extra}]' in its source folder.",
         ) from error
 
 

@@ -326,3 +326,12 @@ def test_certificates_carry_one_role_and_keys_stay_private(tmp_path: Path) -> No
         assert names.get_values_for_type(x509.DNSName) == [f"{role}.mpcvit"]
         assert (tmp_path / f"{role}.key").stat().st_mode & 0o077 == 0
     assert not list(tmp_path.glob("ca.key*"))
+
+
+def test_certificates_are_never_overwritten(tmp_path: Path) -> None:
+    """A second authority in the same folder would cut off every role that trusts the first."""
+    provision_local(tmp_path, ["party0"])
+    before = (tmp_path / "ca.crt").read_bytes()
+    with pytest.raises(ConfigError, match="has certificates already"):
+        provision_local(tmp_path, ["party0"])
+    assert (tmp_path / "ca.crt").read_bytes() == before
