@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rich.console import Console
 from rich.progress import track
 
 from mpcvit.compat import prepare_torchvision
@@ -27,6 +28,6 @@ def download_cifar10(root: Path) -> None:
         source = CIFAR10(str(root / "download"), train=split == "train", download=True)
         for name in source.classes:
             (root / split / name).mkdir(parents=True, exist_ok=True)
-        for number in track(range(len(source)), description=f"writing {split}"):
+        for number in track(range(len(source)), f"writing {split}", console=Console(stderr=True)):
             picture, label = source[number]
             picture.save(root / split / source.classes[label] / f"{number:05d}.png")

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from PIL import Image
+from rich.console import Console
 from rich.progress import Progress
 from torch.utils.data import DataLoader, Dataset
 
@@ -96,7 +97,7 @@ def train(
     )
     identity = {"config": asdict(config), "torch": torch.__version__}
     first = _resume(folder, model, optimizer, identity)
-    with Progress(transient=True) as bar:
+    with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(config.model, total=config.epochs, completed=first)
         for epoch in range(first, config.epochs):
             start = time.perf_counter()

@@ -9,6 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
+from mpcvit.compat import prepare_torchvision
+from mpcvit.data.cifar10 import download_cifar10, load_cifar10
 from mpcvit.data.image_set import ImageSet, load_folder
 from mpcvit.data.normalise import normalise
 from mpcvit.errors import InputError, ShapeMismatch
@@ -63,3 +65,38 @@ def test_normalise_is_per_channel() -> None:
     pixels = np.full((1, 2, 2, 3), 255, dtype=np.uint8)
     got = normalise(pixels, (0.0, 0.5, 1.0), (1.0, 0.5, 2.0))
     assert torch.allclose(got[0, :, 0, 0], torch.tensor([1.0, 1.0, 0.0]))
+
+
+class FakeDownload:
+    """Stands in for torchvision's CIFAR10: two pictures per part, of plain colours."""
+
+    classes = ("airplane", "automobile")
+
+    def __init__(self, root: str, train: bool, download: bool) -> None:
+        assert download
+        self._first = 0 if train else 100
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, number: int) -> tuple[Image.Image, int]:
+        return Image.new("RGB", (32, 32), (self._first + number, 7, 9)), 1 - number
+
+
+def test_a_download_becomes_an_image_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Pixels, labels and parts survive; nothing is written to standard output."""
+    prepare_torchvision()
+    monkeypatch.setattr("torchvision.datasets.CIFAR10", FakeDownload)
+    download_cifar10(tmp_path)
+    for split, first in (("train", 0), ("test", 100)):
+        images = load_cifar10(tmp_path, split)
+        assert images.classes == FakeDownload.classes
+        assert {
+            (int(pixels[0, 0, 0]), int(label)) for pixels, label in zip(images.images, images.labels, strict=True)
+        } == {
+            (first, 1),
+            (first + 1, 0),
+        }
+    assert capsys.readouterr().out == ""

@@ -29,13 +29,21 @@ def images() -> ImageSet:
 CONFIG = TrainConfig(model="mpcvit_6_4_32", epochs=2, batch_size=16, validation=16, lr=2e-3)
 
 
-def test_training_learns_and_writes_a_model(images: ImageSet, tmp_path: Path) -> None:
-    """Two epochs tell dark from bright; the folder holds model, configuration, log and checkpoint."""
+def test_training_learns_and_writes_a_model(
+    images: ImageSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two epochs tell dark from bright; the folder holds model, configuration, log and checkpoint.
+
+    Progress goes to standard error: standard output is for the result.
+    """
     model = trainer.train(CONFIG, images, tmp_path, device="cpu", workers=0)
     assert trainer.accuracy(model, images, torch.device("cpu")) > 0.9
     assert torch.equal(load_model(tmp_path).head.weight, model.head.weight)
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in log] == [0, 1]
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "validation" in said.err
 
 
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(
