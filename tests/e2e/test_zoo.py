@@ -40,9 +40,9 @@ def test_reference_follows_float_on_noise(name: str) -> None:
 
 
 def test_default_model_on_cifar10(cifar10: Path) -> None:
-    """On 200 test pictures: more than 70 % right, and the reference agrees with float on all but one."""
+    """On 200 test pictures: at least 75 % right, and the reference agrees with float on all but one."""
     images = load_folder(cifar10 / "test").spread(200)
     result = evaluate(zoo.folder(zoo.DEFAULT), images, Executor.REFERENCE)
-    assert result.top1 > 0.70
+    assert result.top1 >= 0.75
     assert result.agreement_with_float >= 0.995
     assert result.max_abs_logit_diff <= 0.05
