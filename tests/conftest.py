@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -87,9 +88,20 @@ def tiny_pictures() -> ImageSet:
 
 
 @pytest.fixture(scope="session")
-def cifar10() -> Path:
-    """The CIFAR-10 image folder, or a skip that says how to get it."""
-    for folder in (Path(os.environ.get("CIFAR10", "")), Path.home() / ".cache/mpcvit/data/cifar10"):
-        if (folder / "test").is_dir():
-            return folder
-    pytest.skip("CIFAR-10 is not here; fetch it with 'mpcvit data cifar10 ~/.cache/mpcvit/data/cifar10'")
+def cifar10(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image folder with CIFAR-10's test part: where a user keeps it, or from the archive beside the checkout.
+
+    Skips, saying how to get it, if it is in neither place.
+    """
+    kept = Path.home() / ".cache/mpcvit/data/cifar10"
+    if (kept / "test").is_dir():
+        return kept
+    archive = Path(__file__).resolve().parents[2] / "shared/data/cifar10.tar.xz"
+    if not archive.is_file():
+        pytest.skip(f"CIFAR-10 is not here; fetch it with 'mpcvit data cifar10 {kept}'")
+    folder = tmp_path_factory.mktemp("cifar10")
+    with tarfile.open(archive, mode="r|xz") as packed:
+        for member in packed:
+            if member.name.startswith("test/"):
+                packed.extract(member, folder, filter="data")
+    return folder
