@@ -40,8 +40,10 @@ def evaluate(
     with Progress(console=progress_console, transient=True) as bar:
         task = bar.add_task(executor, total=len(images))
         result = run(folder, images, Executor(executor), parties=parties, advance=lambda n: bar.advance(task, n))
-    document = {"model": folder.name, **asdict(result)}
     if json_output:
-        print_json(document)
+        print_json({"model": folder.name, **asdict(result)})
     else:
-        print_table(f"{folder.name} on {len(images)} pictures", [(key, str(value)) for key, value in document.items()])
+        facts = {**asdict(result), **result.cost}
+        del facts["cost"]
+        rows = [(fact.replace("_", " "), str(value)) for fact, value in facts.items() if value is not None]
+        print_table(f"{folder.name} on {len(images)} pictures", rows)

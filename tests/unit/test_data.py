@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -100,3 +101,15 @@ def test_a_download_becomes_an_image_folder(
             (first + 1, 0),
         }
     assert capsys.readouterr().out == ""
+
+
+def test_a_failed_download_is_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a network there is a remedy, not a traceback."""
+    prepare_torchvision()
+
+    def unreachable(*_: object, **__: object) -> None:
+        raise URLError("Name or service not known")
+
+    monkeypatch.setattr("torchvision.datasets.CIFAR10", unreachable)
+    with pytest.raises(InputError, match=r"Name or service not known.*Check the connection"):
+        download_cifar10(tmp_path)
