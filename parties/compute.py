@@ -139,9 +139,10 @@ class ComputeParty:
             SessionReplayed: the id was used before.
         """
         limits = self.settings.limits
-        if self.sessions.count() >= limits.sessions + limits.queue:
+        unfinished = self.sessions.unfinished()
+        if unfinished >= limits.sessions + limits.queue:
             raise Overloaded(
-                f"{self.sessions.count()} sessions",
+                f"{unfinished} sessions",
                 expected=f"at most {limits.sessions} running and {limits.queue} waiting",
                 remedy="Retry later.",
             )

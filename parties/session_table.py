@@ -115,10 +115,10 @@ class SessionTable:
         session.expiry.daemon = True
         session.expiry.start()
 
-    def count(self) -> int:
-        """How many sessions are held."""
+    def unfinished(self) -> int:
+        """How many sessions run or wait to run; results that wait to be fetched do not count."""
         with self._changed:
-            return len(self._sessions)
+            return sum(session.expiry is None for session in self._sessions.values())
 
     def all(self) -> list[HeldSession]:
         """All sessions held now."""

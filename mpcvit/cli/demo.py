@@ -15,7 +15,7 @@ from rich.table import Table
 from mpcvit.cli.infer import describe, infer_with_progress
 from mpcvit.cli.output import Json, command, mib, print_json, progress_console
 from mpcvit.client import Client, Inference
-from mpcvit.client.image import open_picture
+from mpcvit.client.image import encode_picture, open_picture
 from mpcvit.client.result import softmax
 
 
@@ -40,7 +40,8 @@ def demo(
     pixels = np.asarray(open_picture(picture).convert("RGB"))
     with tempfile.TemporaryDirectory(prefix="mpcvit-demo-") as scratch:
         say(f"sharing the weights of [bold]{folder.name}[/] among {parties} parties")
-        _, shares = share_model(ModelFolder.load(folder), parties, Path(scratch) / "shares")
+        manifest, shares = share_model(ModelFolder.load(folder), parties, Path(scratch) / "shares")
+        encode_picture(picture, manifest)  # one that does not fit is refused before anything starts
         cluster = LocalCluster(shares, Path(scratch))
         say(f"starting {', '.join(cluster.roles)}: one process each, mutual TLS between all")
         with cluster, Client.from_config(cluster.client_config) as client:

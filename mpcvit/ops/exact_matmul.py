@@ -14,7 +14,12 @@ def exact_matmul(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     torch's int64 product is not vectorised (0.4 GMAC/s per core where float64 reaches 13). As long as no partial sum
     can exceed 2**53, the float64 product is exact in any order of summation, and is used.
     """
-    largest = left.abs().max().item() * right.abs().max().item() * left.shape[-1]
-    if 0 <= largest < _EXACT:
+    if _largest(left) * _largest(right) * left.shape[-1] < _EXACT:
         return torch.matmul(left.double(), right.double()).long()
     return torch.matmul(left, right)
+
+
+def _largest(codes: torch.Tensor) -> int:
+    """Largest magnitude, as a Python integer: abs(-2**63) does not fit int64."""
+    low, high = codes.aminmax()
+    return int(max(high.item(), -low.item()))

@@ -25,7 +25,9 @@ from mpcvit.errors import (
     ModelMismatch,
     MpcvitError,
     NotAllowed,
+    Overloaded,
     ProgramMismatch,
+    SessionCancelled,
     SessionExpired,
     SessionReplayed,
     SessionUnknown,
@@ -41,6 +43,7 @@ from mpcvit.wire import PROTOCOL_VERSION
 from mpcvit.wire.tls import TlsFiles
 from mpcvit.wire.v1 import session_pb2
 from parties.local_cluster import CLIENT_ROLE, LocalCluster
+from parties.settings import Limits
 from tests.services.conftest import make_cluster
 
 
@@ -190,6 +193,23 @@ def test_half_a_session_expires_without_using_material(cluster: LocalCluster) ->
         raw.parties[0].fetch(spec.session_id, raw.deadline, lambda *_: None)
     assert time.monotonic() - start < 8
     assert spec.session_id.hex() not in cluster.log("dealer")
+
+
+def test_an_overloaded_party_refuses(own_cluster: LocalCluster, tiny_pictures: ImageSet) -> None:
+    """Beyond the running and waiting sessions that are allowed: OVERLOADED; when they end there is room again."""
+    raw, limits = Raw(own_cluster), Limits()
+    waiting = [raw.spec() for _ in range(limits.sessions + limits.queue)]
+    share = np.zeros((3, 8, 8), dtype=np.int64)
+    for spec in waiting:
+        raw.parties[1].submit(Submission(spec, share), raw.deadline)
+    with pytest.raises(Overloaded, match=f"{len(waiting)} sessions"):
+        raw.parties[1].submit(Submission(raw.spec(), share), raw.deadline)
+    for spec in waiting:
+        raw.parties[1].cancel(spec.session_id)
+        with pytest.raises(SessionCancelled):
+            raw.parties[1].fetch(spec.session_id, raw.deadline, lambda *_: None)
+    with Client.from_config(own_cluster.client_config) as client:
+        assert client.infer(tiny_pictures.images[0]).label in tiny_pictures.classes
 
 
 def test_cancelling_stops_the_session(cluster: LocalCluster) -> None:

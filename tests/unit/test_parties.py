@@ -141,18 +141,20 @@ def test_sessions_belong_to_their_submitter() -> None:
 
 
 def test_an_unfetched_session_expires() -> None:
-    """A result that nobody fetches is dropped; removing a session ends its timer."""
+    """A result that nobody fetches is dropped, and does not count as work; removing a session ends its timer."""
     table, late, fetched = SessionTable(), _session(number=1), _session(number=2)
     for session in (late, fetched):
         table.add(session)
-    table.expire(late, 0.01)
+    assert table.unfinished() == 2
     table.expire(fetched, 60)
+    assert table.unfinished() == 1
+    table.expire(late, 0.01)
     table.remove(fetched.session_id)
     assert fetched.expiry is not None
     fetched.expiry.join(2)
     assert not fetched.expiry.is_alive()
     deadline = time.monotonic() + 2
-    while table.count():
+    while table.all():
         assert time.monotonic() < deadline
         time.sleep(0.01)
 

@@ -185,6 +185,12 @@ def test_exact_matmul_is_exact(bits: int) -> None:
     assert (exact_matmul(torch.from_numpy(left), torch.from_numpy(right)).numpy() == expected).all()
 
 
+def test_exact_matmul_knows_the_smallest_code() -> None:
+    """The magnitude of -2**63 does not fit int64; taken for small, its product would lose bits."""
+    left, right = torch.tensor([[-(2**63), 1]]), torch.tensor([[1], [1]])
+    assert exact_matmul(left, right).item() == -(2**63) + 1
+
+
 def test_liveness_frees_every_value_once() -> None:
     """Every value but the output is released after its last reader, and not before."""
     program = graph(
