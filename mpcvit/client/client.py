@@ -14,7 +14,7 @@ from mpcvit.client.image import Picture, encode_picture
 from mpcvit.client.result import Inference, Stats
 from mpcvit.client.settings import ClientSettings
 from mpcvit.client.transport import GrpcParty, OnProgress, PartyTransport, Submission
-from mpcvit.errors import ModelMismatch, MpcvitError, PeerError, SessionCancelled
+from mpcvit.errors import ModelMismatch, MpcvitError, PeerError, ProtocolViolation, SessionCancelled
 from mpcvit.ring.fixed_point import Codes, decode
 from mpcvit.ring.prg import SEED_BYTES, Prg
 from mpcvit.ring.sharing import join, split
@@ -118,7 +118,14 @@ class Client:
         def run(party: PartyTransport, index: int) -> tuple[Codes, Stats]:
             party.submit(Submission(spec, shares[index]), deadline)
             report = progress if index == 0 else _silent
-            return party.fetch(session_id, deadline, report)
+            share, stats = party.fetch(session_id, deadline, report)
+            if share.shape != (len(manifest.labels),):
+                raise ProtocolViolation(
+                    f"a result share of shape {share.shape} from party {index}",
+                    expected=f"one code for each of {len(manifest.labels)} labels",
+                    remedy="Run the same version of mpcvit at all parties.",
+                )
+            return share, stats
 
         answers = self._all(run, lambda: self._cancel(session_id))
         logits = decode(join([share for share, _ in answers]), manifest.output_frac)

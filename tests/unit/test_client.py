@@ -21,6 +21,7 @@ from mpcvit.errors import (
     ModelMismatch,
     PeerAborted,
     PeerLost,
+    ProtocolViolation,
     SessionCancelled,
     ShapeMismatch,
 )
@@ -129,6 +130,15 @@ def test_wrong_model_name_and_digest_are_refused() -> None:
     with Client(parties, {"tiny": MANIFEST.digest.hex()}) as client:
         assert client.infer(PIXELS).model == "tiny"
     with Client(parties[:1]) as client, pytest.raises(ModelMismatch, match="among 2 parties"):
+        client.infer(PIXELS)
+
+
+def test_a_result_of_the_wrong_length_is_refused() -> None:
+    """Shares that cannot be logits of this model are never joined."""
+    with (
+        Client(MockTransport.parties(MANIFEST, lambda codes: codes.reshape(-1)[:4])) as client,
+        pytest.raises(ProtocolViolation, match="each of 3 labels"),
+    ):
         client.infer(PIXELS)
 
 
