@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from mpcvit.client.result import Stats
 from mpcvit.client.transport import OnProgress, PartyTransport, Submission
-from mpcvit.errors import SessionUnknown
+from mpcvit.errors import SessionCancelled, SessionUnknown
 from mpcvit.ring.fixed_point import Codes
 from mpcvit.ring.prg import Prg
 from mpcvit.ring.sharing import join, mask
@@ -28,8 +29,9 @@ class MockTransport(PartyTransport):
     def parties(cls, manifest: Manifest, handler: Callable[[Codes], Codes]) -> list[MockTransport]:
         """One transport per party of ``manifest``."""
         inbox: dict[bytes, dict[int, Codes]] = {}
+        cancelled: set[bytes] = set()
         changed = threading.Condition()
-        return [cls(index, manifest, handler, inbox, changed) for index in range(manifest.parties)]
+        return [cls(index, manifest, handler, inbox, cancelled, changed) for index in range(manifest.parties)]
 
     def __init__(
         self,
@@ -37,10 +39,11 @@ class MockTransport(PartyTransport):
         manifest: Manifest,
         handler: Callable[[Codes], Codes],
         inbox: dict[bytes, dict[int, Codes]],
+        cancelled: set[bytes],
         changed: threading.Condition,
     ) -> None:
         self._index, self._manifest, self._handler = index, manifest, handler
-        self._inbox, self._changed = inbox, changed
+        self._inbox, self._cancelled, self._changed = inbox, cancelled, changed
 
     def manifests(self, deadline: float) -> list[Manifest]:
         return [self._manifest]
@@ -55,8 +58,13 @@ class MockTransport(PartyTransport):
 
     def fetch(self, session_id: bytes, deadline: float, progress: OnProgress) -> tuple[Codes, Stats]:
         with self._changed:
-            complete = self._changed.wait_for(lambda: self._complete(session_id), timeout=1.0)
+            self._changed.wait_for(
+                lambda: self._complete(session_id) or session_id in self._cancelled, timeout=deadline - time.monotonic()
+            )
             shares: Sequence[Codes] = list(self._inbox.get(session_id, {}).values())
+            complete, cancelled = self._complete(session_id), session_id in self._cancelled
+        if cancelled:
+            raise SessionCancelled("a cancelled session", expected="a running one", remedy="Submit again.")
         if not complete:
             raise SessionUnknown("shares from some parties only", expected="all shares", remedy="Submit to all.")
         logits = self._handler(join(shares))
@@ -65,7 +73,10 @@ class MockTransport(PartyTransport):
         return own, Stats(0.0, 0.0, 0.0, 0.0, 0, 0, 0)
 
     def cancel(self, session_id: bytes) -> None:
-        self._inbox.pop(session_id, None)
+        with self._changed:
+            self._inbox.pop(session_id, None)
+            self._cancelled.add(session_id)
+            self._changed.notify_all()
 
     def close(self) -> None:
         self._inbox.clear()

@@ -87,18 +87,24 @@ class GrpcParty(PartyTransport):
         request = inference_pb2.FetchResultRequest(session_id=session_id)
         header: inference_pb2.ResultHeader | None = None
         pieces: list[bytes] = []
+        received = 0
         try:
-            for response in self._stub.FetchResult(request, timeout=_left(deadline)):
+            call = self._stub.FetchResult(request, timeout=_left(deadline))
+            for response in call:
                 event = response.WhichOneof("event")
                 if event == "progress":
                     progress(response.progress.phase, response.progress.done, response.progress.total)
                 elif event == "header":
                     header = response.header
                 elif header is not None:
+                    received += len(response.chunk)
+                    if received > min(header.result_bytes, _LARGEST_RESULT):
+                        call.cancel()
+                        break
                     pieces.append(response.chunk)
         except grpc.RpcError as error:
             raise self._explain(error) from error
-        if header is None or header.result_bytes > _LARGEST_RESULT:
+        if header is None or received > header.result_bytes or header.result_bytes > _LARGEST_RESULT:
             raise PeerLost(
                 "a stream without a usable result",
                 expected="a result header and its bytes",

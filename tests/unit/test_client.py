@@ -142,6 +142,23 @@ def test_a_result_of_the_wrong_length_is_refused() -> None:
         client.infer(PIXELS)
 
 
+def test_the_first_failure_is_told_whichever_party_is_slower() -> None:
+    """A party that asks for its result after the other's failure ended the session does not hide that failure."""
+
+    class Late(MockTransport):
+        def fetch(self, session_id: bytes, deadline: float, progress: OnProgress) -> tuple:
+            if self._index == 1:
+                with self._changed:
+                    self._changed.wait_for(lambda: session_id in self._cancelled, timeout=20)
+            return super().fetch(session_id, deadline, progress)
+
+    with (
+        Client(Late.parties(MANIFEST, lambda codes: codes.reshape(-1)[:4])) as client,
+        pytest.raises(ProtocolViolation, match="each of 3 labels"),
+    ):
+        client.infer(PIXELS)
+
+
 def test_a_failing_party_cancels_the_session_everywhere() -> None:
     """One party's error is raised, and every party is told to stop."""
     cancelled = []
