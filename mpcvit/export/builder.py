@@ -21,6 +21,7 @@ from mpcvit.ops import (
     Multiply,
     Offset,
     Op,
+    Pad,
     Permute,
     Relu,
     Rescale,
@@ -58,7 +59,7 @@ class Precision:
     margin: float = 2.0
     norm_margin: float = 4.0
     tolerance: float = 2.0**-10
-    relative: float = 2.0**-11
+    relative: float = 2.0**-10
 
 
 @dataclass(frozen=True)
@@ -102,11 +103,15 @@ class Builder:
 
     def affine(self, name: str, x: Value, weight: torch.Tensor, bias: torch.Tensor) -> Value:
         """x @ weight + bias at ordinary precision: linear, add, one rescale."""
-        matrix = self.parameter(f"{name}.weight", weight)
-        product = self._add(f"{name}.matmul", Linear(), [x, matrix], x.real @ weight)
+        product = self.linear(f"{name}.matmul", x, weight)
         offset = self.parameter(f"{name}.bias", bias, product.type.frac)
         total = self.add(f"{name}.sum", product, offset)
         return self.rescale(name, total)
+
+    def linear(self, name: str, x: Value, weight: torch.Tensor) -> Value:
+        """x @ weight; fractional bits add."""
+        matrix = self.parameter(f"{name}.weight", weight)
+        return self._add(name, Linear(), [x, matrix], x.real @ weight)
 
     def matmul(self, name: str, left: Value, right: Value) -> Value:
         """left @ right; fractional bits add."""
@@ -128,9 +133,9 @@ class Builder:
         """x * x; fractional bits double."""
         return self._add(name, Square(), [x], x.real.square())
 
-    def relu(self, name: str, x: Value) -> Value:
-        """max(x, 0)."""
-        return self._add(name, Relu(), [x], x.real.relu())
+    def relu(self, name: str, x: Value, drop: int = 0, bounds: tuple[float, float] | None = None) -> Value:
+        """max(x, 0); with ``drop``, either x or 0 where |x| is below 2**drop codes."""
+        return self._add(name, Relu(drop), [x], x.real.relu(), bounds)
 
     def sum(self, name: str, x: Value, axis: int, bounds: tuple[float, float] | None = None) -> Value:
         """Sum over ``axis``, kept with length 1."""
@@ -171,9 +176,9 @@ class Builder:
         bounds = (x.type.qtype.lo, x.type.qtype.hi)
         return self._add(name, Rescale(x.type.frac - target), [x], x.real, bounds)
 
-    def spline(self, name: str, x: Value, fit: Fit, real: torch.Tensor) -> Value:
-        """A fitted spline of x; ``real`` is the exact function's value."""
-        return self._add(name, fit.spline, [x], real)
+    def spline(self, name: str, x: Value, fit: Fit, real: torch.Tensor, frac: int | None = None) -> Value:
+        """A fitted spline of x, rescaled to ``frac`` bits; ``real`` is the exact function's value."""
+        return self.rescale(name, self._add(f"{name}.spline", fit.spline, [x], real), frac)
 
     def reshape(self, name: str, x: Value, *shape: int) -> Value:
         """x in another shape (without batch axis)."""
@@ -182,6 +187,12 @@ class Builder:
     def permute(self, name: str, x: Value, *order: int) -> Value:
         """Axes of x in another order (without batch axis)."""
         return self._add(name, Permute(order), [x], x.real.permute(0, *(axis + 1 for axis in order)))
+
+    def pad(self, name: str, x: Value, axis: int, count: int) -> Value:
+        """``count`` zeros before the elements of ``axis`` (negative)."""
+        shape = list(x.real.shape)
+        shape[axis] = count
+        return self._add(name, Pad(axis, count), [x], torch.cat([x.real.new_zeros(shape), x.real], dim=axis))
 
     def slice(self, name: str, x: Value, axis: int, start: int, stop: int) -> Value:
         """A part of x along ``axis`` (negative)."""

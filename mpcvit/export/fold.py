@@ -5,6 +5,7 @@
   and layer norm becomes division by the root mean square (SliceGPT, ICLR 2024, section 3.2).
 * Layer-norm gain and bias go into the linear layer that follows.
 * 1/sqrt(head dim) goes into the query weights.
+* Where an activation was removed, the two layers of the MLP are one.
 * Heads are reordered so that heads of one kind are neighbours, in ``qkv`` and, to undo it, in ``proj``.
 """
 
@@ -22,7 +23,8 @@ from mpcvit.models.vit import Attention, Block, VisionTransformer
 
 @dataclass(frozen=True)
 class Affine:
-    """x @ weight + bias, float64; weight [in, out], bias [out] (or [tokens, out] for the embedding)."""
+    """x @ weight + bias, float64; weight [in, out], bias [out] (or [tokens, out] for the embedding, whose
+    class token, if any, is a bias behind a row of zeros)."""
 
     weight: torch.Tensor
     bias: torch.Tensor
@@ -35,6 +37,7 @@ class FoldedBlock:
     Attributes:
         groups: (kind, number of heads) in the order in which heads now lie.
         qkv: columns are all queries, then all keys, then all values.
+        fc2: None if there is no activation before it; then ``fc1`` is the whole MLP.
     """
 
     groups: tuple[tuple[AttentionKind, int], ...]
@@ -42,7 +45,7 @@ class FoldedBlock:
     proj: Affine
     fc1: Affine
     activation: Activation
-    fc2: Affine
+    fc2: Affine | None
 
 
 @dataclass(frozen=True)
@@ -58,10 +61,14 @@ class FoldedViT:
 def fold(model: VisionTransformer) -> FoldedViT:
     """The folded float64 weights of ``model``; it computes the same function."""
     embed = _centred(_affine(model.patch_embed))
-    position = model.pos_embed.detach().double()
+    offsets = model.pos_embed.detach().double().clone()
+    if model.cls_token is not None:
+        offsets[:1] += model.cls_token.detach().double()
+    offsets -= offsets.mean(-1, keepdim=True)
+    offsets[model.config.tokens - model.config.patches :] += embed.bias
     return FoldedViT(
         model.config,
-        Affine(embed.weight, embed.bias + position - position.mean(-1, keepdim=True)),
+        Affine(embed.weight, offsets),
         tuple(_fold_block(cast(Block, block), model.config) for block in model.blocks),
         _after_norm(_affine(model.head), model.norm),
     )
@@ -76,13 +83,15 @@ def _fold_block(block: Block, config: ViTConfig) -> FoldedBlock:
     weight = qkv.weight.reshape(config.dim, 3, config.dim)[:, :, columns] * scale
     bias = qkv.bias.reshape(3, config.dim)[:, columns] * scale
     proj = _affine(block.attn.proj)
+    fc1, fc2 = _after_norm(_affine(block.mlp.fc1), block.norm2), _centred(_affine(block.mlp.fc2))
+    fused = block.mlp.activation is Activation.IDENTITY
     return FoldedBlock(
         groups,
         Affine(weight.reshape(config.dim, 3 * config.dim), bias.reshape(3 * config.dim)),
         _centred(Affine(proj.weight[columns], proj.bias)),
-        _after_norm(_affine(block.mlp.fc1), block.norm2),
+        Affine(fc1.weight @ fc2.weight, fc1.bias @ fc2.weight + fc2.bias) if fused else fc1,
         block.mlp.activation,
-        _centred(_affine(block.mlp.fc2)),
+        None if fused else fc2,
     )
 
 

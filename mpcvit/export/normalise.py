@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 
+import torch
+
 from mpcvit.export.builder import Builder, Value, widen
 from mpcvit.export.spline_fit import Function, fit_spline
 from mpcvit.models.vit import LAYER_NORM_EPSILON
 
-_DEGREE = 3
+#: Extra fractional bits of a product that a row factor still scales.
+_EXTRA_FRAC = 2
 
 
 def normalise_rows(b: Builder, name: str, weights: Value, total: Value, v: Value) -> Value:
@@ -18,8 +21,12 @@ def normalise_rows(b: Builder, name: str, weights: Value, total: Value, v: Value
     return b.rescale(f"{name}.output", b.multiply(f"{name}.normalised", mixed, inverse))
 
 
-def rms_norm(b: Builder, name: str, x: Value) -> Value:
-    """x / sqrt(mean(x^2) + epsilon) over the last axis; what layer norm is once the stream has no mean."""
+def normalised_affine(b: Builder, name: str, x: Value, weight: torch.Tensor, bias: torch.Tensor) -> Value:
+    """x / sqrt(mean(x^2) + epsilon) @ weight + bias over the last axis, not rescaled.
+
+    What layer norm and the linear layer behind it are once the stream has no mean. The row factor commutes with the
+    linear layer, so that the product with the weights and the mean square are computed side by side.
+    """
     squares = b.square(f"{name}.square", x)
     lo, hi = widen(squares.real.mean(-1) + LAYER_NORM_EPSILON, b.precision.norm_margin)
     # so many bits that the smallest mean square is known to the relative error asked for
@@ -27,7 +34,11 @@ def rms_norm(b: Builder, name: str, x: Value) -> Value:
     mean = b.mean(f"{name}.mean", squares, axis=-1, frac=frac)
     variance = b.offset(f"{name}.variance", mean, LAYER_NORM_EPSILON, (lo, hi))
     factor = _row_factor(b, f"{name}.factor", variance, lambda v: v**-0.5, power=-0.5)
-    return b.rescale(name, b.multiply(f"{name}.product", x, factor))
+    product = b.rescale(
+        f"{name}.unscaled", b.linear(f"{name}.matmul", x, weight), b.precision.frac + _EXTRA_FRAC
+    )
+    scaled = b.multiply(f"{name}.scaled", product, factor)
+    return b.add(f"{name}.sum", scaled, b.parameter(f"{name}.bias", bias, scaled.type.frac))
 
 
 def _row_factor(b: Builder, name: str, x: Value, function: Function, power: float) -> Value:
@@ -36,12 +47,6 @@ def _row_factor(b: Builder, name: str, x: Value, function: Function, power: floa
     smallest = bounds.hi**power
     frac = math.ceil(-math.log2(relative * smallest)) + 1  # a rounding is half the tolerance at most
     fit = fit_spline(
-        function,
-        lambda v: relative * function(v),
-        lo=bounds.lo,
-        hi=bounds.hi,
-        input_frac=x.type.frac,
-        frac=frac,
-        degree=_DEGREE,
+        function, lambda v: relative * function(v), lo=bounds.lo, hi=bounds.hi, input_frac=x.type.frac, frac=frac
     )
-    return b.spline(name, x, fit, x.real**power)
+    return b.spline(name, x, fit, x.real**power, frac)

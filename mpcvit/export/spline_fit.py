@@ -1,7 +1,12 @@
-"""Fitting splines: the fewest segments of a given degree that keep a stated error on a stated range."""
+"""Fitting splines: the fewest segments of a given degree that keep a stated error on a stated range.
+
+Splines are evaluated exactly on integers, so the only errors are the polynomials' and the rounding of coefficients. The
+latter falls with the fractional bits of the result, of which the fit takes as few as it can: they cost range.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,7 +16,7 @@ import torch
 from numpy.polynomial import Chebyshev, Polynomial
 
 from mpcvit.errors import RangeError
-from mpcvit.ops import Spline
+from mpcvit.ops import GridSpline, Spline
 
 Floats = npt.NDArray[np.float64]
 Function = Callable[[Floats], Floats]
@@ -19,101 +24,121 @@ Function = Callable[[Floats], Floats]
 #: Share of the tolerance that the polynomial may use; the rest is for rounding.
 _FIT_SHARE = 0.6
 _POINTS = 65
-_MOST_GUARD = 12
-_LONGEST = 4.0
-#: Most fractional bits of scaled local coordinates, which lie in [0, 1].
-_LOCAL_FRAC = 16
+#: Largest magnitude of results, log2 of codes: beyond it a truncating opening would often have to be repeated.
+_MOST_BITS = 46
+#: Finest grid, log2 of its knots.
+_FINEST = 8
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A spline and its error, measured through ``Spline.reference`` on a dense grid of its domain.
+    """A spline and its error, measured through its ``reference`` on a dense grid of its domain.
 
     Attributes:
         error: largest ratio of absolute error to the tolerance at that point; at most 1.
     """
 
-    spline: Spline
+    spline: Spline | GridSpline
     error: float
 
 
 def fit_spline(
-    function: Function,
-    tolerance: Function,
-    *,
-    lo: float,
-    hi: float,
-    input_frac: int,
-    frac: int,
-    degree: int,
+    function: Function, tolerance: Function, *, lo: float, hi: float, input_frac: int, frac: int
 ) -> Fit:
-    """A spline that stays within ``tolerance`` of ``function`` on [lo, hi].
+    """A quadratic spline within ``tolerance`` of ``function`` on [lo, hi], or a linear one if that needs fewer bits.
 
-    Segments grow greedily from the left, each as long as its Chebyshev interpolant allows. Local coordinates are scaled
-    where segments are long or differ much: else roundings would be multiplied by powers of the length. Guard bits are
-    as few as the errors of reference and shares allow: every one of them doubles the numbers that are truncated.
+    Segments grow greedily from the left, each as long as its Chebyshev interpolant allows.
 
     Args:
         function, tolerance: of real arrays; the tolerance is absolute, point by point.
         lo, hi: real domain.
-        input_frac, frac: fractional bits of input and result.
-        degree: of every segment.
+        input_frac: fractional bits of the input.
+        frac: least fractional bits of the result.
 
     Raises:
         RangeError: rounding alone exceeds the tolerance; more fractional bits are needed.
     """
     scale = 2.0**input_frac
-    first, last = int(np.floor(lo * scale)), int(np.ceil(hi * scale))
-    origins = [first]
-    while (end := _longest(function, tolerance, origins[-1], last, scale, degree)) < last:
-        origins.append(end)
-    lengths = np.diff([*origins, last]) / scale
-    scaled = lengths.max() > _LONGEST or lengths.max() > _LONGEST * lengths.min()
-    exponents = [int(np.ceil(np.log2(length))) if scaled else 0 for length in lengths]
-    rows = [
-        _polynomial(function, start / scale, start / scale + length, degree) * 2.0 ** (exponent * np.arange(degree + 1))
-        for start, length, exponent in zip(origins, lengths, exponents, strict=True)
-    ]
-    errors = []
-    for guard in range(1, _MOST_GUARD + 1):
-        spline = Spline(
-            origins=tuple(origins),
-            exponents=tuple(exponents),
-            coefficients=tuple(tuple(round(c * 2.0 ** (frac + guard)) for c in row) for row in rows),
-            input_frac=input_frac,
-            local_frac=min(_LOCAL_FRAC, input_frac + max(exponents)) if scaled else input_frac,
-            frac=frac,
-            guard=guard,
-            lo=first,
-            hi=last,
-        )
-        errors.append(measure_error(spline, function, tolerance))
-        if errors[-1] <= 1.0 and _shares_agree(spline, tolerance):
-            return Fit(spline, errors[-1])
-    raise RangeError(
-        f"a spline with {min(errors):.2f} times the allowed error on [{lo:g}, {hi:g}]",
-        expected="rounding to fit into the tolerance",
-        remedy=f"Use more than {input_frac} input or {frac} output fractional bits, or a wider tolerance.",
-    )
+    first, last = math.floor(lo * scale), math.ceil(hi * scale)
+    for degree in (2, 1):
+        origins = [first]
+        while (end := _longest(function, tolerance, origins[-1], last, scale, degree)) < last:
+            origins.append(end)
+        rows = [
+            _polynomial(function, start / scale, start / scale, end / scale, degree)
+            for start, end in zip(origins, [*origins[1:], last], strict=True)
+        ]
+        for bits in _fractions(function, lo, hi, frac):
+            spline = Spline(
+                tuple(origins), _codes(rows, bits, input_frac), input_frac=input_frac, frac=bits, lo=first, hi=last
+            )
+            if (error := measure_error(spline, function, tolerance)) <= 1.0:
+                return Fit(spline, error)
+    raise _no_fit(lo, hi, input_frac)
 
 
-def measure_error(spline: Spline, function: Function, tolerance: Function, points: int = 20_000) -> float:
-    """Largest ratio of |spline - function| to ``tolerance`` over the whole domain (every code, if few enough)."""
+def fit_grid(
+    function: Function, tolerance: Function, *, lo: float, hi: float, input_frac: int, frac: int
+) -> Fit:
+    """A quadratic spline on the coarsest uniform grid that stays within ``tolerance`` of ``function`` on [lo, hi].
+
+    Every knot's polynomial holds on both segments beside it. Arguments and errors as for :func:`fit_spline`.
+    """
+    scale = 2.0**input_frac
+    first, last = math.floor(lo * scale), math.ceil(hi * scale)
+    for knots in (1 << bits for bits in range(2, _FINEST + 1)):
+        shift = max(math.ceil(math.log2((last - first) / (knots - 1))), 1)
+        starts = [first + (index << shift) for index in range(knots)]
+        ends = [(max(start - (1 << shift), first), min(start + (1 << shift), starts[-1])) for start in starts]
+        rows = [
+            _polynomial(function, knot / scale, left / scale, right / scale, 2)
+            for knot, (left, right) in zip(starts, ends, strict=True)
+        ]
+        for bits in _fractions(function, lo, starts[-1] / scale, frac):
+            spline = GridSpline(first, shift, _codes(rows, bits, input_frac), input_frac=input_frac, frac=bits)
+            if (error := measure_error(spline, function, tolerance)) <= 1.0:
+                return Fit(spline, error)
+            if error > 2.0 and bits >= frac + 2 * input_frac:
+                break  # not a matter of rounding
+    raise _no_fit(lo, hi, input_frac)
+
+
+def measure_error(spline: Spline | GridSpline, function: Function, tolerance: Function, points: int = 20_000) -> float:
+    """Largest ratio of |spline - function| to ``tolerance`` over the whole domain (every code, if few enough).
+
+    A grid spline is measured with both its neighbouring knots at every point.
+    """
     count = min(points, spline.hi - spline.lo + 1)
     codes = np.unique(np.linspace(spline.lo, spline.hi, count).round().astype(np.int64))
-    ends = np.array([code + shift for code in spline.origins for shift in (-1, 0, 1)])
+    origins = spline.origins if isinstance(spline, Spline) else ()
+    ends = np.array([code + shift for code in origins for shift in (-1, 0, 1)], dtype=np.int64)
     codes = np.unique(np.concatenate([codes, np.clip(ends, spline.lo, spline.hi)]))
+    roundings = [None] if isinstance(spline, Spline) else [torch.tensor(0), torch.tensor((1 << spline.shift) - 1)]
     real = codes / 2.0**spline.input_frac
-    got = spline.reference(torch.from_numpy(codes)).numpy() / 2.0**spline.frac
-    return float((np.abs(got - function(real)) / tolerance(real)).max())
+    exact, allowed = function(real), tolerance(real)
+    worst = 0.0
+    for rounding in roundings:
+        got = spline.reference(torch.from_numpy(codes), rounding=rounding).numpy() / 2.0**spline.frac
+        worst = max(worst, float((np.abs(got - exact) / allowed).max()))
+    return worst
 
 
-def _shares_agree(spline: Spline, tolerance: Function) -> bool:
-    """Whether two parties' shares stay within the tolerance of the reference, segment by segment."""
-    ends = np.array([*spline.origins, spline.hi]) / 2.0**spline.input_frac
-    allowed = tolerance(ends) * 2.0**spline.frac
-    errors = spline.segment_errors(parties=2)
-    return all(error <= min(allowed[segment : segment + 2]) for segment, error in enumerate(errors))
+def _fractions(function: Function, lo: float, hi: float, frac: int) -> range:
+    """The fractional bits that the result may have."""
+    largest = float(np.abs(function(np.linspace(lo, hi, 1025))).max())
+    return range(frac + 1, _MOST_BITS - max(math.ceil(math.log2(max(largest, 1e-9))), 0) + 1)
+
+
+def _codes(rows: list[Floats], frac: int, input_frac: int) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(round(c * 2.0 ** (frac - m * input_frac)) for m, c in enumerate(row)) for row in rows)
+
+
+def _no_fit(lo: float, hi: float, input_frac: int) -> RangeError:
+    return RangeError(
+        f"no spline within the tolerance on [{lo:g}, {hi:g}]",
+        expected=f"results below 2**{_MOST_BITS} and at most 2**{_FINEST} knots on a grid",
+        remedy=f"Use more than {input_frac} fractional bits, a narrower range or a wider tolerance.",
+    )
 
 
 def _longest(function: Function, tolerance: Function, start: int, stop: int, scale: float, degree: int) -> int:
@@ -122,7 +147,7 @@ def _longest(function: Function, tolerance: Function, start: int, stop: int, sca
     def fits(end: int) -> bool:
         left, right = start / scale, end / scale
         points = np.linspace(left, right, _POINTS)
-        row = _polynomial(function, left, right, degree)
+        row = _polynomial(function, left, left, right, degree)
         error = np.abs(Polynomial(row)(points - left) - function(points))
         return bool((error <= _FIT_SHARE * tolerance(points)).all())
 
@@ -135,8 +160,9 @@ def _longest(function: Function, tolerance: Function, start: int, stop: int, sca
     return good
 
 
-def _polynomial(function: Function, left: float, right: float, degree: int) -> Floats:
-    """Coefficients, constant first, in u = x - left, of the Chebyshev interpolant on [left, right]."""
-    series = Chebyshev.interpolate(lambda u: function(left + u), degree, domain=[0.0, right - left])
+def _polynomial(function: Function, origin: float, left: float, right: float, degree: int) -> Floats:
+    """Coefficients, constant first, in u = x - origin, of the Chebyshev interpolant on [left, right]."""
+    domain = [left - origin, right - origin]
+    series = Chebyshev.interpolate(lambda u: function(origin + u), degree, domain=domain)
     coefficients = series.convert(kind=Polynomial).coef
     return np.pad(coefficients, (0, degree + 1 - len(coefficients)))

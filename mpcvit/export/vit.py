@@ -13,7 +13,7 @@ from mpcvit.export.activation import ACTIVATION
 from mpcvit.export.attention import ATTENTION
 from mpcvit.export.builder import Builder, Precision, Value
 from mpcvit.export.fold import FoldedBlock, fold
-from mpcvit.export.normalise import rms_norm
+from mpcvit.export.normalise import normalised_affine
 from mpcvit.models.config import ViTConfig
 from mpcvit.models.vit import VisionTransformer
 from mpcvit.program.cost import stock_cost
@@ -67,11 +67,17 @@ def export_vit(model: VisionTransformer, images: torch.Tensor, precision: Precis
     real = images.double()
     bound = float(real.abs().max()) * b.precision.margin
     image = b.input(INPUT, real, QType(frac=b.precision.frac, lo=-bound, hi=bound))
-    x = b.affine("embed", _patches(b, image, config), folded.embed.weight, folded.embed.bias)
+    patches = _patches(b, image, config)
+    if config.class_token:
+        patches = b.pad("patches.with_class", patches, -2, 1)
+    x = b.affine("embed", patches, folded.embed.weight, folded.embed.bias)
     for number, block in enumerate(folded.blocks):
-        x = _block(b, f"block{number}", x, block, config)
-    pooled = b.mean("pooled", x, axis=-2)
-    logits = b.affine("head", rms_norm(b, "norm", pooled), folded.head.weight, folded.head.bias)
+        # behind the last attention only the class token is read
+        rows = 1 if config.class_token and number == config.depth - 1 else config.tokens
+        x = _block(b, f"block{number}", x, block, config, rows)
+    pooled = x if config.class_token else b.mean("pooled", x, axis=-2)
+    # not rescaled: the client may as well have all bits, and the last rescaling would cost a round
+    logits = normalised_affine(b, "head", pooled, folded.head.weight, folded.head.bias)
     output = b.reshape("logits", logits, config.classes)
     program = b.program(output)
     fidelity = float((output.real - copy.deepcopy(model).double()(real)).abs().max())
@@ -92,37 +98,47 @@ def export_vit(model: VisionTransformer, images: torch.Tensor, precision: Precis
 
 
 def _patches(b: Builder, image: Value, config: ViTConfig) -> Value:
-    """Tokens [N, C * P * P], the order of ``mpcvit.models.vit.patchify``."""
+    """Patches [patches, C * P * P], the order of ``mpcvit.models.vit.patchify``."""
     side, patch = config.image_size // config.patch_size, config.patch_size
     grid = b.reshape("patches.grid", image, config.channels, side, patch, side, patch)
     grid = b.permute("patches.order", grid, 1, 3, 0, 2, 4)
-    return b.reshape("patches", grid, config.tokens, config.patch_values)
+    return b.reshape("patches", grid, config.patches, config.patch_values)
 
 
-def _block(b: Builder, name: str, x: Value, block: FoldedBlock, config: ViTConfig) -> Value:
-    attention = _attention(b, f"{name}.attn", rms_norm(b, f"{name}.norm1", x), block, config)
-    x = b.add(f"{name}.residual1", x, attention)
-    hidden = b.affine(f"{name}.fc1", rms_norm(b, f"{name}.norm2", x), block.fc1.weight, block.fc1.bias)
-    hidden = ACTIVATION[block.activation](b, f"{name}.act", hidden)
-    mlp = b.affine(f"{name}.fc2", hidden, block.fc2.weight, block.fc2.bias)
+def _block(b: Builder, name: str, x: Value, block: FoldedBlock, config: ViTConfig, rows: int) -> Value:
+    """The residual stream behind a block, its first ``rows`` tokens."""
+    attention = _attention(b, f"{name}.attn", x, block, config, rows)
+    x = b.add(f"{name}.residual1", _first_rows(b, f"{name}.rows", x, rows), attention)
+    wide = normalised_affine(b, f"{name}.norm_fc1", x, block.fc1.weight, block.fc1.bias)
+    mlp = b.rescale(f"{name}.fc1", wide)
+    if block.fc2 is not None:
+        mlp = ACTIVATION[block.activation](b, f"{name}.act", mlp)
+        mlp = b.affine(f"{name}.fc2", mlp, block.fc2.weight, block.fc2.bias)
     return b.add(f"{name}.residual2", x, mlp)
 
 
-def _attention(b: Builder, name: str, x: Value, block: FoldedBlock, config: ViTConfig) -> Value:
-    qkv = b.affine(f"{name}.qkv", x, block.qkv.weight, block.qkv.bias)
+def _attention(b: Builder, name: str, x: Value, block: FoldedBlock, config: ViTConfig, rows: int) -> Value:
+    wide = normalised_affine(b, f"{name}.norm_qkv", x, block.qkv.weight, block.qkv.bias)
+    qkv = b.rescale(f"{name}.qkv", wide)
     outputs, start = [], 0
     for kind, count in block.groups:
         q, k, v = (
             _heads(b, f"{name}.{kind}.{part}", qkv, offset * config.dim + start, count, config)
             for offset, part in enumerate("qkv")
         )
+        q = _first_rows(b, f"{name}.{kind}.q_rows", q, rows)
         keys = b.permute(f"{name}.{kind}.keys", k, 0, 2, 1)
         output = ATTENTION[kind](b, f"{name}.{kind}", q, keys, v)
         output = b.permute(f"{name}.{kind}.by_token", output, 1, 0, 2)
-        outputs.append(b.reshape(f"{name}.{kind}.joined", output, config.tokens, count * config.head_dim))
+        outputs.append(b.reshape(f"{name}.{kind}.joined", output, rows, count * config.head_dim))
         start += count * config.head_dim
     joined = b.concat(f"{name}.heads", outputs, axis=-1)
     return b.affine(f"{name}.proj", joined, block.proj.weight, block.proj.bias)
+
+
+def _first_rows(b: Builder, name: str, x: Value, rows: int) -> Value:
+    """The first ``rows`` tokens (axis -2); x itself if these are all."""
+    return x if rows == x.type.shape[-2] else b.slice(name, x, -2, 0, rows)
 
 
 def _heads(b: Builder, name: str, qkv: Value, start: int, count: int, config: ViTConfig) -> Value:

@@ -19,8 +19,14 @@ def quad(x: torch.Tensor) -> torch.Tensor:
     return (c2 * x + c1) * x + c0
 
 
+def identity(x: torch.Tensor) -> torch.Tensor:
+    """No activation: the MLP is one linear layer of rank ``hidden`` at most (MPCViT+'s linear fusion)."""
+    return x
+
+
 ACTIVATIONS: dict[Activation, Callable[[torch.Tensor], torch.Tensor]] = {
     Activation.GELU: gelu,
     Activation.RELU: torch.relu,
     Activation.QUAD: quad,
+    Activation.IDENTITY: identity,
 }

@@ -23,11 +23,12 @@ class Activation(StrEnum):
     GELU = "gelu"
     RELU = "relu"
     QUAD = "quad"
+    IDENTITY = "identity"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ViTConfig:
-    """A pre-norm ViT without class token: mean pooling, norm and linear head.
+    """A pre-norm ViT with norm and linear head on the mean token, or on a class token.
 
     Attributes:
         image_size: side of the square input, pixels; a multiple of ``patch_size``.
@@ -38,6 +39,7 @@ class ViTConfig:
         heads: per block, the kind of each head; all blocks have equally many.
         activations: per block, the activation of its MLP.
         channels: colour channels of the input.
+        class_token: whether a learnt token is put before the patches, and read by the head instead of the mean.
 
     Raises:
         ConfigError: the numbers do not fit together.
@@ -51,6 +53,7 @@ class ViTConfig:
     heads: tuple[tuple[AttentionKind, ...], ...]
     activations: tuple[Activation, ...]
     channels: int = 3
+    class_token: bool = False
 
     def __post_init__(self) -> None:
         sizes = (self.image_size, self.patch_size, self.classes, self.dim, self.hidden, self.channels)
@@ -101,9 +104,14 @@ class ViTConfig:
         return self.dim // self.head_count
 
     @property
-    def tokens(self) -> int:
+    def patches(self) -> int:
         """Number of patches."""
         return (self.image_size // self.patch_size) ** 2
+
+    @property
+    def tokens(self) -> int:
+        """Number of patches, and one more with a class token."""
+        return self.patches + self.class_token
 
     @property
     def patch_values(self) -> int:

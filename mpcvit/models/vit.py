@@ -100,6 +100,7 @@ class VisionTransformer(nn.Module):
         self.num_classes = config.classes  # the name that timm expects
         self.patch_embed = nn.Linear(config.patch_values, config.dim)
         self.pos_embed = nn.Parameter(torch.zeros(config.tokens, config.dim))
+        self.cls_token = nn.Parameter(torch.zeros(1, config.dim)) if config.class_token else None
         drops = torch.linspace(0, drop_path_rate, config.depth).tolist()
         self.blocks = nn.ModuleList(
             Block(config, kinds, activation, drop)
@@ -109,14 +110,20 @@ class VisionTransformer(nn.Module):
         self.head = nn.Linear(config.dim, config.classes)
         self.apply(_initialise)
         trunc_normal_(self.pos_embed, std=0.02)
+        if self.cls_token is not None:
+            trunc_normal_(self.cls_token, std=0.02)
 
     def intermediates(self, images_BCHW: torch.Tensor) -> tuple[torch.Tensor, Intermediates]:
         """Logits [B, classes], and every block's results by name."""
         out: Intermediates = {}
-        out["embed"] = x_BND = self.patch_embed(patchify(images_BCHW, self.config.patch_size)) + self.pos_embed
+        x_BND = self.patch_embed(patchify(images_BCHW, self.config.patch_size))
+        if self.cls_token is not None:
+            x_BND = torch.cat([self.cls_token.expand(len(x_BND), 1, -1), x_BND], dim=1)
+        out["embed"] = x_BND = x_BND + self.pos_embed
         for number, block in enumerate(self.blocks):
             x_BND = block(x_BND, f"block{number}", out)
-        out["pooled"] = pooled_BD = self.norm(x_BND.mean(dim=1))
+        pooled_BD = x_BND[:, 0] if self.config.class_token else x_BND.mean(dim=1)
+        out["pooled"] = pooled_BD = self.norm(pooled_BD)
         out["logits"] = logits = self.head(pooled_BD)
         return logits, out
 
@@ -126,7 +133,7 @@ class VisionTransformer(nn.Module):
 
     def no_weight_decay(self) -> set[str]:
         """Names that timm's optimisers leave without weight decay."""
-        return {"pos_embed"}
+        return {"pos_embed", "cls_token"}
 
 
 def patchify(images_BCHW: torch.Tensor, patch: int) -> torch.Tensor:

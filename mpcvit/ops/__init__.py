@@ -3,11 +3,13 @@
 from mpcvit.ops.add import Add
 from mpcvit.ops.concat import Concat
 from mpcvit.ops.cost import Cost
+from mpcvit.ops.grid_spline import GridSpline
 from mpcvit.ops.linear import Linear
 from mpcvit.ops.matmul import Matmul
 from mpcvit.ops.multiply import Multiply
 from mpcvit.ops.offset import Offset
 from mpcvit.ops.op import Op
+from mpcvit.ops.pad import Pad
 from mpcvit.ops.permute import Permute
 from mpcvit.ops.relu import Relu
 from mpcvit.ops.rescale import Rescale
@@ -24,10 +26,12 @@ from mpcvit.ops.types import Shape, TensorType
 OPS: tuple[type[Op], ...] = (
     Add,
     Concat,
+    GridSpline,
     Linear,
     Matmul,
     Multiply,
     Offset,
+    Pad,
     Permute,
     Relu,
     Rescale,
@@ -45,11 +49,13 @@ __all__ = [
     "Add",
     "Concat",
     "Cost",
+    "GridSpline",
     "Linear",
     "Matmul",
     "Multiply",
     "Offset",
     "Op",
+    "Pad",
     "Permute",
     "Relu",
     "Rescale",

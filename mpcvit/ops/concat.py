@@ -8,16 +8,14 @@ from typing import ClassVar
 import torch
 
 from mpcvit.errors import ProgramError
-from mpcvit.ops.op import Op, same_frac
+from mpcvit.ops.linear_map import LinearMap
+from mpcvit.ops.op import same_frac
 from mpcvit.ops.sum import check_axis
 from mpcvit.ops.types import Shape, TensorType
-from mpcvit.session.crypten_context import ArithmeticSharedTensor
-from mpcvit.session.primitives import shared
-from mpcvit.session.session import Session
 
 
 @dataclass(frozen=True)
-class Concat(Op):
+class Concat(LinearMap):
     """Inputs joined along ``axis`` (negative); all other axes agree. Local, exact."""
 
     name: ClassVar[str] = "concat"
@@ -41,8 +39,5 @@ class Concat(Op):
         shape[self.axis] = sum(x.shape[self.axis] for x in inputs)
         return tuple(shape), first.frac
 
-    def reference(self, *inputs: torch.Tensor) -> torch.Tensor:
+    def linear(self, *inputs: torch.Tensor) -> torch.Tensor:
         return torch.cat(inputs, dim=self.axis)
-
-    def stock(self, session: Session, *inputs: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
-        return shared(torch.cat([x.share for x in inputs], dim=self.axis))

@@ -11,7 +11,9 @@ import torch
 
 from mpcvit.ops.exact_matmul import exact_matmul
 from mpcvit.ops.matmul import product_type
+from mpcvit.ops.masked_product import MaskedProduct, matrix
 from mpcvit.ops.op import Op
+from mpcvit.ops.protocol import Form, Protocol
 from mpcvit.ops.types import Shape, TensorType
 from mpcvit.session.correlations import Correlation
 from mpcvit.session.crypten_context import ArithmeticSharedTensor
@@ -32,7 +34,7 @@ class Linear(Op):
         x, weight = inputs
         return product_type(self.name, x, weight)
 
-    def reference(self, *inputs: torch.Tensor) -> torch.Tensor:
+    def reference(self, *inputs: torch.Tensor, rounding: torch.Tensor | None = None) -> torch.Tensor:
         x, weight = inputs
         return exact_matmul(x, weight)
 
@@ -43,6 +45,12 @@ class Linear(Op):
     def stock(self, session: Session, *inputs: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
         x, weight = inputs
         return matmul(x, weight)
+
+    def masked_inputs(self, count: int) -> tuple[bool, ...]:
+        return (True,) * count
+
+    def protocols(self, inputs: Sequence[TensorType], forms: Sequence[Form]) -> list[Protocol]:
+        return [MaskedProduct(matrix, self.macs(inputs))]
 
     def macs(self, inputs: Sequence[TensorType]) -> int:
         x, weight = inputs

@@ -11,7 +11,9 @@ import torch
 
 from mpcvit.errors import ProgramError
 from mpcvit.ops.exact_matmul import exact_matmul
+from mpcvit.ops.masked_product import MaskedProduct, matrix
 from mpcvit.ops.op import Op
+from mpcvit.ops.protocol import Form, Protocol
 from mpcvit.ops.types import Shape, TensorType
 from mpcvit.session.correlations import Correlation, Product
 from mpcvit.session.crypten_context import ArithmeticSharedTensor
@@ -44,7 +46,7 @@ class Matmul(Op):
         left, right = inputs
         return product_type(self.name, left, right)
 
-    def reference(self, *inputs: torch.Tensor) -> torch.Tensor:
+    def reference(self, *inputs: torch.Tensor, rounding: torch.Tensor | None = None) -> torch.Tensor:
         left, right = inputs
         return exact_matmul(left, right)
 
@@ -55,6 +57,12 @@ class Matmul(Op):
     def stock(self, session: Session, *inputs: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
         left, right = inputs
         return matmul(left, right)
+
+    def masked_inputs(self, count: int) -> tuple[bool, ...]:
+        return (True,) * count
+
+    def protocols(self, inputs: Sequence[TensorType], forms: Sequence[Form]) -> list[Protocol]:
+        return [MaskedProduct(matrix, self.macs(inputs))]
 
     def macs(self, inputs: Sequence[TensorType]) -> int:
         left, right = inputs

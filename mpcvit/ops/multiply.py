@@ -9,7 +9,9 @@ from typing import ClassVar
 
 import torch
 
+from mpcvit.ops.masked_product import MaskedProduct, elementwise
 from mpcvit.ops.op import Op, broadcast
+from mpcvit.ops.protocol import Form, Protocol
 from mpcvit.ops.types import Shape, TensorType
 from mpcvit.session.correlations import Correlation
 from mpcvit.session.crypten_context import ArithmeticSharedTensor
@@ -27,7 +29,7 @@ class Multiply(Op):
         left, right = inputs
         return broadcast(self.name, left, right), left.frac + right.frac
 
-    def reference(self, *inputs: torch.Tensor) -> torch.Tensor:
+    def reference(self, *inputs: torch.Tensor, rounding: torch.Tensor | None = None) -> torch.Tensor:
         left, right = inputs
         return left * right
 
@@ -38,6 +40,12 @@ class Multiply(Op):
     def stock(self, session: Session, *inputs: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
         left, right = inputs
         return multiply(left, right)
+
+    def masked_inputs(self, count: int) -> tuple[bool, ...]:
+        return (True,) * count
+
+    def protocols(self, inputs: Sequence[TensorType], forms: Sequence[Form]) -> list[Protocol]:
+        return [MaskedProduct(elementwise, self.macs(inputs))]
 
     def macs(self, inputs: Sequence[TensorType]) -> int:
         left, right = inputs

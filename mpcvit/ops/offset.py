@@ -7,14 +7,12 @@ from typing import ClassVar
 
 import torch
 
-from mpcvit.ops.op import Op
+from mpcvit.ops.linear_map import LinearMap
 from mpcvit.ops.types import Shape, TensorType
-from mpcvit.session.crypten_context import ArithmeticSharedTensor
-from mpcvit.session.session import Session
 
 
 @dataclass(frozen=True)
-class Offset(Op):
+class Offset(LinearMap):
     """Adds the public ``code``, which has the input's fractional bits. Local, exact."""
 
     name: ClassVar[str] = "offset"
@@ -24,10 +22,10 @@ class Offset(Op):
         (x,) = inputs
         return x.shape, x.frac
 
-    def reference(self, *inputs: torch.Tensor) -> torch.Tensor:
+    def reference(self, *inputs: torch.Tensor, rounding: torch.Tensor | None = None) -> torch.Tensor:
         (x,) = inputs
         return x + self.code
 
-    def stock(self, session: Session, *inputs: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
+    def linear(self, *inputs: torch.Tensor) -> torch.Tensor:
         (x,) = inputs
-        return x + self.code
+        return x

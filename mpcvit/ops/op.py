@@ -10,6 +10,7 @@ import torch
 
 from mpcvit.errors import ProgramError
 from mpcvit.ops.cost import Cost
+from mpcvit.ops.protocol import Form, Protocol
 from mpcvit.ops.types import Shape, TensorType
 from mpcvit.session.correlations import Correlation
 from mpcvit.session.crypten_context import ArithmeticSharedTensor
@@ -35,8 +36,20 @@ class Op(ABC):
         """
 
     @abstractmethod
-    def reference(self, *inputs: torch.Tensor) -> torch.Tensor:
-        """The result in clear on int64 codes: the definition of the op, bit for bit."""
+    def reference(self, *inputs: torch.Tensor, rounding: torch.Tensor | None = None) -> torch.Tensor:
+        """The result in clear on int64 codes: the definition of the op, bit for bit.
+
+        Ops that drop bits add ``rounding`` before: by default half of what they drop, so that they round to nearest. A
+        run of the fast engine rounds by the low bits of its masks; replaying it takes those from the dealer.
+        """
+
+    def masked_inputs(self, count: int) -> tuple[bool, ...]:
+        """Which of ``count`` inputs the fast engine needs Masked. None unless overridden."""
+        return (False,) * count
+
+    @abstractmethod
+    def protocols(self, inputs: Sequence[TensorType], forms: Sequence[Form]) -> Sequence[Protocol]:
+        """The ways to run this op in the fast engine, for inputs of these types that come in these forms."""
 
     @abstractmethod
     def stock(self, session: Session, *inputs: ArithmeticSharedTensor) -> ArithmeticSharedTensor:

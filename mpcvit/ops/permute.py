@@ -8,15 +8,12 @@ from typing import ClassVar
 import torch
 
 from mpcvit.errors import ProgramError
-from mpcvit.ops.op import Op
+from mpcvit.ops.linear_map import LinearMap
 from mpcvit.ops.types import Shape, TensorType
-from mpcvit.session.crypten_context import ArithmeticSharedTensor
-from mpcvit.session.primitives import shared
-from mpcvit.session.session import Session
 
 
 @dataclass(frozen=True)
-class Permute(Op):
+class Permute(LinearMap):
     """Axis i of the result is axis ``order[i]`` of the input, counted from the front. Local, exact."""
 
     name: ClassVar[str] = "permute"
@@ -32,10 +29,6 @@ class Permute(Op):
             )
         return tuple(x.shape[axis] for axis in self.order), x.frac
 
-    def reference(self, *inputs: torch.Tensor) -> torch.Tensor:
+    def linear(self, *inputs: torch.Tensor) -> torch.Tensor:
         (x,) = inputs
         return x.permute(0, *(axis + 1 for axis in self.order))
-
-    def stock(self, session: Session, *inputs: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
-        (x,) = inputs
-        return shared(x.share.permute(self.order))

@@ -9,7 +9,9 @@ from typing import ClassVar
 import torch
 
 from mpcvit.errors import ProgramError
+from mpcvit.ops.masked_opening import TruncatingOpening
 from mpcvit.ops.op import Op
+from mpcvit.ops.protocol import Form, Protocol
 from mpcvit.ops.types import Shape, TensorType
 from mpcvit.session.correlations import Correlation
 from mpcvit.session.crypten_context import ArithmeticSharedTensor
@@ -43,9 +45,13 @@ class Rescale(Op):
             )
         return x.shape, x.frac - self.bits
 
-    def reference(self, *inputs: torch.Tensor) -> torch.Tensor:
+    def reference(self, *inputs: torch.Tensor, rounding: torch.Tensor | None = None) -> torch.Tensor:
         (x,) = inputs
-        return round_shift(x, self.bits)
+        return round_shift(x, self.bits) if rounding is None else (x + rounding) >> self.bits
+
+    def protocols(self, inputs: Sequence[TensorType], forms: Sequence[Form]) -> list[Protocol]:
+        (x,) = inputs
+        return [TruncatingOpening(x.shape, forms[0], self.bits, x.qtype.code_bound.bit_length())]
 
     def stock_correlations(self, inputs: Sequence[TensorType], parties: int) -> list[Correlation]:
         (x,) = inputs

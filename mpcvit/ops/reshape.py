@@ -9,15 +9,12 @@ from typing import ClassVar
 import torch
 
 from mpcvit.errors import ProgramError
-from mpcvit.ops.op import Op
+from mpcvit.ops.linear_map import LinearMap
 from mpcvit.ops.types import Shape, TensorType
-from mpcvit.session.crypten_context import ArithmeticSharedTensor
-from mpcvit.session.primitives import shared
-from mpcvit.session.session import Session
 
 
 @dataclass(frozen=True)
-class Reshape(Op):
+class Reshape(LinearMap):
     """Row-major reshape to ``shape``. Local, exact."""
 
     name: ClassVar[str] = "reshape"
@@ -33,10 +30,6 @@ class Reshape(Op):
             )
         return self.shape, x.frac
 
-    def reference(self, *inputs: torch.Tensor) -> torch.Tensor:
+    def linear(self, *inputs: torch.Tensor) -> torch.Tensor:
         (x,) = inputs
         return x.reshape(x.shape[0], *self.shape)
-
-    def stock(self, session: Session, *inputs: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
-        (x,) = inputs
-        return shared(x.share.reshape(self.shape))

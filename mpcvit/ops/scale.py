@@ -8,15 +8,12 @@ from typing import ClassVar
 import torch
 
 from mpcvit.errors import ProgramError
-from mpcvit.ops.op import Op
+from mpcvit.ops.linear_map import LinearMap
 from mpcvit.ops.types import Shape, TensorType
-from mpcvit.session.crypten_context import ArithmeticSharedTensor
-from mpcvit.session.primitives import shared
-from mpcvit.session.session import Session
 
 
 @dataclass(frozen=True)
-class Scale(Op):
+class Scale(LinearMap):
     """Multiplies by the public constant ``code / 2**frac``; the result has ``frac`` more fractional bits. Local, exact.
 
     ``Scale(1, k)`` divides by 2**k without touching the codes.
@@ -38,10 +35,6 @@ class Scale(Op):
         (x,) = inputs
         return x.shape, x.frac + self.frac
 
-    def reference(self, *inputs: torch.Tensor) -> torch.Tensor:
+    def linear(self, *inputs: torch.Tensor) -> torch.Tensor:
         (x,) = inputs
         return x * self.code
-
-    def stock(self, session: Session, *inputs: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
-        (x,) = inputs
-        return shared(x.share * self.code)

@@ -8,16 +8,13 @@ from typing import ClassVar
 import torch
 
 from mpcvit.errors import ProgramError
-from mpcvit.ops.op import Op
+from mpcvit.ops.linear_map import LinearMap
 from mpcvit.ops.sum import check_axis
 from mpcvit.ops.types import Shape, TensorType
-from mpcvit.session.crypten_context import ArithmeticSharedTensor
-from mpcvit.session.primitives import shared
-from mpcvit.session.session import Session
 
 
 @dataclass(frozen=True)
-class Slice(Op):
+class Slice(LinearMap):
     """Elements ``start`` to ``stop`` (exclusive) along ``axis`` (negative). Local, exact."""
 
     name: ClassVar[str] = "slice"
@@ -38,10 +35,6 @@ class Slice(Op):
         shape[self.axis] = self.stop - self.start
         return tuple(shape), x.frac
 
-    def reference(self, *inputs: torch.Tensor) -> torch.Tensor:
+    def linear(self, *inputs: torch.Tensor) -> torch.Tensor:
         (x,) = inputs
         return x.narrow(self.axis, self.start, self.stop - self.start)
-
-    def stock(self, session: Session, *inputs: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
-        (x,) = inputs
-        return shared(x.share.narrow(self.axis, self.start, self.stop - self.start))

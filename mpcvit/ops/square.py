@@ -8,7 +8,9 @@ from typing import ClassVar
 
 import torch
 
+from mpcvit.ops.masked_product import MaskedSquare
 from mpcvit.ops.op import Op
+from mpcvit.ops.protocol import Form, Protocol
 from mpcvit.ops.types import Shape, TensorType
 from mpcvit.session.correlations import Correlation
 from mpcvit.session.crypten_context import ArithmeticSharedTensor
@@ -26,7 +28,7 @@ class Square(Op):
         (x,) = inputs
         return x.shape, 2 * x.frac
 
-    def reference(self, *inputs: torch.Tensor) -> torch.Tensor:
+    def reference(self, *inputs: torch.Tensor, rounding: torch.Tensor | None = None) -> torch.Tensor:
         (x,) = inputs
         return x * x
 
@@ -37,6 +39,12 @@ class Square(Op):
     def stock(self, session: Session, *inputs: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
         (x,) = inputs
         return square(x)
+
+    def masked_inputs(self, count: int) -> tuple[bool, ...]:
+        return (True,) * count
+
+    def protocols(self, inputs: Sequence[TensorType], forms: Sequence[Form]) -> list[Protocol]:
+        return [MaskedSquare()]
 
     def macs(self, inputs: Sequence[TensorType]) -> int:
         (x,) = inputs

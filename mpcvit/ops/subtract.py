@@ -7,14 +7,13 @@ from typing import ClassVar
 
 import torch
 
-from mpcvit.ops.op import Op, broadcast, same_frac
+from mpcvit.ops.linear_map import LinearMap
+from mpcvit.ops.op import broadcast, same_frac
 from mpcvit.ops.types import Shape, TensorType
-from mpcvit.session.crypten_context import ArithmeticSharedTensor
-from mpcvit.session.session import Session
 
 
 @dataclass(frozen=True)
-class Subtract(Op):
+class Subtract(LinearMap):
     """Elementwise difference with broadcasting. Local, exact."""
 
     name: ClassVar[str] = "subtract"
@@ -23,10 +22,6 @@ class Subtract(Op):
         left, right = inputs
         return broadcast(self.name, left, right), same_frac(self.name, left, right)
 
-    def reference(self, *inputs: torch.Tensor) -> torch.Tensor:
-        left, right = inputs
-        return left - right
-
-    def stock(self, session: Session, *inputs: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
+    def linear(self, *inputs: torch.Tensor) -> torch.Tensor:
         left, right = inputs
         return left - right

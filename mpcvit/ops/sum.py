@@ -8,11 +8,8 @@ from typing import ClassVar
 import torch
 
 from mpcvit.errors import ProgramError
-from mpcvit.ops.op import Op
+from mpcvit.ops.linear_map import LinearMap
 from mpcvit.ops.types import Shape, TensorType
-from mpcvit.session.crypten_context import ArithmeticSharedTensor
-from mpcvit.session.primitives import shared
-from mpcvit.session.session import Session
 
 
 def check_axis(op: str, axis: int, x: TensorType) -> None:
@@ -26,7 +23,7 @@ def check_axis(op: str, axis: int, x: TensorType) -> None:
 
 
 @dataclass(frozen=True)
-class Sum(Op):
+class Sum(LinearMap):
     """Sum over ``axis`` (negative), which stays with length 1. Local, exact."""
 
     name: ClassVar[str] = "sum"
@@ -39,10 +36,6 @@ class Sum(Op):
         shape[self.axis] = 1
         return tuple(shape), x.frac
 
-    def reference(self, *inputs: torch.Tensor) -> torch.Tensor:
+    def linear(self, *inputs: torch.Tensor) -> torch.Tensor:
         (x,) = inputs
         return x.sum(self.axis, keepdim=True)
-
-    def stock(self, session: Session, *inputs: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
-        (x,) = inputs
-        return shared(x.share.sum(self.axis, keepdim=True))

@@ -28,12 +28,19 @@ def check_weights(program: Program, weights: Weights) -> None:
         )
 
 
-def run_reference(program: Program, weights: Weights, inputs: Mapping[str, Codes]) -> Codes:
+def run_reference(
+    program: Program,
+    weights: Weights,
+    inputs: Mapping[str, Codes],
+    roundings: Mapping[str, torch.Tensor] | None = None,
+) -> Codes:
     """The output codes for a batch.
 
     Args:
         weights: codes of every parameter.
         inputs: codes of every input, each with one leading batch axis.
+        roundings: by node, what it adds before it drops bits; to nearest where it is missing. Those that the dealer
+            drew for a session of the fast engine replay that session bit for bit.
 
     Raises:
         ShapeMismatch: a tensor does not have the declared shape.
@@ -49,7 +56,8 @@ def run_reference(program: Program, weights: Weights, inputs: Mapping[str, Codes
             )
         values[name] = torch.from_numpy(np.asarray(inputs[name]))
     for node, finished in program.in_order():
-        values[node.name] = node.op.reference(*(values[name] for name in node.inputs))
+        rounding = roundings.get(node.name) if roundings else None
+        values[node.name] = node.op.reference(*(values[name] for name in node.inputs), rounding=rounding)
         for name in finished:
             del values[name]
     output: Codes = values[program.output].numpy()

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from mpcvit.export.activation.gelu import lower_gelu
+from mpcvit.export.activation.identity import lower_identity
 from mpcvit.export.activation.quad import lower_quad
 from mpcvit.export.activation.relu import lower_relu
 from mpcvit.export.builder import Builder, Value
@@ -12,6 +13,7 @@ ACTIVATION: dict[Activation, Callable[[Builder, str, Value], Value]] = {
     Activation.GELU: lower_gelu,
     Activation.RELU: lower_relu,
     Activation.QUAD: lower_quad,
+    Activation.IDENTITY: lower_identity,
 }
 
 __all__ = ["ACTIVATION"]

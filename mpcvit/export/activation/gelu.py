@@ -1,4 +1,4 @@
-"""GELU as a cubic spline."""
+"""GELU as a quadratic spline on a uniform grid."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import numpy as np
 import torch
 
 from mpcvit.export.builder import Builder, Value
-from mpcvit.export.spline_fit import Floats, fit_spline
-
-_DEGREE = 3
+from mpcvit.export.spline_fit import Floats, fit_grid
 
 
 def _gelu(x: Floats) -> Floats:
@@ -17,13 +15,12 @@ def _gelu(x: Floats) -> Floats:
 
 def lower_gelu(b: Builder, name: str, x: Value) -> Value:
     """GELU on the calibrated range, within the precision's absolute tolerance."""
-    fit = fit_spline(
+    fit = fit_grid(
         _gelu,
         lambda v: np.full_like(v, b.precision.tolerance),
         lo=x.type.qtype.lo,
         hi=x.type.qtype.hi,
         input_frac=x.type.frac,
         frac=b.precision.frac,
-        degree=_DEGREE,
     )
     return b.spline(name, x, fit, torch.nn.functional.gelu(x.real))

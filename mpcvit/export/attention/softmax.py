@@ -1,36 +1,50 @@
-"""Softmax heads: row maximum by a tree, exponential and reciprocal as splines."""
+"""Softmax heads: row maximum by a tree, clipped exponential on a grid, reciprocal as a spline."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import torch
 
 from mpcvit.export.builder import Builder, Value
 from mpcvit.export.normalise import normalise_rows
-from mpcvit.export.spline_fit import fit_spline
+from mpcvit.export.spline_fit import fit_grid
 
-_DEGREE = 3
+#: A softmax does not change when its row is shifted, so the maximum may be off by a little: comparisons on the way to it
+#: ignore differences below this.
+_SLACK = 2.0**-5
+#: Differences to the maximum beyond this count as this: exp(-7.5) = 5.5e-4.
+_CLIP = 7.5
 
 
 def lower_softmax(b: Builder, name: str, q: Value, keys: Value, v: Value) -> Value:
-    """Output of softmax heads: exp(S - max S) V / sum."""
+    """Output of softmax heads: exp(S - max S) V / sum, the exponential less its value at the clip."""
     scores = b.rescale(f"{name}.scores", b.matmul(f"{name}.scores_product", q, keys))
+    levels = math.ceil(math.log2(scores.type.shape[-1]))
     shifted = b.subtract(f"{name}.shifted", scores, _row_maximum(b, name, scores))
-    frac = b.precision.frac
-    fit = fit_spline(
-        np.exp,
+    above = _SLACK * (levels + 1)  # by how much the maximum may be missed
+    from_clip = b.offset(f"{name}.from_clip", shifted, _CLIP)
+    clipped = b.relu(f"{name}.above_clip", from_clip, _drop(b), bounds=(-_SLACK, _CLIP + above))
+    floor = math.exp(-_CLIP)
+    fit = fit_grid(
+        lambda x: np.maximum(np.exp(x - _CLIP), floor) - floor,
         lambda x: np.full_like(x, b.precision.tolerance),
-        lo=shifted.type.qtype.lo,
-        hi=0.0,
-        input_frac=frac,
-        frac=frac,
-        degree=_DEGREE,
+        lo=-2 * _SLACK,
+        hi=_CLIP + above,
+        input_frac=clipped.type.frac,
+        frac=b.precision.frac,
     )
-    weights = b.spline(f"{name}.weights", shifted, fit, torch.exp(shifted.real))
+    weights = b.spline(f"{name}.weights", clipped, fit, torch.exp(shifted.real))
     slack = b.precision.tolerance * v.type.shape[-2]
-    bounds = (1.0 - slack, v.type.shape[-2] + slack)  # the largest term is exp(0)
+    bounds = (math.exp(-above) - floor - slack, v.type.shape[-2] * math.exp(above) + slack)
     total = b.sum(f"{name}.total", weights, axis=-1, bounds=bounds)
     return normalise_rows(b, name, weights, total, v)
+
+
+def _drop(b: Builder) -> int:
+    """Bits below the slack."""
+    return max(b.precision.frac + math.floor(math.log2(_SLACK)), 0)
 
 
 def _row_maximum(b: Builder, name: str, scores: Value) -> Value:
@@ -40,7 +54,7 @@ def _row_maximum(b: Builder, name: str, scores: Value) -> Value:
         half, prefix = width // 2, f"{name}.max{level}"
         left = b.slice(f"{prefix}.left", scores, -1, 0, half)
         right = b.slice(f"{prefix}.right", scores, -1, half, 2 * half)
-        excess = b.relu(f"{prefix}.excess", b.subtract(f"{prefix}.difference", left, right))
+        excess = b.relu(f"{prefix}.excess", b.subtract(f"{prefix}.difference", left, right), _drop(b))
         larger = [b.add(f"{prefix}.larger", right, excess)]
         if width % 2:
             larger.append(b.slice(f"{prefix}.odd", scores, -1, width - 1, width))

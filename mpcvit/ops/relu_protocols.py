@@ -1,0 +1,170 @@
+"""ReLU of a Masked wire: by a sign bit and a selection (2 rounds less key), or in no round at all (longer keys)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from mpcvit.fss import compare, dcf
+from mpcvit.fss.tree_hash import TreeHash
+from mpcvit.ops.protocol import Known, Prepared, Protocol, Secret, tensor_mask
+from mpcvit.ops.sign import SignWindow
+from mpcvit.ops.types import Shape
+from mpcvit.session.node_material import NodeDealing, NodeMaterial
+from mpcvit.session.wires import Bits, Opening, Step, Wire, Words, shared, tensor_of, words
+
+#: Seconds of one core per element and tree level, roughly.
+_LEVEL_S = 20e-9
+_ONE = np.uint64(1)
+
+
+@dataclass(frozen=True)
+class ReluByBit(Protocol):
+    """A DPF comparison gives XOR shares of the sign bit b; b xor t is opened, a packed bit per element.
+
+    The dealer shares t and t * mu, so that b x = b x^ - b mu is local: the dealer's t is its random bit xor the top bit
+    of its mask, which costs nothing to share. Reference: mpc_protocols section 3, "DReLU" and "Select".
+    """
+
+    shape: Shape
+    window: SignWindow
+
+    @property
+    def _size(self) -> int:
+        return math.prod(self.shape)
+
+    def openings(self) -> tuple[int, ...]:
+        return (-(-self._size // 8),)
+
+    def material(self) -> tuple[int, int]:
+        key = compare.key_bytes(self.window.width) * self._size
+        return key, key + 2 * 8 * self._size
+
+    def online_work_s(self) -> float:
+        return self._size * _LEVEL_S * max(self.window.width - 6, 1)
+
+    def deal(self, dealing: NodeDealing, *inputs: Secret) -> Secret:
+        (mask,) = inputs
+        assert mask is not None  # noqa: S101 - Masked by plan
+        low, top = self.window.of_mask(words(mask))
+        noise = np.unpackbits(dealing.random_bits(self._size), count=self._size).astype(np.uint64)
+        dealing.publish(
+            compare.deal(TreeHash.for_session(dealing.session), low, self.window.width, dealing.seeds(self._size))
+        )
+        bit = tensor_of(noise ^ top, tuple(mask.shape))
+        dealing.share(bit)
+        dealing.share(bit * mask)
+        dealing.rounding = tensor_of(self.window.rounding(words(mask)), tuple(mask.shape))
+        return None
+
+    def prepare(self, material: NodeMaterial, *inputs: Known) -> Prepared:
+        shape = (1, *self.shape)
+        noise = np.unpackbits(material.random_bits(self._size), count=self._size)
+        root = material.seeds(self._size)
+        key = material.publish((compare.key_bytes(self.window.width) // 16, self._size, 2))
+        state = (TreeHash.for_session(material.session), noise, root, key, material.share(shape), material.share(shape))
+        return Prepared(state)
+
+    def run(self, party: int, prepared: Prepared, *inputs: Wire) -> Step:
+        (x,) = inputs
+        tree_hash, noise, root, key, bit, bit_mask = prepared.state
+        low, top = self.window.of_hat(words(x.hat))
+        share: Bits = compare.evaluate(tree_hash, party, root, key, low, self.window.width) ^ noise
+        if party == 0:
+            share = share ^ top.astype(np.uint8)
+        opened = yield Opening(np.packbits(share))
+        chosen = torch.from_numpy(np.unpackbits(opened, count=self._size)).reshape(x.hat.shape).bool()
+        one = 1 if party == 0 else 0
+        sign = torch.where(chosen, one - bit, bit)
+        sign_mask = torch.where(chosen, x.mask - bit_mask, bit_mask)
+        return shared(x.hat * sign - sign_mask)
+
+
+@dataclass(frozen=True)
+class ReluByDcf(Protocol):
+    """A distributed comparison function with payload (1, mu) gives additive shares of b and b mu: no round.
+
+    Boyle et al., Eurocrypt 2021, section 3.
+    """
+
+    shape: Shape
+    window: SignWindow
+
+    @property
+    def _size(self) -> int:
+        return math.prod(self.shape)
+
+    def openings(self) -> tuple[int, ...]:
+        return ()
+
+    def material(self) -> tuple[int, int]:
+        key = dcf.key_bytes(self.window.width, 2) * self._size
+        return key, key + 2 * 8 * self._size
+
+    def online_work_s(self) -> float:
+        return self._size * 2 * _LEVEL_S * self.window.width
+
+    def deal(self, dealing: NodeDealing, *inputs: Secret) -> Secret:
+        (mask,) = inputs
+        assert mask is not None  # noqa: S101 - Masked by plan
+        low, top = self.window.of_mask(words(mask))
+        deal_sign(dealing, low, top, np.stack([np.ones_like(low), words(mask)], axis=1), self.window.width)
+        dealing.rounding = tensor_of(self.window.rounding(words(mask)), tuple(mask.shape))
+        return None
+
+    def prepare(self, material: NodeMaterial, *inputs: Known) -> Prepared:
+        return Prepared(take_sign(material, self._size, self.window.width, 2))
+
+    def run(self, party: int, prepared: Prepared, *inputs: Wire) -> Step:
+        yield from ()
+        (x,) = inputs
+        low, top = self.window.of_hat(words(x.hat))
+        mask = words(x.mask)
+        known = np.stack([np.full_like(mask, 1 if party == 0 else 0), mask], axis=1)
+        sign = evaluate_sign(party, prepared.state, low, top, known, self.window.width)
+        return shared(tensor_of(words(x.hat) * sign[:, 0] - sign[:, 1], tuple(x.hat.shape)))
+
+
+def deal_sign(dealing: NodeDealing, low: Words, top: Words, payload: Words, width: int) -> None:
+    """Keys for shares of [x >= 0] * payload, payload [N, m].
+
+    With m = top(mask) and l = [low(y^) < low(mask)]: m xor l = m + (1 - 2m) l, so the DCF carries (1 - 2m) payload and m
+    payload is shared beside it; the public top(y^) only decides between that and its complement.
+    """
+    factor = _ONE - np.uint64(2) * top
+    tree_hash = TreeHash.for_session(dealing.session)
+    key, values = dcf.deal(tree_hash, low, width, factor[:, None] * payload, dealing.seeds(len(low)))
+    dealing.publish(key)
+    dealing.publish(values)
+    dealing.share(tensor_of((top[:, None] * payload).reshape(-1), payload.shape))
+
+
+def take_sign(material: NodeMaterial, size: int, width: int, payload: int) -> tuple[TreeHash, Words, Words, Words, Words]:
+    """The party's side of :func:`deal_sign`."""
+    root = material.seeds(size)
+    key = material.publish((width - 1, size, 2))
+    values = material.publish((width, size, payload))
+    top = words(material.share((size, payload))).reshape(size, payload)
+    return TreeHash.for_session(material.session), root, key, values, top
+
+
+def evaluate_sign(
+    party: int,
+    state: tuple[TreeHash, Words, Words, Words, Words],
+    low: Words,
+    top: Words,
+    known: Words,
+    width: int,
+) -> Words:
+    """Shares of [x >= 0] * payload at one or several points.
+
+    Args:
+        low, top: of the masked values, [N] or [points, N].
+        known: this party's share of the payload itself, [N, m].
+    """
+    tree_hash, root, key, values, top_share = state
+    flipped = top_share + dcf.evaluate(tree_hash, party, root, key, values, low, width)
+    return np.where(top[..., None] == 1, known - flipped, flipped)

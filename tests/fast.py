@@ -1,0 +1,104 @@
+"""Running Programs on the fast engine in this process, for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from mpcvit.program.fast import PlanMaterial, PreparedPlan, open_weights, run_fast
+from mpcvit.program.fast_dealer import Attempts, deal_plan, weight_masks
+from mpcvit.program.objective import DEFAULT_OBJECTIVE, Objective
+from mpcvit.program.plan import Plan, make_plan
+from mpcvit.program.program import Program
+from mpcvit.program.reference import run_reference
+from mpcvit.ring.fixed_point import Codes
+from mpcvit.ring.prg import Prg
+from mpcvit.ring.sharing import join
+from mpcvit.session.link import Link
+from mpcvit.session.local import run_parties
+from mpcvit.session.trace import Trace
+from tests.secure import seed, share
+
+
+class DealtMaterial(PlanMaterial):
+    """Material dealt in this process; counts what it had to deal again."""
+
+    def __init__(self, plan: Plan, party: int, number: int, weights: Mapping[str, torch.Tensor]) -> None:
+        self._plan, self._party, self._weights = plan, party, weights
+        self._seeds = [seed(2000 + 2 * number), seed(2001 + 2 * number)]
+        self._session = number.to_bytes(16, "little")
+        dealt = list(deal_plan(plan, self._session, self._seeds, weights))
+        self._stream = memoryview(b"".join(step.sent[party] for step in dealt))
+        self.roundings = {step.name: step.rounding for step in dealt if step.rounding is not None}
+        self.reopened: list[str] = []
+
+    @property
+    def seed(self) -> bytes:
+        return self._seeds[self._party]
+
+    @property
+    def session(self) -> bytes:
+        return self._session
+
+    def read(self, count: int) -> memoryview:
+        piece, self._stream = self._stream[:count], self._stream[count:]
+        return piece
+
+    def again(self, attempts: Attempts, ambiguous: Collection[str]) -> Mapping[str, bytes]:
+        self.reopened += ambiguous
+        dealt = list(deal_plan(self._plan, self._session, self._seeds, self._weights, attempts, ambiguous))
+        self.roundings |= {step.name: step.rounding for step in dealt if step.rounding is not None}
+        return {step.name: step.sent[self._party] for step in dealt}
+
+    @property
+    def left(self) -> int:
+        """Bytes not read."""
+        return len(self._stream)
+
+
+@dataclass(frozen=True)
+class FastRun:
+    """What a run on the fast engine gave."""
+
+    plan: Plan
+    output: Codes
+    traces: list[Trace]
+    reopened: list[str]
+    roundings: dict[str, torch.Tensor] = field(repr=False)
+
+
+def run_on_fast(
+    program: Program,
+    weights: Mapping[str, Codes],
+    inputs: Mapping[str, Codes],
+    number: int = 1,
+    objective: Objective = DEFAULT_OBJECTIVE,
+    wrap_link: Callable[[Link], Link] = lambda link: link,
+) -> FastRun:
+    """``program`` on masked wires by two threads; ``number`` seeds the dealer."""
+    plan = make_plan(program, objective)
+    seeds = [seed(3000 + 2 * number), seed(3001 + 2 * number)]
+    masks = weight_masks(plan, [Prg(one) for one in seeds])
+    materials = [DealtMaterial(plan, party, number, masks) for party in (0, 1)]
+
+    def party(link: Link) -> tuple[Codes, Trace]:
+        link = wrap_link(link)
+        own = {name: share(codes, 2, link.index, name) for name, codes in weights.items()}
+        opened = open_weights(plan, link, own, Prg(seeds[link.index]))
+        prepared = PreparedPlan(plan, link.index, materials[link.index], opened)
+        shares = {name: share(codes, 2, link.index, name) for name, codes in inputs.items()}
+        return run_fast(link, prepared, shares), link.trace
+
+    results = run_parties(2, party)
+    assert materials[0].left == materials[1].left == 0
+    output = join([output for output, _ in results])
+    return FastRun(plan, output, [trace for _, trace in results], materials[0].reopened, materials[0].roundings)
+
+
+def replay(run: FastRun, weights: Mapping[str, Codes], inputs: Mapping[str, Codes]) -> Codes:
+    """The reference with the roundings of ``run``; equals its output bit for bit."""
+    batch = {name: np.asarray(codes)[None] for name, codes in inputs.items()}
+    return run_reference(run.plan.program, weights, batch, run.roundings)[0]
