@@ -34,6 +34,7 @@ class DealtMaterial(PlanMaterial):
         self._stream = memoryview(b"".join(step.sent[party] for step in dealt))
         self.roundings = {step.name: step.rounding for step in dealt if step.rounding is not None}
         self.reopened: list[str] = []
+        self.read_bytes = 0
 
     @property
     def seed(self) -> bytes:
@@ -43,20 +44,15 @@ class DealtMaterial(PlanMaterial):
     def session(self) -> bytes:
         return self._session
 
-    def read(self, count: int) -> memoryview:
-        piece, self._stream = self._stream[:count], self._stream[count:]
-        return piece
+    def read(self, start: int, count: int) -> memoryview:
+        self.read_bytes += count
+        return self._stream[start : start + count]
 
     def again(self, attempts: Attempts, ambiguous: Collection[str]) -> Mapping[str, bytes]:
         self.reopened += ambiguous
         dealt = list(deal_plan(self._plan, self._session, self._seeds, self._weights, attempts, ambiguous))
         self.roundings |= {step.name: step.rounding for step in dealt if step.rounding is not None}
         return {step.name: step.sent[self._party] for step in dealt}
-
-    @property
-    def left(self) -> int:
-        """Bytes not read."""
-        return len(self._stream)
 
 
 @dataclass(frozen=True)
@@ -87,15 +83,20 @@ def run_on_fast(
     def party(link: Link) -> tuple[Codes, Trace]:
         link = wrap_link(link)
         own = {name: share(codes, 2, link.index, name) for name, codes in weights.items()}
-        opened = open_weights(plan, link, own, Prg(seeds[link.index]))
+        opened = open_weights(plan, own, Prg(seeds[link.index]), lambda sent: exchange(link, "weights", sent))
         prepared = PreparedPlan(plan, link.index, materials[link.index], opened)
         shares = {name: share(codes, 2, link.index, name) for name, codes in inputs.items()}
         return run_fast(link, prepared, shares), link.trace
 
     results = run_parties(2, party)
-    assert materials[0].left == materials[1].left == 0
+    assert tuple(material.read_bytes for material in materials) == plan.material
     output = join([output for output, _ in results])
     return FastRun(plan, output, [trace for _, trace in results], materials[0].reopened, materials[0].roundings)
+
+
+def exchange(link: Link, tag: str, sent: memoryview) -> memoryview:
+    """Both parties' bytes swapped."""
+    return memoryview(link.exchange(tag, sent)[1 - link.index])
 
 
 def replay(run: FastRun, weights: Mapping[str, Codes], inputs: Mapping[str, Codes]) -> Codes:

@@ -137,7 +137,7 @@ def party(options: argparse.Namespace) -> None:
 
     parameters = {name: secret(value, OWNER_OF_MODEL) for name, value in make_parameters(model).items()}
     operations, measured = CrypTenOps(), Measured()
-    for _ in range(1 + options.runs):
+    for _ in range(options.warmup + options.runs):
         picture = secret(make_input(model), OWNER_OF_PICTURE)
         crypten.comm.get().barrier()
         crypten.reset_communication_stats()
@@ -149,7 +149,6 @@ def party(options: argparse.Namespace) -> None:
         run.rounds, run.bytes_sent = counted["rounds"], counted["bytes"] / COMPUTING
         measured.runs.append(run)
         output = logits.get_plain_text()
-    measured.runs.pop(0)
     measured.save(options.folder, options.party)
     if options.party == 0:
         np.save(Path(options.folder) / "output.npy", output.double().numpy())

@@ -208,7 +208,7 @@ def _free_ports(count: int) -> int:
 
 def _count(measured: Measured, log: str) -> None:
     """Fill in bytes and rounds from what SPU logged."""
-    for run, text in zip(measured.runs, log.split(_MARK)[2:], strict=True):  # before the first mark, warm-up
+    for run, text in zip(measured.runs, log.split(_MARK)[1:], strict=True):
         totals = _TOTALS.search(text)
         if totals is None:
             raise SystemExit("no totals in the log of an SPU party; another version of SPU?")
@@ -231,7 +231,7 @@ def party(options: argparse.Namespace) -> None:
     for name, share in _load_shares(folder / f"input{options.party}.npz").items():
         runtime.set_var(name, share)
     measured = Measured()
-    for _ in range(1 + options.runs):
+    for _ in range(options.warmup + options.runs):
         link.barrier()
         sys.stderr.write(f"{_MARK}\n")
         sys.stderr.flush()
@@ -240,7 +240,6 @@ def party(options: argparse.Namespace) -> None:
             runtime.run(executable)
         link.barrier()
         measured.runs.append(run)
-    measured.runs.pop(0)
     measured.save(folder, options.party)
     _save_shares(folder / f"output{options.party}.npz", {name: runtime.get_var(name) for name in names["outputs"]})
     link.barrier()

@@ -49,7 +49,7 @@ class Run:
 
 @dataclass
 class Measured:
-    """What a party reports: its runs, without the warm-up."""
+    """What a party reports: its runs, the warm-up first."""
 
     runs: list[Run] = field(default_factory=list)
 
@@ -71,7 +71,8 @@ def parser(description: str | None, protocols: Sequence[str]) -> argparse.Argume
     options.add_argument("--attention", choices=ATTENTIONS, default="softmax")
     options.add_argument("--activation", choices=ACTIVATIONS, default="gelu")
     options.add_argument("--network", choices=list(PROFILES), default="loopback")
-    options.add_argument("--runs", type=int, default=3, help="timed inferences, after one that is not")
+    options.add_argument("--runs", type=int, default=3, help="timed inferences")
+    options.add_argument("--warmup", type=int, default=1, help="inferences before these")
     options.add_argument("--keep", type=Path, help="folder for logs and results of the parties, to look into")
     options.add_argument("--party", type=int, help=argparse.SUPPRESS)
     options.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -183,7 +184,7 @@ def report(
         caveat: why the protocol is not secure as configured; None if it is.
         packages: whose versions to state.
     """
-    runs = list(zip(*(party.runs for party in parties), strict=True))
+    runs = list(zip(*(party.runs[options.warmup :] for party in parties), strict=True))
     seconds = [max(view.seconds for view in run) for run in runs]
     other = [(run[0].busy_s - sum(view.cpu_s for view in run)) / run[0].seconds for run in runs]
     model = MODELS[options.model]
@@ -200,7 +201,7 @@ def report(
         "seconds": {"median": round(median(seconds), 3), "all": [round(value, 3) for value in seconds]},
         "rounds": max(view.rounds for view in runs[-1]),
         "bytes_sent": round(sum(view.bytes_sent for view in runs[-1])),
-        "cpu_s": [round(median(run.cpu_s for run in party.runs), 2) for party in parties],
+        "cpu_s": [round(median(run.cpu_s for run in party.runs[options.warmup :]), 2) for party in parties],
         "other_cores": [round(max(0.0, value), 2) for value in other],
         "max_abs_logit_diff": _digits(np.abs(output - exact).max()),
         "max_abs_logit_diff_same_gelu": _digits(np.abs(output - same).max()),

@@ -34,9 +34,7 @@ def normalised_affine(b: Builder, name: str, x: Value, weight: torch.Tensor, bia
     mean = b.mean(f"{name}.mean", squares, axis=-1, frac=frac)
     variance = b.offset(f"{name}.variance", mean, LAYER_NORM_EPSILON, (lo, hi))
     factor = _row_factor(b, f"{name}.factor", variance, lambda v: v**-0.5, power=-0.5)
-    product = b.rescale(
-        f"{name}.unscaled", b.linear(f"{name}.matmul", x, weight), b.precision.frac + _EXTRA_FRAC
-    )
+    product = b.rescale(f"{name}.unscaled", b.linear(f"{name}.matmul", x, weight), b.precision.frac + _EXTRA_FRAC)
     scaled = b.multiply(f"{name}.scaled", product, factor)
     return b.add(f"{name}.sum", scaled, b.parameter(f"{name}.bias", bias, scaled.type.frac))
 

@@ -42,9 +42,7 @@ class Fit:
     error: float
 
 
-def fit_spline(
-    function: Function, tolerance: Function, *, lo: float, hi: float, input_frac: int, frac: int
-) -> Fit:
+def fit_spline(function: Function, tolerance: Function, *, lo: float, hi: float, input_frac: int, frac: int) -> Fit:
     """A quadratic spline within ``tolerance`` of ``function`` on [lo, hi], or a linear one if that needs fewer bits.
 
     Segments grow greedily from the left, each as long as its Chebyshev interpolant allows.
@@ -77,9 +75,7 @@ def fit_spline(
     raise _no_fit(lo, hi, input_frac)
 
 
-def fit_grid(
-    function: Function, tolerance: Function, *, lo: float, hi: float, input_frac: int, frac: int
-) -> Fit:
+def fit_grid(function: Function, tolerance: Function, *, lo: float, hi: float, input_frac: int, frac: int) -> Fit:
     """A quadratic spline on the coarsest uniform grid that stays within ``tolerance`` of ``function`` on [lo, hi].
 
     Every knot's polynomial holds on both segments beside it. Arguments and errors as for :func:`fit_spline`.

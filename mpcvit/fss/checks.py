@@ -16,7 +16,7 @@ from mpcvit.errors import InputError, ShapeMismatch
 Words = npt.NDArray[np.uint64]  # ring words, or 128-bit blocks as [..., 2], low word first
 Bytes = npt.NDArray[np.uint8]  # bits 0 or 1, or packed bits
 
-Word = TypeVar("Word", bound=np.generic)
+Scalar = TypeVar("Scalar", bound=np.generic)
 MAX_PAYLOAD = 64  # ring words per element
 
 
@@ -105,7 +105,7 @@ def roots(pair: tuple[Words, Words], count: int) -> tuple[Words, Words]:
     return words("roots[0]", pair[0], (count, 2)), words("roots[1]", pair[1], (count, 2))
 
 
-def _frozen(array: npt.NDArray[Word]) -> npt.NDArray[Word]:
+def _frozen(array: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
     view = array.view()
     view.flags.writeable = False
     return view

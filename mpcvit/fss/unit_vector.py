@@ -1,9 +1,9 @@
 """A payload at a secret position: additive shares of payload * onehot(alpha), the whole vector at once.
 
 A point function with ring payload (Boyle, Gilboa, Ishai, CCS 2016, figure 1) whose tree ends one level above the
-positions: a leaf holds two positions, that is one hash block per payload word, so that no half block is lost, and the
-key is never longer than with one position per leaf by more than 8 m - 16 bytes. Expansion costs 2**bits - 2 AES calls
-for the tree and m * 2**(bits - 1) for the leaves.
+positions: a leaf holds two, so that a hash block, which is two ring words, serves one payload word without waste.
+Expansion costs 2**bits - 2 AES calls for the tree and m * 2**(bits - 1) for the leaves; against one position per leaf
+that is a third less at m = 3, for a key 8 m - 16 bytes longer.
 
 Legend:
 

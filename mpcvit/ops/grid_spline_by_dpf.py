@@ -55,6 +55,9 @@ class GridSplineByDpf(Protocol):
         key = unit_vector.key_bytes(self._bits, self._payload) * self._size
         return key, key
 
+    def expanded_bytes(self) -> int:
+        return 8 * self._size * self._payload * len(self.coefficients)
+
     def online_work_s(self) -> float:
         return self._size * len(self.coefficients) * self._payload * (self._payload + 1) / 2 * _TERM_S
 

@@ -10,8 +10,8 @@ from typing import ClassVar
 import torch
 
 from mpcvit.ops.exact_matmul import exact_matmul
-from mpcvit.ops.matmul import product_type
 from mpcvit.ops.masked_product import MaskedProduct, matrix
+from mpcvit.ops.matmul import product_type
 from mpcvit.ops.op import Op
 from mpcvit.ops.protocol import Form, Protocol
 from mpcvit.ops.types import Shape, TensorType

@@ -13,9 +13,8 @@ from mpcvit.ops.protocol import Form, Known, Prepared, Protocol, Secret, tensor_
 from mpcvit.ops.types import TensorType
 from mpcvit.session.crypten_context import ArithmeticSharedTensor
 from mpcvit.session.node_material import NodeDealing, NodeMaterial
-from mpcvit.session.wires import shared
 from mpcvit.session.session import Session
-from mpcvit.session.wires import Masked, Step, Wire, share_of
+from mpcvit.session.wires import Masked, Step, Wire, share_of, shared
 
 
 class LinearMap(Op):

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
-import torch
 
-from mpcvit.ops.protocol import Form, Known, Prepared, Protocol, Secret
+from mpcvit.ops.protocol import Form, Known, Prepared, Protocol, Secret, tensor_mask
 from mpcvit.ops.types import Shape
 from mpcvit.session.node_material import NodeDealing, NodeMaterial
 from mpcvit.session.wires import Masked, Opening, Reopen, Step, Wire, Words, share_of, tensor_of, words
@@ -46,7 +45,7 @@ class PlainOpening(Protocol):
     def run(self, party: int, prepared: Prepared, *inputs: Wire) -> Step:
         (z,) = inputs
         opened = yield Opening(words(share_of(z, party) + prepared.state))
-        return Masked(tensor_of(opened, (1, *self.shape)), prepared.mask)
+        return Masked(tensor_of(opened, (1, *self.shape)), tensor_mask(prepared.mask))
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ class TruncatingOpening(Protocol):
             opened = yield Opening(words(share + prepared.state))
             hat = np.empty_like(opened)
             if not _truncate(opened, np.uint64(self.bits), np.uint64(self.bound_bits), hat):
-                return Masked(tensor_of(hat, (1, *self.shape)), prepared.mask)
+                return Masked(tensor_of(hat, (1, *self.shape)), tensor_mask(prepared.mask))
             prepared = yield Reopen()
 
 

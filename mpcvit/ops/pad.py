@@ -26,7 +26,9 @@ class Pad(LinearMap):
         check_axis(self.name, self.axis, x)
         if self.count < 1:
             raise ProgramError(
-                f"pad of {x} by {self.count}", expected="at least 1", remedy="Drop the op instead of padding by nothing."
+                f"pad of {x} by {self.count}",
+                expected="at least 1",
+                remedy="Drop the op instead of padding by nothing.",
             )
         shape = list(x.shape)
         shape[self.axis] += self.count

@@ -62,6 +62,10 @@ class Protocol(ABC):
         """Bytes that the dealer sends to party 0 and to party 1."""
         return 0, 0
 
+    def expanded_bytes(self) -> int:
+        """Memory of a large prepared state; such a step may be prepared when it starts instead of ahead. Else 0."""
+        return 0
+
     def online_work_s(self) -> float:
         """Rough seconds of one core that :meth:`run` takes; for choosing between protocols only."""
         return 0.0

@@ -10,7 +10,7 @@ import torch
 
 from mpcvit.fss import compare, dcf
 from mpcvit.fss.tree_hash import TreeHash
-from mpcvit.ops.protocol import Known, Prepared, Protocol, Secret, tensor_mask
+from mpcvit.ops.protocol import Known, Prepared, Protocol, Secret
 from mpcvit.ops.sign import SignWindow
 from mpcvit.ops.types import Shape
 from mpcvit.session.node_material import NodeDealing, NodeMaterial
@@ -142,7 +142,9 @@ def deal_sign(dealing: NodeDealing, low: Words, top: Words, payload: Words, widt
     dealing.share(tensor_of((top[:, None] * payload).reshape(-1), payload.shape))
 
 
-def take_sign(material: NodeMaterial, size: int, width: int, payload: int) -> tuple[TreeHash, Words, Words, Words, Words]:
+def take_sign(
+    material: NodeMaterial, size: int, width: int, payload: int
+) -> tuple[TreeHash, Words, Words, Words, Words]:
     """The party's side of :func:`deal_sign`."""
     root = material.seeds(size)
     key = material.publish((width - 1, size, 2))

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from mpcvit.fss import dcf
 from mpcvit.ops.polynomial import combine, expand, powers, signed_words

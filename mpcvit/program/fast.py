@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mpcvit.ops.protocol import Form, Known, Prepared
+from mpcvit.ops.protocol import Known, Prepared
 from mpcvit.program.fast_dealer import FIRST, Attempts, own_attempts, own_weight_mask, step_stream
 from mpcvit.program.plan import OUTPUT, Plan, PlannedStep
 from mpcvit.program.reference import Weights, check_weights
@@ -21,7 +21,8 @@ from mpcvit.session.link import Link
 from mpcvit.session.node_material import NodeMaterial
 from mpcvit.session.wires import Masked, Opening, Reopen, Step, Wire, shared
 
-WEIGHTS_TAG = "session/weights"
+#: What a party may expand before an inference, in bytes; the rest is expanded when its step starts.
+EXPANSION_BYTES = 1 << 30
 
 
 class PlanMaterial(ABC):
@@ -38,8 +39,8 @@ class PlanMaterial(ABC):
         """Public bytes that no other session has."""
 
     @abstractmethod
-    def read(self, count: int) -> memoryview:
-        """The next ``count`` bytes in step order."""
+    def read(self, start: int, count: int) -> memoryview:
+        """``count`` bytes from position ``start`` of all steps' material, which lies in step order."""
 
     @abstractmethod
     def again(self, attempts: Attempts, ambiguous: Collection[str]) -> Mapping[str, bytes]:
@@ -62,12 +63,13 @@ class FastWeights:
     wires: dict[str, Wire]
 
 
-def open_weights(plan: Plan, link: Link, weights: Weights, prg: Prg) -> FastWeights:
-    """Open the masked parameters, once per model load: one round, 8 bytes per weight.
+def open_weights(plan: Plan, weights: Weights, prg: Prg, exchange: Callable[[memoryview], memoryview]) -> FastWeights:
+    """Open the masked parameters, once per model load: one message, 8 bytes per weight.
 
     Args:
         weights: this party's share of every parameter.
         prg: this party's generator for this load, seeded by the dealer. A new load or model version needs a new one.
+        exchange: sends this party's bytes to the other, returns the other's.
 
     Raises:
         ShapeMismatch: the weight shares do not fit the Program.
@@ -79,39 +81,60 @@ def open_weights(plan: Plan, link: Link, weights: Weights, prg: Prg) -> FastWeig
         return FastWeights(wires)
     flat = torch.cat([(wires[name].share + mask).reshape(-1) for name, mask in masks.items()])
     opening = Opening(flat.numpy().view(np.uint64))
-    received = link.exchange(WEIGHTS_TAG, opening.share.data.cast("B"))[1 - link.index]
-    hats = torch.from_numpy(opening.combine(memoryview(received)).view(np.int64))
+    hats = torch.from_numpy(opening.combine(exchange(opening.share.data.cast("B"))).view(np.int64))
     for (name, mask), hat in zip(masks.items(), hats.split([mask.numel() for mask in masks.values()]), strict=True):
         wires[name] = Masked(hat.reshape(mask.shape), mask)
     return FastWeights(wires)
 
 
 class PreparedPlan:
-    """One session's material at one party, with everything done that does not depend on the input."""
+    """One session's material at one party, with everything done that does not depend on the input.
 
-    def __init__(self, plan: Plan, party: int, material: PlanMaterial, weights: FastWeights) -> None:
+    Args:
+        plan: both parties' and the dealer's.
+        party: 0 or 1.
+        material: of this session; used up.
+        weights: opened under the masks that the material was dealt for.
+        expansion_bytes: how much may be expanded now.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        party: int,
+        material: PlanMaterial,
+        weights: FastWeights,
+        expansion_bytes: int = EXPANSION_BYTES,
+    ) -> None:
         self.plan = plan
         self.party = party
+        self.weights = weights
         self._material = material
-        self._weights = weights
         self._prg = Prg(material.seed)
         self._ready: dict[str, Prepared] = {}
+        self._late: dict[str, int] = {}
         self._attempts: dict[str, int] = {}
         self._again: dict[str, memoryview] = {}
         masks: dict[str, Known] = dict.fromkeys(plan.program.inputs)
         masks |= {name: wire if isinstance(wire, Masked) else None for name, wire in weights.wires.items()}
+        position = 0
         for step in plan.steps:
-            sent = material.read(step.protocol.material()[party])
-            taken = NodeMaterial(party, step_stream(self._prg, step, FIRST), sent, material.session)
-            prepared = step.protocol.prepare(taken, *(masks[name] for name in step.inputs))
-            taken.finish()
-            self._ready[step.name] = prepared
-            masks[step.name] = prepared.mask
+            expansion_bytes -= step.protocol.expanded_bytes()
+            if step.protocol.expanded_bytes() and expansion_bytes < 0:
+                self._late[step.name], masks[step.name] = position, None
+            else:
+                prepared = self._prepare(step, FIRST, position, [masks[name] for name in step.inputs])
+                self._ready[step.name], masks[step.name] = prepared, prepared.mask
+            position += step.protocol.material()[party]
 
     def take(self, step: PlannedStep, wires: list[Wire]) -> Prepared:
         """What ``step`` needs, once; dealt again if a mask that it reads was replaced."""
-        prepared = self._ready.pop(step.name)
-        return self._prepare_again(step, wires) if step.name in self._again else prepared
+        if step.name in self._again:
+            self._ready.pop(step.name, None)
+            return self._prepare_again(step, wires)
+        if step.name in self._late:
+            return self._prepare(step, FIRST, self._late.pop(step.name), self._known(step, wires))
+        return self._ready.pop(step.name)
 
     def reopen(self, steps: list[PlannedStep]) -> dict[str, Prepared]:
         """Spare masks for openings that were ambiguous."""
@@ -121,19 +144,29 @@ class PreparedPlan:
         self._again |= {name: memoryview(sent) for name, sent in dealt.items()}
         return {step.name: self._prepare_again(step, []) for step in steps}
 
+    def _prepare(self, step: PlannedStep, attempts: Attempts, position: int, known: list[Known]) -> Prepared:
+        sent = self._material.read(position, step.protocol.material()[self.party])
+        taken = NodeMaterial(self.party, step_stream(self._prg, step, attempts), sent, self._material.session)
+        prepared = step.protocol.prepare(taken, *known)
+        taken.finish()
+        return prepared
+
     def _prepare_again(self, step: PlannedStep, wires: list[Wire]) -> Prepared:
         stream = step_stream(self._prg, step, own_attempts(self.plan, step, self._attempts))
         taken = NodeMaterial(self.party, stream, self._again.pop(step.name), self._material.session)
-        known: list[Known] = [
-            (wire if name in self._weights.wires else wire.mask) if isinstance(wire, Masked) else None
-            for name, wire in zip(step.inputs, wires, strict=False)
-        ]
-        prepared = step.protocol.prepare(taken, *known)
+        prepared = step.protocol.prepare(taken, *self._known(step, wires))
         if step.protocol.leaves_offset:
             shape = (1, *self.plan.program.types[step.name].shape)
             prepared = replace(prepared, extra=taken.share(shape))
         taken.finish()
         return prepared
+
+    def _known(self, step: PlannedStep, wires: list[Wire]) -> list[Known]:
+        """What is known of ``wires`` before the inference. Empty for openings, which need nothing."""
+        return [
+            (wire if name in self.weights.wires else wire.mask) if isinstance(wire, Masked) else None
+            for name, wire in zip(step.inputs, wires, strict=False)
+        ]
 
 
 Report = Callable[[int, int], None]
@@ -173,7 +206,7 @@ class _Run:
     def __init__(self, link: Link, prepared: PreparedPlan, inputs: Mapping[str, Codes], progress: Report) -> None:
         self._link, self._prepared, self._progress = link, prepared, progress
         self._plan = plan = prepared.plan
-        self._wires: dict[str, Wire] = dict(prepared._weights.wires)
+        self._wires: dict[str, Wire] = dict(prepared.weights.wires)
         self._wires |= {n: shared(torch.from_numpy(np.asarray(codes))[None]) for n, codes in inputs.items()}
         self._missing = {step.name: len(set(step.inputs) - self._wires.keys()) for step in plan.steps}
         self._readers: dict[str, list[PlannedStep]] = {}
@@ -220,7 +253,7 @@ class _Run:
         self._wires[step.name] = wire
         for name in set(step.inputs):
             self._uses[name] -= 1
-            if not self._uses[name] and name not in self._prepared._weights.wires:
+            if not self._uses[name] and name not in self._prepared.weights.wires:
                 del self._wires[name]
         for reader in self._readers.get(step.name, []):
             self._missing[reader.name] -= 1

@@ -76,7 +76,7 @@ def deal_plan(
         ambiguous: those that just were: only their spare masks, and the steps that read them, are dealt.
     """
     prgs = [Prg(seed) for seed in seeds]
-    first: dict[str, Secret] = {name: None for name in plan.program.inputs} | {n: None for n in plan.program.parameters}
+    first: dict[str, Secret] = dict.fromkeys([*plan.program.inputs, *plan.program.parameters])
     first |= weights
     current = dict(first)
     for step in plan.steps:
@@ -98,9 +98,7 @@ def own_attempts(plan: Plan, step: PlannedStep, attempts: Attempts) -> Attempts:
     return {name: count for name, count in attempts.items() if name in own}
 
 
-def _keep_offset(
-    dealing: NodeDealing, step: PlannedStep, current: dict[str, Secret], first: dict[str, Secret]
-) -> None:
+def _keep_offset(dealing: NodeDealing, step: PlannedStep, current: dict[str, Secret], first: dict[str, Secret]) -> None:
     """Share the change of a Shared result's offset, so that everything dealt behind it stays right."""
     now, before = current[step.name], first[step.name]
     if step.protocol.leaves_offset and now is not None and before is not None:

@@ -178,5 +178,3 @@ def _needed_masked(program: Program, live: Sequence[Node]) -> set[str]:
         if sum(map(price, set(node.inputs))) <= program.types[node.name].size:
             needed.update(node.inputs)
     return needed
-
-

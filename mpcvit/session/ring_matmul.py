@@ -1,6 +1,7 @@
 """Matrix products in Z_2^64.
 
-torch's int64 product is not vectorised (0.4 GMAC/s per core where this reaches 4); products through float64 limbs reach 2.
+torch's int64 product is not vectorised (0.4 GMAC/s per core where this reaches 4); products through float64 limbs
+reach 2.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The two forms that a secret value has in the fast engine, and what parties open (DESIGN 4.1).
 
-*Shared*: additive shares, CrypTen's ``ArithmeticSharedTensor``. *Masked* ``(hat, mask)``: ``hat = x + mask`` is public to
-both parties, the dealer knows the mask, the parties hold shares of it. All tensors are int64 with one leading batch axis.
+*Shared*: additive shares, CrypTen's ``ArithmeticSharedTensor``. *Masked* ``(hat, mask)``: ``hat = x + mask`` is public
+to both parties, the dealer knows the mask, the parties hold shares of it. All tensors are int64 with one leading batch
+axis.
 
 The dealer may know an *offset* of a Shared value: the parties' shares then add up to x + offset. A product leaves its
 mask product there instead of sending shares of it, and the next opening absorbs it in its own mask for free.
@@ -52,7 +53,8 @@ class Opening:
     def combine(self, received: memoryview) -> npt.NDArray[Any]:
         """What is opened, from the other party's share."""
         other = np.frombuffer(received, dtype=self.share.dtype).reshape(self.share.shape)
-        return self.share ^ other if self.share.dtype == np.uint8 else self.share + other
+        combined: npt.NDArray[Any] = self.share ^ other if self.share.dtype == np.uint8 else self.share + other
+        return combined
 
 
 @dataclass(frozen=True, slots=True)

@@ -223,4 +223,4 @@ def test_refuses_wrong_arguments() -> None:
     with pytest.raises(ShapeMismatch, match="x as uint64"):
         compare.evaluate(HASH, 0, pair[0], words, alpha[:3], 9)
     with pytest.raises(ShapeMismatch, match="int64"):
-        compare.deal(HASH, alpha.astype(np.int64), 9, pair)  # type: ignore[arg-type]
+        compare.deal(HASH, alpha.astype(np.int64), 9, pair)

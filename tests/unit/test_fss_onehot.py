@@ -221,6 +221,6 @@ def test_refuses_wrong_arguments() -> None:
     with pytest.raises(ShapeMismatch, match="opened"):
         onehot.combine_level(0, opened_bits[:1], g, p, a, b, b)
     with pytest.raises(ShapeMismatch, match="c as"):
-        onehot.combine_level(0, opened_bits, g, p, a, b, b.astype(np.int64))  # type: ignore[arg-type]
+        onehot.combine_level(0, opened_bits, g, p, a, b, b.astype(np.int64))
     with pytest.raises(ShapeMismatch, match="pairs"):
         onehot.triple_products(a[:0], b)

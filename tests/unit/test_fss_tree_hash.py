@@ -68,6 +68,6 @@ def test_refuses_wrong_arguments() -> None:
     with pytest.raises(ShapeMismatch, match="blocks"):
         HASH(np.zeros((4, 3), dtype=np.uint64))
     with pytest.raises(ShapeMismatch, match="int64"):
-        HASH(np.zeros((4, 2), dtype=np.int64))  # type: ignore[arg-type]
+        HASH(np.zeros((4, 2), dtype=np.int64))
     with pytest.raises(ShapeMismatch, match="out"):
         HASH(uniform((4, 2)), out=np.zeros((5, 2), dtype=np.uint64))

@@ -21,7 +21,8 @@ def opened(pair: tuple[Words, Words], key: tuple[Words, Words], bits: int) -> Wo
 
 def clear(alpha: Words, payload: Words, bits: int) -> Words:
     """The vectors in clear."""
-    return payload[:, :, None] * (np.arange(2**bits, dtype=np.uint64) == alpha[:, None, None])
+    onehot: Words = (np.arange(2**bits, dtype=np.uint64) == alpha[:, None, None]).astype(np.uint64)
+    return payload[:, :, None] * onehot
 
 
 @pytest.mark.parametrize("payload_words", [1, 2, 3])

@@ -125,6 +125,7 @@ def test_wan_has_its_delay_and_rate():
     assert 0.040 <= link.round_trip_s < 0.045
     assert 250e6 < link.bytes_per_s * 8 < 350e6
     assert network.bytes_sent[0] > 45_000_000
+    assert network.packets_lost == 0
     assert network.hosts == ()
     assert _ALLOWED.read_text() == before
 

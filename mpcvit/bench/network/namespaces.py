@@ -72,6 +72,7 @@ class EmulatedNetwork:
         hosts: from 0; empty unless open.
         realtime: whether the switch runs before all normal processes; without, its delays grow on a busy machine.
         bytes_sent: by each host, as IP packets; known once closed, empty where nothing is emulated.
+        packets_lost: by the switch; known once closed.
 
     Raises:
         ConfigError: on entering: not root, or the machine lacks something; the message says what.
@@ -85,6 +86,7 @@ class EmulatedNetwork:
         self.hosts: tuple[Host, ...] = ()
         self.realtime = False
         self.bytes_sent: tuple[int, ...] = ()
+        self.packets_lost = 0
         self._count = hosts
         self._switch: subprocess.Popen[str] | None = None
 
@@ -95,6 +97,10 @@ class EmulatedNetwork:
         require_emulation()
         try:
             self._start()
+            _set_congestion_control(self.hosts)
+        except (OSError, subprocess.CalledProcessError) as error:
+            self._stop()
+            raise _refused(str(error)) from error
         except BaseException:
             self._stop()
             raise
@@ -128,11 +134,7 @@ class EmulatedNetwork:
             ready = _line(self._switch).split()
         if not ready:
             _, complaint = self._switch.communicate()
-            raise ConfigError(
-                f"a network switch that says '{complaint.strip()}'",
-                expected="network namespaces and TUN devices that it can make",
-                remedy=f"Allow them to this process (in a container: CAP_NET_ADMIN, CAP_SYS_ADMIN). {_WITHOUT}",
-            )
+            raise _refused(complaint.strip())
         self.realtime = ready[1] == "1"
         self.hosts = tuple(
             Host(
@@ -142,7 +144,6 @@ class EmulatedNetwork:
             )
             for index, namespace in enumerate(ready[2:])
         )
-        _set_congestion_control(self.hosts)
 
     def _stop(self) -> None:
         self.hosts = ()
@@ -154,7 +155,9 @@ class EmulatedNetwork:
         except subprocess.TimeoutExpired:
             switch.kill()
             output, _ = switch.communicate()
-        self.bytes_sent = tuple(int(count) for count in output.split() if count.isdigit())
+        if counts := [int(count) for count in output.split()]:
+            self.packets_lost, *sent = counts
+            self.bytes_sent = tuple(sent)
 
 
 def require_emulation() -> None:
@@ -172,6 +175,14 @@ def require_emulation() -> None:
     for good, got, expected, remedy in facts:
         if not good:
             raise ConfigError(f"{got} to emulate a network", expected=expected, remedy=f"{remedy} {_WITHOUT}")
+
+
+def _refused(complaint: str) -> ConfigError:
+    return ConfigError(
+        f"'{complaint}' while making a network",
+        expected="a process that may make network namespaces and TUN devices and write their settings",
+        remedy=f"Run it outside of containers, or in a privileged one. {_WITHOUT}",
+    )
 
 
 def _find(names: Sequence[str]) -> str:

@@ -3,12 +3,13 @@
  *     switch HOSTS DELAY_NS BYTES_PER_S FIRST_ADDRESS MTU
  *
  * Makes HOSTS network namespaces. Host i gets a device link0 with address FIRST_ADDRESS + i. A packet leaves its host
- * after everything that the host sent before it, at BYTES_PER_S (0: no limit), and arrives DELAY_NS later. Nothing is
- * dropped and nothing overtakes.
+ * after everything that the host sent before it, at BYTES_PER_S (0: no limit), and arrives DELAY_NS later. Cables hold
+ * any number of packets, and none overtakes another.
  *
  * Prints "ready REALTIME FD..." : whether it got a real-time priority, and for each host the descriptor of its
- * namespace, which others enter as /proc/PID/fd/FD. Runs until standard input ends or SIGTERM arrives, then prints the
- * bytes that each host sent. The namespaces have no names: they vanish with this process and the last one inside.
+ * namespace, which others enter as /proc/PID/fd/FD. Runs until standard input ends or SIGTERM arrives, then prints how
+ * many packets were lost (there should be none) and the bytes that each host sent. The namespaces have no names: they
+ * vanish with this process and the last one inside.
  *
  * Three things keep it cheap and exact:
  *  - Packets carry the virtio header, so the kernel hands over up to 64 KiB of a TCP stream at once and leaves
@@ -66,6 +67,7 @@ static int hosts;
 static int64_t delay_ns;
 static double bytes_per_s;
 static uint32_t first_address;
+static uint64_t lost; /* frames that the kernel did not take back */
 static volatile sig_atomic_t stopped;
 
 static void stop(int signal_number) {
@@ -216,7 +218,7 @@ static int64_t deliver(void) {
                 if (next < 0 || frame->due_ns < next) next = frame->due_ns;
                 break;
             }
-            if (write(tunnels[frame->to], frame->bytes, frame->length) < 0) perror("a packet was lost");
+            if (write(tunnels[frame->to], frame->bytes, frame->length) < 0) lost++;
             free(frame);
             cable->head++;
         }
@@ -279,7 +281,8 @@ int main(int count, char **arguments) {
     fflush(stdout);
 
     while (!stopped) collect(polls, deliver());
-    for (int host = 0; host < hosts; host++) printf("%llu ", (unsigned long long)cables[host].bytes);
+    printf("%llu", (unsigned long long)lost);
+    for (int host = 0; host < hosts; host++) printf(" %llu", (unsigned long long)cables[host].bytes);
     printf("\n");
     return 0;
 }
