@@ -11,6 +11,7 @@
     |-- ModelFileError
     |-- ModelMismatch
     |-- ProgramMismatch
+    |-- WeightMaskUnknown
     |-- VersionSkew
     |-- SessionError
     |   |-- SessionReplayed
@@ -125,6 +126,12 @@ class ProgramMismatch(MpcvitError):
     """The same model, but another Program digest."""
 
     reason, status = "PROGRAM_MISMATCH", "FAILED_PRECONDITION"
+
+
+class WeightMaskUnknown(MpcvitError):
+    """Another process does not know the mask under which the weights were opened; it restarted. Open them again."""
+
+    reason, status = "WEIGHT_MASK_UNKNOWN", "FAILED_PRECONDITION"
 
 
 class VersionSkew(MpcvitError):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +12,6 @@ import grpc
 import numpy as np
 import torch
 
-from mpcvit.client.result import Stats
 from mpcvit.errors import (
     ModelMismatch,
     MpcvitError,
@@ -28,26 +25,23 @@ from mpcvit.errors import (
     ShapeMismatch,
     VersionSkew,
 )
-from mpcvit.program.cost import largest_message
-from mpcvit.program.dealer import plan
 from mpcvit.program.shares import ModelShare, load_share
-from mpcvit.program.stock import run_stock
 from mpcvit.ring.fixed_point import Codes
-from mpcvit.ring.prg import SEED_BYTES, Prg
-from mpcvit.session.provider import Provider
-from mpcvit.session.session import Session
 from mpcvit.wire import PROTOCOL_VERSION, SESSION_ID_BYTES, SESSION_METADATA
 from mpcvit.wire.status import from_rpc_error
 from mpcvit.wire.tls import secure_channel
 from mpcvit.wire.tls_probe import probe
 from mpcvit.wire.v1 import peer_pb2, peer_pb2_grpc, session_pb2
-from parties.dealer_client import DealerClient, Lease, StreamedMaterial
+from parties.dealer_client import DealerClient
+from parties.engine import Engine
 from parties.failure import unexpected
+from parties.fast_engine import FastEngine
 from parties.grpc_link import GrpcLink
 from parties.ledger import Ledger
 from parties.peer_stream import PeerStream
 from parties.session_table import Failed, Finished, HeldSession, Progress, SessionTable
-from parties.settings import PartySettings
+from parties.settings import EngineName, PartySettings
+from parties.stock_engine import StockEngine
 
 log = logging.getLogger("mpcvit.party")
 
@@ -66,7 +60,6 @@ class ComputeParty:
         self.sessions = SessionTable()
         self.models = _load_models(settings)
         torch.set_num_threads(settings.threads)
-        self._largest = {name: largest_message(model.program, settings.parties) for name, model in self.models.items()}
         self._ledger = Ledger(settings.state)
         files = settings.tls.files
         self._dealer = DealerClient(settings.dealer, files)
@@ -74,6 +67,11 @@ class ComputeParty:
             peer: secure_channel(address, files, f"party{peer}") for peer, address in settings.peers.items()
         }
         self._peers = {peer: peer_pb2_grpc.PeerServiceStub(channel) for peer, channel in self._channels.items()}
+        self.engine: Engine = (
+            FastEngine(settings, self.models, self._dealer, self._peers[1 - settings.index], self._ledger)
+            if settings.engine_name is EngineName.FAST
+            else StockEngine(settings, self.models, self._dealer)
+        )
         self._pool = ThreadPoolExecutor(settings.limits.sessions, thread_name_prefix="session")
 
     @property
@@ -151,7 +149,7 @@ class ComputeParty:
             peer: PeerStream(
                 peer,
                 stall_s=self.settings.timeouts.stall_s,
-                largest_frame=self._largest[model.manifest.name],
+                largest_frame=self.engine.largest_frame(model.manifest.name),
             )
             for peer in self.settings.peers
         }
@@ -179,6 +177,7 @@ class ComputeParty:
             time.sleep(0.05)
         for session in self.sessions.all():
             self.sessions.cancel(session)
+        self.engine.close()
         self._pool.shutdown(cancel_futures=True)
         self._dealer.close()
         for channel in self._channels.values():
@@ -189,6 +188,7 @@ class ComputeParty:
         """Thread of one session: every way out ends in an event, a closed ledger entry and closed streams."""
         name = session.session_id.hex()
         event = self._attempt(session)
+        self.engine.discard(session)
         session.share = np.empty(0, dtype=np.int64)  # not needed any more
         if isinstance(event, Failed):
             log.warning("session %s failed: %s", name, event.error.reason)
@@ -210,56 +210,18 @@ class ComputeParty:
             return Failed(unexpected(error, origin))
 
     def _compute(self, session: HeldSession) -> Finished:
-        timeouts, parties = self.settings.timeouts, self.settings.parties
+        timeouts = self.settings.timeouts
         deadline = time.monotonic() + timeouts.session_s
+        leads = self.index == 0
+        if leads:
+            session.events.put(Progress("offline", 0, 1))
+            session.material_id = self.engine.reserve(session, timeouts.offline_s)
         session.events.put(Progress("pairing", 0, 1))
         self._pair(session, deadline)
-        session.events.put(Progress("offline", 0, 1))
-        start = time.perf_counter()
-        lease = self._dealer.lease(session.spec, parties, timeouts.op_s)
-        material = self._dealer.stream(
-            session.session_id,
-            lease,
-            prefetch_bytes=self.settings.limits.prefetch_mib << 20,
-            op_s=timeouts.op_s,
-        )
-        try:
-            material.wait_ready(timeouts.offline_s)
-            offline_s = time.perf_counter() - start
-            return self._online(session, lease, material, offline_s, deadline)
-        finally:
-            material.close()
-
-    def _online(
-        self, session: HeldSession, lease: Lease, material: StreamedMaterial, offline_s: float, deadline: float
-    ) -> Finished:
-        parties, program = self.settings.parties, session.model.program
-        link = GrpcLink(self.index, parties, session.streams, self.settings.timeouts.offline_s)
-        provider = Provider(plan(program, parties), material, last=self.index == parties - 1)
-        prg = Prg(secrets.token_bytes(SEED_BYTES))
-        with Session(link, prg, provider, binding=_binding(session.spec, lease)) as running:
-            link.patience_s = self.settings.timeouts.op_s
-            setup_wait_s = running.trace.total().wait_s
-            start = time.perf_counter()
-            result = run_stock(
-                running,
-                program,
-                session.model.weights,
-                {next(iter(program.inputs)): session.share},
-                self._report(session, deadline),
-            )
-            online_s = time.perf_counter() - start
-        total = running.trace.total()
-        stats = Stats(
-            offline_s=offline_s,
-            online_s=online_s,
-            peer_wait_s=total.wait_s - setup_wait_s,
-            material_wait_s=material.wait_s,
-            rounds=total.rounds,
-            bytes_sent=total.bytes_sent,
-            material_bytes=material.received + SEED_BYTES,
-        )
-        return Finished(result, stats)
+        session.events.put(Progress("offline", 1 if leads else 0, 1))
+        online = self.engine.offline(session)
+        link = GrpcLink(self.index, self.settings.parties, session.streams, timeouts.offline_s)
+        return online(link, self._report(session, deadline))
 
     def _report(self, session: HeldSession, deadline: float) -> Callable[[int, int], None]:
         """Reports progress to the client, and stops the session when it is cancelled or late."""
@@ -279,7 +241,10 @@ class ComputeParty:
         allowed = min(self.settings.timeouts.pair_s, deadline - time.monotonic())
         for peer in (peer for peer in session.streams if peer > self.index):
             try:
-                self._peers[peer].OpenSession(peer_pb2.OpenSessionRequest(spec=session.spec), timeout=allowed + 1)
+                request = peer_pb2.OpenSessionRequest(
+                    spec=session.spec, engine=self.engine.name, material_id=session.material_id
+                )
+                self._peers[peer].OpenSession(request, timeout=allowed + 1)
             except grpc.RpcError as error:
                 known = from_rpc_error(error, f"party{peer}")
                 if isinstance(known, PeerError):
@@ -317,11 +282,6 @@ def _load_models(settings: PartySettings) -> dict[str, ModelShare]:
             )
         models[name] = model
     return models
-
-
-def _binding(spec: session_pb2.SessionSpec, lease: Lease) -> bytes:
-    """The digest that all parties compare: session, model and dealer lease."""
-    return hashlib.sha256(spec.SerializeToString(deterministic=True) + lease.lease_id).digest()
 
 
 def _check_wanted(session: HeldSession, deadline: float) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import grpc
 
@@ -16,16 +16,26 @@ from mpcvit.session.material import MaterialSource
 from mpcvit.wire.status import from_rpc_error
 from mpcvit.wire.tls import TlsFiles, secure_channel
 from mpcvit.wire.tls_probe import probe
-from mpcvit.wire.v1 import dealer_pb2, dealer_pb2_grpc, session_pb2
+from mpcvit.wire.v1 import dealer_pb2, dealer_pb2_grpc
 
 
 @dataclass(frozen=True, repr=False)
 class Lease:
-    """What the dealer reserved for one session: a public id, this party's seed, the length of its corrections."""
+    """What the dealer reserved for one session.
 
+    Attributes:
+        request: what was asked for.
+        lease_id: public, equal for all parties.
+        seed: this party's.
+        material_bytes: length of this party's material.
+        plan_sha256: fast engine: digest of the dealer's plan.
+    """
+
+    request: dealer_pb2.LeaseMaterialRequest
     lease_id: bytes
     seed: bytes
-    correction_bytes: int
+    material_bytes: int
+    plan_sha256: bytes
 
 
 class DealerClient:
@@ -36,31 +46,81 @@ class DealerClient:
         self._channel = secure_channel(address, files, "dealer")
         self._stub = dealer_pb2_grpc.DealerServiceStub(self._channel)
 
-    def lease(self, spec: session_pb2.SessionSpec, parties: int, timeout_s: float) -> Lease:
-        """This party's lease for the session of ``spec``.
+    def lease(self, request: dealer_pb2.LeaseMaterialRequest, timeout_s: float) -> Lease:
+        """This party's lease.
 
         Raises:
             DealerLost, DealerTimeout: the dealer cannot be reached or does not answer.
             MpcvitError: it refuses, and says why.
         """
-        request = dealer_pb2.LeaseMaterialRequest(
-            session_id=spec.session_id,
-            program_sha256=spec.program_sha256,
-            model_version=spec.model_version,
-            parties=parties,
-        )
         try:
             answer = self._stub.LeaseMaterial(request, timeout=timeout_s)
         except grpc.RpcError as error:
             raise self._explain(error) from error
-        return Lease(answer.lease_id, answer.seed, answer.correction_bytes)
+        return Lease(request, answer.lease_id, answer.seed, answer.material_bytes, answer.plan_sha256)
 
-    def stream(self, session_id: bytes, lease: Lease, *, prefetch_bytes: int, op_s: float) -> StreamedMaterial:
+    def stream(self, lease: Lease, *, prefetch_bytes: int, op_s: float) -> StreamedMaterial:
         """The lease's material; starts to arrive at once."""
         call = None
-        if lease.correction_bytes:
-            call = self._stub.StreamMaterial(dealer_pb2.StreamMaterialRequest(session_id=session_id))
+        if lease.material_bytes:
+            request = dealer_pb2.StreamMaterialRequest(material_id=lease.request.material_id)
+            call = self._stub.StreamMaterial(request)
         return StreamedMaterial(lease, call, prefetch_bytes=prefetch_bytes, op_s=op_s, explain=self._explain)
+
+    def store(self, lease: Lease, target: BinaryIO, timeout_s: float) -> None:
+        """Write the lease's whole material to ``target``.
+
+        Raises:
+            DealerLost, DealerTimeout: the stream broke, stalled or has another length than announced.
+        """
+        request = dealer_pb2.StreamMaterialRequest(material_id=lease.request.material_id)
+        received = 0
+        try:
+            for sequence, message in enumerate(self._stub.StreamMaterial(request, timeout=timeout_s)):
+                received += len(message.payload)
+                if message.sequence != sequence or received > lease.material_bytes:
+                    break
+                target.write(message.payload)
+        except grpc.RpcError as error:
+            raise self._explain(error) from error
+        if received != lease.material_bytes:
+            raise DealerLost(
+                f"{received} bytes of material",
+                expected=f"{lease.material_bytes} bytes in order",
+                remedy="Check that dealer and parties run the same version of mpcvit and hold the same program.",
+                origin="dealer",
+            )
+
+    def redeal(
+        self, lease: Lease, attempts: Mapping[str, int], ambiguous: Collection[str], timeout_s: float
+    ) -> dict[str, bytes]:
+        """Spare masks for ambiguous openings, and the material that depends on them, by step.
+
+        Raises:
+            DealerLost, DealerTimeout, MpcvitError: as for :meth:`lease`.
+        """
+        request = dealer_pb2.RedealMaterialRequest(
+            lease=lease.request, lease_id=lease.lease_id, attempts=attempts, ambiguous=ambiguous
+        )
+        dealt: dict[str, bytearray] = {}
+        try:
+            for message in self._stub.RedealMaterial(request, timeout=timeout_s):
+                dealt.setdefault(message.step, bytearray()).extend(message.payload)
+        except grpc.RpcError as error:
+            raise self._explain(error) from error
+        return {step: bytes(sent) for step, sent in dealt.items()}
+
+    def weight_mask_seed(self, request: dealer_pb2.LeaseWeightMaskRequest, timeout_s: float) -> bytes:
+        """This party's seed of a weight mask.
+
+        Raises:
+            DealerLost, DealerTimeout, MpcvitError: as for :meth:`lease`.
+        """
+        try:
+            seed: bytes = self._stub.LeaseWeightMask(request, timeout=timeout_s).seed
+        except grpc.RpcError as error:
+            raise self._explain(error) from error
+        return seed
 
     def close(self) -> None:
         """Close the connection."""
@@ -157,7 +217,7 @@ class StreamedMaterial(MaterialSource):
 
     @property
     def _complete(self) -> bool:
-        return self.received >= self._lease.correction_bytes
+        return self.received >= self._lease.material_bytes
 
     def _take(self, count: int) -> memoryview:
         """The first ``count`` buffered bytes, without copying when they lie in one piece."""
@@ -196,7 +256,7 @@ class StreamedMaterial(MaterialSource):
                     self.received += len(message.payload)
                     self._changed.notify_all()
             if not self._complete:
-                raise self._short(self._lease.correction_bytes)
+                raise self._short(self._lease.material_bytes)
         except grpc.RpcError as error:
             self._fail(self._explain(error))
         except MpcvitError as error:
@@ -218,7 +278,7 @@ class StreamedMaterial(MaterialSource):
 
     def _too_slow(self, seconds: float) -> DealerTimeout:
         return DealerTimeout(
-            f"{self.received} of {self._lease.correction_bytes} bytes of material in {seconds:g} s",
+            f"{self.received} of {self._lease.material_bytes} bytes of material in {seconds:g} s",
             expected="material ahead of need",
             remedy="Give the dealer more CPU or bandwidth, or raise 'timeouts'.",
             origin="dealer",

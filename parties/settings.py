@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 
 from pydantic import Field, model_validator
 
 from mpcvit.config_file import ConfigFile, Section, TlsSettings
+from mpcvit.program.objective import DEFAULT_OBJECTIVE, OBJECTIVES
+
+
+class EngineName(StrEnum):
+    """How parties compute."""
+
+    FAST = "fast"  # masked wires and function secret sharing: two parties
+    STOCK = "stock"  # CrypTen's own protocols: any number of parties
 
 
 class PartyListen(Section):
@@ -38,6 +47,20 @@ class Limits(Section):
     prefetch_mib: int = Field(default=256, ge=1)
 
 
+class Pool(Section):
+    """Material that the fast engine fetches and prepares ahead of sessions, per model.
+
+    Attributes:
+        sessions: how many sessions' material waits ready; more may be made on demand.
+        memory_mib: MiB of one session's material that stay in memory; what is longer goes to disk.
+        expansion_mib: MiB that one session's material may be expanded to ahead; the rest is expanded while it runs.
+    """
+
+    sessions: int = Field(default=1, ge=1)
+    memory_mib: int = Field(default=256, ge=0)
+    expansion_mib: int = Field(default=1024, ge=0)
+
+
 class Timeouts(Section):
     """Seconds.
 
@@ -67,6 +90,9 @@ class PartySettings(ConfigFile):
         listen, tls: own addresses and certificate (role ``party<index>``).
         peers: peer address of every other party by number.
         dealer: the dealer's address.
+        engine: ``fast`` or ``stock``; by default fast for two parties, else stock. All parties name the same.
+        objective: what the fast engine's plan minimises: ``wan``, ``lan``, ``loopback`` or ``material``; the same at
+            all parties.
         models: folders written by ``mpcvit model share`` for this party.
         state: folder of the session ledger; must survive restarts.
         threads: CPU threads per process for tensor work.
@@ -81,7 +107,10 @@ class PartySettings(ConfigFile):
     models: list[Path] = Field(min_length=1)
     state: Path
     threads: int = Field(default=1, ge=1)
+    engine: EngineName | None = None
+    objective: str = DEFAULT_OBJECTIVE.name
     limits: Limits = Limits()
+    pool: Pool = Pool()
     timeouts: Timeouts = Timeouts()
 
     @model_validator(mode="after")
@@ -89,7 +118,16 @@ class PartySettings(ConfigFile):
         others = set(range(self.parties)) - {self.index}
         if self.index >= self.parties or set(self.peers) != others:
             raise ValueError(f"party {self.index} of {self.parties} needs peers {sorted(others)}")
+        if self.engine is EngineName.FAST and self.parties != 2:
+            raise ValueError("the fast engine runs with 2 parties; use engine: stock for more")
+        if self.objective not in OBJECTIVES:
+            raise ValueError(f"objective '{self.objective}' is none of {', '.join(OBJECTIVES)}")
         return self
+
+    @property
+    def engine_name(self) -> EngineName:
+        """The engine to run."""
+        return self.engine or (EngineName.FAST if self.parties == 2 else EngineName.STOCK)
 
 
 class DealerSettings(ConfigFile):

@@ -67,10 +67,11 @@ class CrypTenOps:
         return x.softmax(-1)
 
     def relu_softmax(self, x: Any) -> Any:
-        """Over the last axis; the denominator is known to be positive."""
-        e = x.relu()
+        """Over the last axis, divided by means, not sums: CrypTen's reciprocal is wrong for arguments above 200."""
+        scale = 1 / x.size(-1)
+        e = x.relu() * scale
         with self._crypten.config.cfg.temp_override({"functions.reciprocal_all_pos": True}):
-            return e * (e.sum(-1, keepdim=True) + RELU_SOFTMAX_EPSILON).reciprocal()
+            return e * (e.sum(-1, keepdim=True) + RELU_SOFTMAX_EPSILON * scale).reciprocal()
 
 
 def drive(options: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 
 from mpcvit.ops.exact_matmul import exact_matmul
-from mpcvit.ops.masked_product import MaskedProduct, matrix
+from mpcvit.ops.masked_product import Bilinear, MaskedProduct
 from mpcvit.ops.matmul import product_type
 from mpcvit.ops.op import Op
 from mpcvit.ops.protocol import Form, Protocol
@@ -50,7 +50,7 @@ class Linear(Op):
         return (True,) * count
 
     def protocols(self, inputs: Sequence[TensorType], forms: Sequence[Form]) -> list[Protocol]:
-        return [MaskedProduct(matrix, self.macs(inputs))]
+        return [MaskedProduct(Bilinear.MATRIX, self.macs(inputs))]
 
     def macs(self, inputs: Sequence[TensorType]) -> int:
         x, weight = inputs

@@ -6,8 +6,8 @@ x y - mu nu: the dealer knows the offset -mu nu, and the next opening absorbs it
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 
 import torch
 
@@ -16,9 +16,18 @@ from mpcvit.session.node_material import NodeDealing, NodeMaterial
 from mpcvit.session.ring_matmul import ring_matmul
 from mpcvit.session.wires import Masked, Step, Wire, share_of, shared
 
-Bilinear = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 #: Ring multiply-accumulates per second and core, roughly.
 _MACS_PER_S = 4e9
+
+
+class Bilinear(StrEnum):
+    """The products, mod 2**64."""
+
+    ELEMENTWISE = "elementwise"
+    MATRIX = "matrix"
+
+    def __call__(self, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        return left * right if self is Bilinear.ELEMENTWISE else ring_matmul(left, right)
 
 
 @dataclass(frozen=True)
@@ -85,13 +94,3 @@ class MaskedSquare(Protocol):
         (x,) = inputs
         cross = -2 * x.hat * x.mask
         return shared(cross + x.hat * x.hat if party == 0 else cross)
-
-
-def elementwise(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """left * right mod 2**64."""
-    return left * right
-
-
-def matrix(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """left @ right mod 2**64."""
-    return ring_matmul(left, right)

@@ -11,7 +11,7 @@ import torch
 
 from mpcvit.errors import ProgramError
 from mpcvit.ops.exact_matmul import exact_matmul
-from mpcvit.ops.masked_product import MaskedProduct, matrix
+from mpcvit.ops.masked_product import Bilinear, MaskedProduct
 from mpcvit.ops.op import Op
 from mpcvit.ops.protocol import Form, Protocol
 from mpcvit.ops.types import Shape, TensorType
@@ -62,7 +62,7 @@ class Matmul(Op):
         return (True,) * count
 
     def protocols(self, inputs: Sequence[TensorType], forms: Sequence[Form]) -> list[Protocol]:
-        return [MaskedProduct(matrix, self.macs(inputs))]
+        return [MaskedProduct(Bilinear.MATRIX, self.macs(inputs))]
 
     def macs(self, inputs: Sequence[TensorType]) -> int:
         left, right = inputs

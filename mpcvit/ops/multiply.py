@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import torch
 
-from mpcvit.ops.masked_product import MaskedProduct, elementwise
+from mpcvit.ops.masked_product import Bilinear, MaskedProduct
 from mpcvit.ops.op import Op, broadcast
 from mpcvit.ops.protocol import Form, Protocol
 from mpcvit.ops.types import Shape, TensorType
@@ -45,7 +45,7 @@ class Multiply(Op):
         return (True,) * count
 
     def protocols(self, inputs: Sequence[TensorType], forms: Sequence[Form]) -> list[Protocol]:
-        return [MaskedProduct(elementwise, self.macs(inputs))]
+        return [MaskedProduct(Bilinear.ELEMENTWISE, self.macs(inputs))]
 
     def macs(self, inputs: Sequence[TensorType]) -> int:
         left, right = inputs

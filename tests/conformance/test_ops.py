@@ -5,97 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mpcvit.ops import (
-    OPS,
-    Add,
-    Concat,
-    Linear,
-    Matmul,
-    Multiply,
-    Offset,
-    Op,
-    Permute,
-    Relu,
-    Rescale,
-    Reshape,
-    Scale,
-    Slice,
-    Spline,
-    Square,
-    Subtract,
-    Sum,
-    TensorType,
-)
+from mpcvit.ops import OPS, Matmul, Op, Relu, TensorType
 from mpcvit.program.cost import largest_message, stock_cost
 from mpcvit.program.reference import run_reference
 from mpcvit.ring.qtype import QType
 from mpcvit.session.session import SETUP_TAG
+from tests.cases import CASES, IDS, t
 from tests.secure import one_op, random_codes, run_secure
-
-
-def t(shape: tuple[int, ...], frac: int = 12, bound: float = 8.0) -> TensorType:
-    """A type with symmetric bounds."""
-    return TensorType(shape, QType(frac=frac, lo=-bound, hi=bound))
-
-
-PLAIN_SPLINE = Spline(
-    origins=(-8 << 12, 0, 3 << 12),
-    exponents=(0, 0, 0),
-    coefficients=((0, 100, -20), (1 << 14, 1 << 14, 1 << 10), (3 << 14, -(1 << 13), 7)),
-    input_frac=12,
-    local_frac=12,
-    frac=12,
-    guard=2,
-    lo=-8 << 12,
-    hi=8 << 12,
-)
-SCALED_SPLINE = Spline(
-    origins=(1 << 8, 1 << 10, 1 << 13),
-    exponents=(-2, 1, 4),
-    coefficients=((16 << 13, -(1 << 15), 1 << 12), (4 << 13, -(1 << 14), 1 << 11), (1 << 12, -(1 << 11), 100)),
-    input_frac=12,
-    local_frac=15,
-    frac=12,
-    guard=1,
-    lo=1 << 8,
-    hi=16 << 12,
-)
-STEPS_DOWN_SPLINE = Spline(
-    origins=(0, 1 << 10),
-    exponents=(-1, 0),
-    coefficients=((5, 1 << 12), (9, -(1 << 12))),
-    input_frac=10,
-    local_frac=15,
-    frac=12,
-    guard=1,
-    lo=0,
-    hi=2 << 10,
-)
-POSITIVE = TensorType((5, 3), QType(frac=12, lo=0.07, hi=15.9))
-
-CASES: list[tuple[Op, tuple[TensorType, ...]]] = [
-    (Add(), (t((3, 4)), t((4,)))),
-    (Subtract(), (t((3, 4)), t((3, 1)))),
-    (Offset(-12345), (t((3, 4)),)),
-    (Scale(-77, 5), (t((3, 4)),)),
-    (Scale(1, 6), (t((3, 4)),)),
-    (Rescale(9), (t((3, 40), frac=24),)),
-    (Linear(), (t((5, 6)), t((6, 4), frac=14, bound=1.0))),
-    (Matmul(), (t((2, 5, 6)), t((2, 6, 3)))),
-    (Multiply(), (t((5, 6)), t((5, 1)))),
-    (Square(), (t((5, 6)),)),
-    (Sum(-1), (t((5, 6)),)),
-    (Sum(-2), (t((5, 6)),)),
-    (Relu(), (t((5, 6)),)),
-    (PLAIN_SPLINE, (t((5, 6), bound=7.9),)),
-    (SCALED_SPLINE, (POSITIVE,)),
-    (STEPS_DOWN_SPLINE, (TensorType((4,), QType(frac=10, lo=0.0, hi=2.0)),)),
-    (Reshape((6, 5)), (t((5, 6)),)),
-    (Permute((2, 0, 1)), (t((2, 3, 4)),)),
-    (Slice(-1, 1, 3), (t((2, 3, 4)),)),
-    (Concat(-1), (t((2, 3)), t((2, 1)), t((2, 2)))),
-]
-IDS = [f"{op.name}-{number}" for number, (op, _) in enumerate(CASES)]
 
 
 def test_every_op_has_a_case() -> None:

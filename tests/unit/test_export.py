@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -9,11 +11,11 @@ import torch
 from mpcvit.errors import InputError, RangeError
 from mpcvit.export.builder import Builder, Precision
 from mpcvit.export.fold import fold
-from mpcvit.export.spline_fit import fit_spline, measure_error
+from mpcvit.export.spline_fit import Fit, fit_grid, fit_spline, measure_error
 from mpcvit.export.vit import Exported, export_vit
 from mpcvit.models.config import AttentionKind
 from mpcvit.models.vit import VisionTransformer
-from mpcvit.ops import Rescale, Scale, Square, Sum
+from mpcvit.ops import GridSpline, Rescale, Scale, Square, Sum
 from mpcvit.program.reference import run_reference
 from mpcvit.ring.fixed_point import decode, encode
 from mpcvit.ring.qtype import QType
@@ -44,52 +46,64 @@ def test_fold_groups_heads_by_kind() -> None:
     assert export_vit(model, make_images(config, 16)).fidelity < 1e-9
 
 
+def _gelu(x: np.ndarray) -> np.ndarray:
+    return torch.nn.functional.gelu(torch.from_numpy(x)).numpy()
+
+
+#: Fit, function, range, absolute and relative tolerance, least fractional bits, most segments.
 FUNCTIONS = {
-    "exp": (np.exp, -20.0, 0.0, 2.0**-10, 0.0),
-    "gelu": (lambda x: torch.nn.functional.gelu(torch.from_numpy(x)).numpy(), -12.0, 12.0, 2.0**-10, 0.0),
-    "reciprocal": (lambda x: 1 / x, 0.0625, 300.0, 0.0, 2.0**-11),
-    "reciprocal root": (lambda x: x**-0.5, 0.25, 90.0, 0.0, 2.0**-11),
+    "exp": (fit_grid, np.exp, -8.0, 0.25, 2.0**-10, 0.0, 12, 64),
+    "gelu": (fit_grid, _gelu, -12.0, 12.0, 2.0**-10, 0.0, 12, 128),
+    "reciprocal": (fit_spline, lambda x: 1 / x, 0.25, 64.0, 0.0, 2.0**-11, 18, 120),
+    "reciprocal root": (fit_spline, lambda x: x**-0.5, 0.25, 90.0, 0.0, 2.0**-11, 17, 80),
 }
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_splines_keep_their_error_bound(name: str) -> None:
-    """On a grid that the fit did not see, reference and worst case on shares stay within the tolerance."""
-    function, lo, hi, absolute, relative = FUNCTIONS[name]
+    """At points that the fit did not see, the spline stays within the tolerance; a grid with any of its roundings."""
+    fit_function, function, lo, hi, absolute, relative, frac, most = FUNCTIONS[name]
 
     def tolerance(x: np.ndarray) -> np.ndarray:
         return absolute + relative * np.abs(function(x))
 
-    frac = 12 if absolute else 21
-    fit = fit_spline(function, tolerance, lo=lo, hi=hi, input_frac=14, frac=frac, degree=3)
+    fit = fit_function(function, tolerance, lo=lo, hi=hi, input_frac=14, frac=frac)
     assert 0 < fit.error <= 1
-    x = np.random.default_rng(0).uniform(lo, hi, 50_000)
-    codes = torch.from_numpy(np.rint(x * 2**14).astype(np.int64))
-    got = fit.spline.reference(codes).numpy() / 2.0**frac
+    assert fit.spline.frac > frac
+    assert len(fit.spline.coefficients) <= most
+    generator = np.random.default_rng(0)
+    codes = torch.from_numpy(np.rint(generator.uniform(lo, hi, 50_000) * 2**14).astype(np.int64))
     real = codes.numpy() / 2.0**14
-    assert (np.abs(got - function(real)) <= 1.05 * tolerance(real)).all()
-    assert len(fit.spline.origins) < 40
+    roundings = [None]
+    if isinstance(fit.spline, GridSpline):
+        roundings.append(torch.from_numpy(generator.integers(0, 1 << fit.spline.shift, codes.shape)))
+    for rounding in roundings:
+        got = fit.spline.reference(codes, rounding=rounding).numpy() / 2.0**fit.spline.frac
+        assert (np.abs(got - function(real)) <= 1.05 * tolerance(real)).all()
 
 
-def test_more_precision_needs_more_segments() -> None:
+@pytest.mark.parametrize("fit_function", [fit_spline, fit_grid])
+def test_more_precision_needs_more_segments(fit_function: Callable[..., Fit]) -> None:
     """The fit spends segments only where the tolerance asks for them."""
 
     def segments(bits: int) -> int:
-        fit = fit_spline(np.exp, lambda x: np.full_like(x, 2.0**-bits), lo=-8, hi=0, input_frac=16, frac=20, degree=2)
-        return len(fit.spline.origins)
+        fit = fit_function(np.exp, lambda x: np.full_like(x, 2.0**-bits), lo=-4, hi=0, input_frac=12, frac=12)
+        return len(fit.spline.coefficients)
 
     assert segments(6) < segments(9) < segments(12)
 
 
-def test_impossible_tolerance_is_refused() -> None:
-    """If rounding alone exceeds the tolerance, the error says which bits are too few."""
-    with pytest.raises(RangeError, match="output fractional bits"):
-        fit_spline(np.exp, lambda x: np.full_like(x, 2.0**-20), lo=-4, hi=0, input_frac=12, frac=8, degree=3)
+@pytest.mark.parametrize("fit_function", [fit_spline, fit_grid])
+def test_impossible_tolerance_is_refused(fit_function: Callable[..., Fit]) -> None:
+    """If no result below the largest size is exact enough, the error says what to change."""
+    with pytest.raises(RangeError, match="fractional bits, a narrower range or a wider tolerance"):
+        fit_function(np.exp, lambda x: np.full_like(x, 2.0**-60), lo=-4, hi=0, input_frac=4, frac=8)
 
 
-def test_measure_error_sees_a_wrong_spline() -> None:
+@pytest.mark.parametrize("fit_function", [fit_spline, fit_grid])
+def test_measure_error_sees_a_wrong_spline(fit_function: Callable[..., Fit]) -> None:
     """The measurement that export trusts fails for another function."""
-    fit = fit_spline(np.exp, lambda x: np.full_like(x, 2.0**-8), lo=-4, hi=0, input_frac=12, frac=12, degree=3)
+    fit = fit_function(np.exp, lambda x: np.full_like(x, 2.0**-8), lo=-4, hi=0, input_frac=12, frac=12)
     assert measure_error(fit.spline, lambda x: np.exp(x) + 0.02, lambda x: np.full_like(x, 2.0**-8)) > 4
 
 

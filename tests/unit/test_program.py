@@ -12,7 +12,7 @@ import torch
 
 from mpcvit.errors import ModelFileError, ProgramError, ProgramMismatch, RangeError, ShapeMismatch
 from mpcvit.export.vit import Exported
-from mpcvit.ops import Add, Linear, Multiply, Offset, Relu, Rescale, Scale, Spline, Sum, TensorType
+from mpcvit.ops import Add, GridSpline, Linear, Multiply, Offset, Pad, Relu, Rescale, Scale, Spline, Sum, TensorType
 from mpcvit.ops.exact_matmul import exact_matmul
 from mpcvit.program.dealer import deal
 from mpcvit.program.files import load_program, load_weights, save_program, save_weights
@@ -69,17 +69,8 @@ def test_unequal_precision_is_refused() -> None:
         Program({"x": t((2,)), "v": t((2,), 9)}, {}, (Node("y", Add(), ("x", "v"), t((2,))),), "y")
 
 
-SPLINE = Spline(
-    origins=(0,),
-    exponents=(0,),
-    coefficients=((0, 1 << 9),),
-    input_frac=8,
-    local_frac=8,
-    frac=8,
-    guard=1,
-    lo=0,
-    hi=4 << 8,
-)
+SPLINE = Spline(origins=(0,), coefficients=((0, 1 << 9),), input_frac=8, frac=17, lo=0, hi=4 << 8)
+GRID = GridSpline(origin=0, shift=8, coefficients=((0, 1), (256, 1), (512, 1), (768, 1)), input_frac=8, frac=8)
 
 
 def test_values_outside_a_spline_s_domain_are_refused() -> None:
@@ -88,27 +79,64 @@ def test_values_outside_a_spline_s_domain_are_refused() -> None:
         graph(Node("y", SPLINE, ("x",), t((2, 3))))
 
 
+def test_values_outside_a_grid_are_refused() -> None:
+    """A grid spline holds from its first to its last knot."""
+    with pytest.raises(RangeError, match="grid_spline input"):
+        graph(Node("y", GRID, ("x",), t((2, 3))))
+
+
+def test_a_spline_of_another_precision_is_refused() -> None:
+    """A spline reads codes of the fractional bits that it was fitted for."""
+    with pytest.raises(ProgramError, match="9 fractional bits"):
+        graph(Node("y", replace(SPLINE, input_frac=9), ("x",), t((2, 3))))
+
+
 @pytest.mark.parametrize(
     "change",
     [
-        {"origins": (0, 0)},
-        {"guard": 0},
+        {"origins": (0, 0), "coefficients": ((1, 1), (1, 1))},
+        {"origins": (1, 0), "coefficients": ((1, 1), (1, 1))},
+        {"origins": (), "coefficients": ()},
+        {"origins": (0, 1)},
         {"coefficients": ((1,), (1, 2))},
-        {"exponents": ()},
-        {"local_frac": 9},
         {"lo": 5},
+        {"hi": -1},
     ],
 )
 def test_malformed_splines_are_refused(change: dict) -> None:
-    """Origins ascend, rows are equally long, the domain holds the origins."""
-    with pytest.raises(ProgramError):
+    """Origins ascend, rows are equally long, the domain holds the last origin."""
+    with pytest.raises(ProgramError, match="ascending origins"):
         replace(SPLINE, **change)
 
 
-def test_overflow_inside_a_spline_is_refused() -> None:
-    """Coefficients that could leave the ring are an error when the op is made."""
-    with pytest.raises(RangeError, match="inside a spline"):
-        replace(SPLINE, coefficients=((0, 1 << 60),))
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"coefficients": ((0, 1),)},
+        {"coefficients": ((0, 1), (0, 1), (0, 1))},
+        {"coefficients": ((0, 1), (0, 1, 2))},
+        {"shift": 0},
+    ],
+)
+def test_malformed_grid_splines_are_refused(change: dict) -> None:
+    """A power of two of equally long rows, knots at least two codes apart."""
+    with pytest.raises(ProgramError, match="power of two"):
+        replace(GRID, **change)
+
+
+@pytest.mark.parametrize("drop", [-1, 11, 60])
+def test_a_relu_that_ignores_every_bit_is_refused(drop: int) -> None:
+    """At least one bit of the largest code decides."""
+    graph(Node("y", Relu(10), ("x",), t((2, 3))))
+    with pytest.raises(ProgramError, match="ignores"):
+        graph(Node("y", Relu(drop), ("x",), t((2, 3))))
+
+
+@pytest.mark.parametrize(("axis", "count"), [(0, 1), (-3, 1), (-1, 0)])
+def test_malformed_pads_are_refused(axis: int, count: int) -> None:
+    """Axes count from the end, and something is added."""
+    with pytest.raises(ProgramError, match=r"axis|at least 1"):
+        graph(Node("y", Pad(axis, count), ("x",), t((2, 3))))
 
 
 def test_scale_by_zero_is_refused() -> None:

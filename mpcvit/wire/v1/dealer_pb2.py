@@ -24,21 +24,33 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16mpcvit/v1/dealer.proto\x12\tmpcvit.v1\"j\n\x14LeaseMaterialRequest\x12\x12\n\nsession_id\x18\x01 \x01(\x0c\x12\x16\n\x0eprogram_sha256\x18\x02 \x01(\x0c\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\x0f\n\x07parties\x18\x04 \x01(\r\"Q\n\x15LeaseMaterialResponse\x12\x10\n\x08lease_id\x18\x01 \x01(\x0c\x12\x0c\n\x04seed\x18\x02 \x01(\x0c\x12\x18\n\x10\x63orrection_bytes\x18\x03 \x01(\x04\"+\n\x15StreamMaterialRequest\x12\x12\n\nsession_id\x18\x01 \x01(\x0c\";\n\x16StreamMaterialResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\x32\xbc\x01\n\rDealerService\x12R\n\rLeaseMaterial\x12\x1f.mpcvit.v1.LeaseMaterialRequest\x1a .mpcvit.v1.LeaseMaterialResponse\x12W\n\x0eStreamMaterial\x12 .mpcvit.v1.StreamMaterialRequest\x1a!.mpcvit.v1.StreamMaterialResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16mpcvit/v1/dealer.proto\x12\tmpcvit.v1\"\xa6\x01\n\x14LeaseMaterialRequest\x12\x13\n\x0bmaterial_id\x18\x01 \x01(\x0c\x12\x16\n\x0eprogram_sha256\x18\x02 \x01(\x0c\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\x0f\n\x07parties\x18\x04 \x01(\r\x12\x0e\n\x06\x65ngine\x18\x05 \x01(\t\x12\x11\n\tobjective\x18\x06 \x01(\t\x12\x16\n\x0eweight_mask_id\x18\x07 \x01(\x0c\"d\n\x15LeaseMaterialResponse\x12\x10\n\x08lease_id\x18\x01 \x01(\x0c\x12\x0c\n\x04seed\x18\x02 \x01(\x0c\x12\x16\n\x0ematerial_bytes\x18\x03 \x01(\x04\x12\x13\n\x0bplan_sha256\x18\x04 \x01(\x0c\",\n\x15StreamMaterialRequest\x12\x13\n\x0bmaterial_id\x18\x01 \x01(\x0c\";\n\x16StreamMaterialResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\"\xdf\x01\n\x15RedealMaterialRequest\x12.\n\x05lease\x18\x01 \x01(\x0b\x32\x1f.mpcvit.v1.LeaseMaterialRequest\x12\x10\n\x08lease_id\x18\x02 \x01(\x0c\x12@\n\x08\x61ttempts\x18\x03 \x03(\x0b\x32..mpcvit.v1.RedealMaterialRequest.AttemptsEntry\x12\x11\n\tambiguous\x18\x04 \x03(\t\x1a/\n\rAttemptsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\"7\n\x16RedealMaterialResponse\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\"a\n\x16LeaseWeightMaskRequest\x12\x16\n\x0eweight_mask_id\x18\x01 \x01(\x0c\x12\x16\n\x0eprogram_sha256\x18\x02 \x01(\x0c\x12\x17\n\x0fmanifest_sha256\x18\x03 \x01(\x0c\"\'\n\x17LeaseWeightMaskResponse\x12\x0c\n\x04seed\x18\x01 \x01(\x0c\x32\xef\x02\n\rDealerService\x12R\n\rLeaseMaterial\x12\x1f.mpcvit.v1.LeaseMaterialRequest\x1a .mpcvit.v1.LeaseMaterialResponse\x12W\n\x0eStreamMaterial\x12 .mpcvit.v1.StreamMaterialRequest\x1a!.mpcvit.v1.StreamMaterialResponse0\x01\x12W\n\x0eRedealMaterial\x12 .mpcvit.v1.RedealMaterialRequest\x1a!.mpcvit.v1.RedealMaterialResponse0\x01\x12X\n\x0fLeaseWeightMask\x12!.mpcvit.v1.LeaseWeightMaskRequest\x1a\".mpcvit.v1.LeaseWeightMaskResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mpcvit.v1.dealer_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LEASEMATERIALREQUEST']._serialized_start=37
-  _globals['_LEASEMATERIALREQUEST']._serialized_end=143
-  _globals['_LEASEMATERIALRESPONSE']._serialized_start=145
-  _globals['_LEASEMATERIALRESPONSE']._serialized_end=226
-  _globals['_STREAMMATERIALREQUEST']._serialized_start=228
-  _globals['_STREAMMATERIALREQUEST']._serialized_end=271
-  _globals['_STREAMMATERIALRESPONSE']._serialized_start=273
-  _globals['_STREAMMATERIALRESPONSE']._serialized_end=332
-  _globals['_DEALERSERVICE']._serialized_start=335
-  _globals['_DEALERSERVICE']._serialized_end=523
+  _globals['_REDEALMATERIALREQUEST_ATTEMPTSENTRY']._loaded_options = None
+  _globals['_REDEALMATERIALREQUEST_ATTEMPTSENTRY']._serialized_options = b'8\001'
+  _globals['_LEASEMATERIALREQUEST']._serialized_start=38
+  _globals['_LEASEMATERIALREQUEST']._serialized_end=204
+  _globals['_LEASEMATERIALRESPONSE']._serialized_start=206
+  _globals['_LEASEMATERIALRESPONSE']._serialized_end=306
+  _globals['_STREAMMATERIALREQUEST']._serialized_start=308
+  _globals['_STREAMMATERIALREQUEST']._serialized_end=352
+  _globals['_STREAMMATERIALRESPONSE']._serialized_start=354
+  _globals['_STREAMMATERIALRESPONSE']._serialized_end=413
+  _globals['_REDEALMATERIALREQUEST']._serialized_start=416
+  _globals['_REDEALMATERIALREQUEST']._serialized_end=639
+  _globals['_REDEALMATERIALREQUEST_ATTEMPTSENTRY']._serialized_start=592
+  _globals['_REDEALMATERIALREQUEST_ATTEMPTSENTRY']._serialized_end=639
+  _globals['_REDEALMATERIALRESPONSE']._serialized_start=641
+  _globals['_REDEALMATERIALRESPONSE']._serialized_end=696
+  _globals['_LEASEWEIGHTMASKREQUEST']._serialized_start=698
+  _globals['_LEASEWEIGHTMASKREQUEST']._serialized_end=795
+  _globals['_LEASEWEIGHTMASKRESPONSE']._serialized_start=797
+  _globals['_LEASEWEIGHTMASKRESPONSE']._serialized_end=836
+  _globals['_DEALERSERVICE']._serialized_start=839
+  _globals['_DEALERSERVICE']._serialized_end=1206
 # @@protoc_insertion_point(module_scope)

@@ -1,36 +1,46 @@
+from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from typing import ClassVar as _ClassVar, Optional as _Optional
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class LeaseMaterialRequest(_message.Message):
-    __slots__ = ("session_id", "program_sha256", "model_version", "parties")
-    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("material_id", "program_sha256", "model_version", "parties", "engine", "objective", "weight_mask_id")
+    MATERIAL_ID_FIELD_NUMBER: _ClassVar[int]
     PROGRAM_SHA256_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     PARTIES_FIELD_NUMBER: _ClassVar[int]
-    session_id: bytes
+    ENGINE_FIELD_NUMBER: _ClassVar[int]
+    OBJECTIVE_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_MASK_ID_FIELD_NUMBER: _ClassVar[int]
+    material_id: bytes
     program_sha256: bytes
     model_version: str
     parties: int
-    def __init__(self, session_id: _Optional[bytes] = ..., program_sha256: _Optional[bytes] = ..., model_version: _Optional[str] = ..., parties: _Optional[int] = ...) -> None: ...
+    engine: str
+    objective: str
+    weight_mask_id: bytes
+    def __init__(self, material_id: _Optional[bytes] = ..., program_sha256: _Optional[bytes] = ..., model_version: _Optional[str] = ..., parties: _Optional[int] = ..., engine: _Optional[str] = ..., objective: _Optional[str] = ..., weight_mask_id: _Optional[bytes] = ...) -> None: ...
 
 class LeaseMaterialResponse(_message.Message):
-    __slots__ = ("lease_id", "seed", "correction_bytes")
+    __slots__ = ("lease_id", "seed", "material_bytes", "plan_sha256")
     LEASE_ID_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
-    CORRECTION_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MATERIAL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    PLAN_SHA256_FIELD_NUMBER: _ClassVar[int]
     lease_id: bytes
     seed: bytes
-    correction_bytes: int
-    def __init__(self, lease_id: _Optional[bytes] = ..., seed: _Optional[bytes] = ..., correction_bytes: _Optional[int] = ...) -> None: ...
+    material_bytes: int
+    plan_sha256: bytes
+    def __init__(self, lease_id: _Optional[bytes] = ..., seed: _Optional[bytes] = ..., material_bytes: _Optional[int] = ..., plan_sha256: _Optional[bytes] = ...) -> None: ...
 
 class StreamMaterialRequest(_message.Message):
-    __slots__ = ("session_id",)
-    SESSION_ID_FIELD_NUMBER: _ClassVar[int]
-    session_id: bytes
-    def __init__(self, session_id: _Optional[bytes] = ...) -> None: ...
+    __slots__ = ("material_id",)
+    MATERIAL_ID_FIELD_NUMBER: _ClassVar[int]
+    material_id: bytes
+    def __init__(self, material_id: _Optional[bytes] = ...) -> None: ...
 
 class StreamMaterialResponse(_message.Message):
     __slots__ = ("sequence", "payload")
@@ -39,3 +49,46 @@ class StreamMaterialResponse(_message.Message):
     sequence: int
     payload: bytes
     def __init__(self, sequence: _Optional[int] = ..., payload: _Optional[bytes] = ...) -> None: ...
+
+class RedealMaterialRequest(_message.Message):
+    __slots__ = ("lease", "lease_id", "attempts", "ambiguous")
+    class AttemptsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    LEASE_FIELD_NUMBER: _ClassVar[int]
+    LEASE_ID_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPTS_FIELD_NUMBER: _ClassVar[int]
+    AMBIGUOUS_FIELD_NUMBER: _ClassVar[int]
+    lease: LeaseMaterialRequest
+    lease_id: bytes
+    attempts: _containers.ScalarMap[str, int]
+    ambiguous: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, lease: _Optional[_Union[LeaseMaterialRequest, _Mapping]] = ..., lease_id: _Optional[bytes] = ..., attempts: _Optional[_Mapping[str, int]] = ..., ambiguous: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class RedealMaterialResponse(_message.Message):
+    __slots__ = ("step", "payload")
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    PAYLOAD_FIELD_NUMBER: _ClassVar[int]
+    step: str
+    payload: bytes
+    def __init__(self, step: _Optional[str] = ..., payload: _Optional[bytes] = ...) -> None: ...
+
+class LeaseWeightMaskRequest(_message.Message):
+    __slots__ = ("weight_mask_id", "program_sha256", "manifest_sha256")
+    WEIGHT_MASK_ID_FIELD_NUMBER: _ClassVar[int]
+    PROGRAM_SHA256_FIELD_NUMBER: _ClassVar[int]
+    MANIFEST_SHA256_FIELD_NUMBER: _ClassVar[int]
+    weight_mask_id: bytes
+    program_sha256: bytes
+    manifest_sha256: bytes
+    def __init__(self, weight_mask_id: _Optional[bytes] = ..., program_sha256: _Optional[bytes] = ..., manifest_sha256: _Optional[bytes] = ...) -> None: ...
+
+class LeaseWeightMaskResponse(_message.Message):
+    __slots__ = ("seed",)
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    seed: bytes
+    def __init__(self, seed: _Optional[bytes] = ...) -> None: ...

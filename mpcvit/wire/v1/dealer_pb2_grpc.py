@@ -45,6 +45,16 @@ class DealerServiceStub(object):
                 request_serializer=mpcvit_dot_v1_dot_dealer__pb2.StreamMaterialRequest.SerializeToString,
                 response_deserializer=mpcvit_dot_v1_dot_dealer__pb2.StreamMaterialResponse.FromString,
                 _registered_method=True)
+        self.RedealMaterial = channel.unary_stream(
+                '/mpcvit.v1.DealerService/RedealMaterial',
+                request_serializer=mpcvit_dot_v1_dot_dealer__pb2.RedealMaterialRequest.SerializeToString,
+                response_deserializer=mpcvit_dot_v1_dot_dealer__pb2.RedealMaterialResponse.FromString,
+                _registered_method=True)
+        self.LeaseWeightMask = channel.unary_unary(
+                '/mpcvit.v1.DealerService/LeaseWeightMask',
+                request_serializer=mpcvit_dot_v1_dot_dealer__pb2.LeaseWeightMaskRequest.SerializeToString,
+                response_deserializer=mpcvit_dot_v1_dot_dealer__pb2.LeaseWeightMaskResponse.FromString,
+                _registered_method=True)
 
 
 class DealerServiceServicer(object):
@@ -52,14 +62,28 @@ class DealerServiceServicer(object):
     """
 
     def LeaseMaterial(self, request, context):
-        """Reserves correlated randomness for one session and gives the calling party its seed. Once per session and party.
+        """Reserves correlated randomness for one inference and gives the calling party its seed. Once per id and party.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StreamMaterial(self, request, context):
-        """The calling party's corrections in op order. Once per lease.
+        """The calling party's part of the material in the order of use. Once per lease.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RedealMaterial(self, request, context):
+        """Fast engine: spare masks for openings that were ambiguous, and the material that depends on them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LeaseWeightMask(self, request, context):
+        """Fast engine: the seed of the calling party's share of the masks of a model's weights. Once per id and party.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -77,6 +101,16 @@ def add_DealerServiceServicer_to_server(servicer, server):
                     servicer.StreamMaterial,
                     request_deserializer=mpcvit_dot_v1_dot_dealer__pb2.StreamMaterialRequest.FromString,
                     response_serializer=mpcvit_dot_v1_dot_dealer__pb2.StreamMaterialResponse.SerializeToString,
+            ),
+            'RedealMaterial': grpc.unary_stream_rpc_method_handler(
+                    servicer.RedealMaterial,
+                    request_deserializer=mpcvit_dot_v1_dot_dealer__pb2.RedealMaterialRequest.FromString,
+                    response_serializer=mpcvit_dot_v1_dot_dealer__pb2.RedealMaterialResponse.SerializeToString,
+            ),
+            'LeaseWeightMask': grpc.unary_unary_rpc_method_handler(
+                    servicer.LeaseWeightMask,
+                    request_deserializer=mpcvit_dot_v1_dot_dealer__pb2.LeaseWeightMaskRequest.FromString,
+                    response_serializer=mpcvit_dot_v1_dot_dealer__pb2.LeaseWeightMaskResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +168,60 @@ class DealerService(object):
             '/mpcvit.v1.DealerService/StreamMaterial',
             mpcvit_dot_v1_dot_dealer__pb2.StreamMaterialRequest.SerializeToString,
             mpcvit_dot_v1_dot_dealer__pb2.StreamMaterialResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RedealMaterial(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/mpcvit.v1.DealerService/RedealMaterial',
+            mpcvit_dot_v1_dot_dealer__pb2.RedealMaterialRequest.SerializeToString,
+            mpcvit_dot_v1_dot_dealer__pb2.RedealMaterialResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LeaseWeightMask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mpcvit.v1.DealerService/LeaseWeightMask',
+            mpcvit_dot_v1_dot_dealer__pb2.LeaseWeightMaskRequest.SerializeToString,
+            mpcvit_dot_v1_dot_dealer__pb2.LeaseWeightMaskResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -7,10 +7,14 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class OpenSessionRequest(_message.Message):
-    __slots__ = ("spec",)
+    __slots__ = ("spec", "engine", "material_id")
     SPEC_FIELD_NUMBER: _ClassVar[int]
+    ENGINE_FIELD_NUMBER: _ClassVar[int]
+    MATERIAL_ID_FIELD_NUMBER: _ClassVar[int]
     spec: _session_pb2.SessionSpec
-    def __init__(self, spec: _Optional[_Union[_session_pb2.SessionSpec, _Mapping]] = ...) -> None: ...
+    engine: str
+    material_id: bytes
+    def __init__(self, spec: _Optional[_Union[_session_pb2.SessionSpec, _Mapping]] = ..., engine: _Optional[str] = ..., material_id: _Optional[bytes] = ...) -> None: ...
 
 class OpenSessionResponse(_message.Message):
     __slots__ = ()
@@ -47,6 +51,44 @@ class ExchangeResponse(_message.Message):
     chunk: FrameChunk
     heartbeat: Heartbeat
     def __init__(self, chunk: _Optional[_Union[FrameChunk, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ...) -> None: ...
+
+class WeightMask(_message.Message):
+    __slots__ = ("model_name", "manifest_sha256", "weight_mask_id")
+    MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
+    MANIFEST_SHA256_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_MASK_ID_FIELD_NUMBER: _ClassVar[int]
+    model_name: str
+    manifest_sha256: bytes
+    weight_mask_id: bytes
+    def __init__(self, model_name: _Optional[str] = ..., manifest_sha256: _Optional[bytes] = ..., weight_mask_id: _Optional[bytes] = ...) -> None: ...
+
+class PrepareMaterialRequest(_message.Message):
+    __slots__ = ("weights", "material_id", "plan_sha256")
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    MATERIAL_ID_FIELD_NUMBER: _ClassVar[int]
+    PLAN_SHA256_FIELD_NUMBER: _ClassVar[int]
+    weights: WeightMask
+    material_id: bytes
+    plan_sha256: bytes
+    def __init__(self, weights: _Optional[_Union[WeightMask, _Mapping]] = ..., material_id: _Optional[bytes] = ..., plan_sha256: _Optional[bytes] = ...) -> None: ...
+
+class PrepareMaterialResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class OpenWeightsRequest(_message.Message):
+    __slots__ = ("weights", "chunk")
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    weights: WeightMask
+    chunk: bytes
+    def __init__(self, weights: _Optional[_Union[WeightMask, _Mapping]] = ..., chunk: _Optional[bytes] = ...) -> None: ...
+
+class OpenWeightsResponse(_message.Message):
+    __slots__ = ("chunk",)
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    chunk: bytes
+    def __init__(self, chunk: _Optional[bytes] = ...) -> None: ...
 
 class AbortSessionRequest(_message.Message):
     __slots__ = ("session_id", "reason")

@@ -45,6 +45,16 @@ class PeerServiceStub(object):
                 request_serializer=mpcvit_dot_v1_dot_peer__pb2.ExchangeRequest.SerializeToString,
                 response_deserializer=mpcvit_dot_v1_dot_peer__pb2.ExchangeResponse.FromString,
                 _registered_method=True)
+        self.PrepareMaterial = channel.unary_unary(
+                '/mpcvit.v1.PeerService/PrepareMaterial',
+                request_serializer=mpcvit_dot_v1_dot_peer__pb2.PrepareMaterialRequest.SerializeToString,
+                response_deserializer=mpcvit_dot_v1_dot_peer__pb2.PrepareMaterialResponse.FromString,
+                _registered_method=True)
+        self.OpenWeights = channel.stream_stream(
+                '/mpcvit.v1.PeerService/OpenWeights',
+                request_serializer=mpcvit_dot_v1_dot_peer__pb2.OpenWeightsRequest.SerializeToString,
+                response_deserializer=mpcvit_dot_v1_dot_peer__pb2.OpenWeightsResponse.FromString,
+                _registered_method=True)
         self.AbortSession = channel.unary_unary(
                 '/mpcvit.v1.PeerService/AbortSession',
                 request_serializer=mpcvit_dot_v1_dot_peer__pb2.AbortSessionRequest.SerializeToString,
@@ -70,6 +80,20 @@ class PeerServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PrepareMaterial(self, request, context):
+        """Fast engine: fetch and prepare material for a later session; answers once it is ready. From the lowest party.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def OpenWeights(self, request_iterator, context):
+        """Fast engine: exchange masked weights, once per model load. From the lowest party.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def AbortSession(self, request, context):
         """Tells the peer that this party gave the session up.
         """
@@ -89,6 +113,16 @@ def add_PeerServiceServicer_to_server(servicer, server):
                     servicer.Exchange,
                     request_deserializer=mpcvit_dot_v1_dot_peer__pb2.ExchangeRequest.FromString,
                     response_serializer=mpcvit_dot_v1_dot_peer__pb2.ExchangeResponse.SerializeToString,
+            ),
+            'PrepareMaterial': grpc.unary_unary_rpc_method_handler(
+                    servicer.PrepareMaterial,
+                    request_deserializer=mpcvit_dot_v1_dot_peer__pb2.PrepareMaterialRequest.FromString,
+                    response_serializer=mpcvit_dot_v1_dot_peer__pb2.PrepareMaterialResponse.SerializeToString,
+            ),
+            'OpenWeights': grpc.stream_stream_rpc_method_handler(
+                    servicer.OpenWeights,
+                    request_deserializer=mpcvit_dot_v1_dot_peer__pb2.OpenWeightsRequest.FromString,
+                    response_serializer=mpcvit_dot_v1_dot_peer__pb2.OpenWeightsResponse.SerializeToString,
             ),
             'AbortSession': grpc.unary_unary_rpc_method_handler(
                     servicer.AbortSession,
@@ -151,6 +185,60 @@ class PeerService(object):
             '/mpcvit.v1.PeerService/Exchange',
             mpcvit_dot_v1_dot_peer__pb2.ExchangeRequest.SerializeToString,
             mpcvit_dot_v1_dot_peer__pb2.ExchangeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PrepareMaterial(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mpcvit.v1.PeerService/PrepareMaterial',
+            mpcvit_dot_v1_dot_peer__pb2.PrepareMaterialRequest.SerializeToString,
+            mpcvit_dot_v1_dot_peer__pb2.PrepareMaterialResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OpenWeights(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/mpcvit.v1.PeerService/OpenWeights',
+            mpcvit_dot_v1_dot_peer__pb2.OpenWeightsRequest.SerializeToString,
+            mpcvit_dot_v1_dot_peer__pb2.OpenWeightsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,58 @@
+"""What a compute party asks of an engine: reserve material before a session, run the session on it."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import ClassVar
+
+from mpcvit.wire.v1 import session_pb2
+from parties.grpc_link import GrpcLink
+from parties.session_table import Finished, HeldSession
+from parties.settings import EngineName
+
+#: Called with (steps done, steps in all); raises when the session is not wanted any more.
+Report = Callable[[int, int], None]
+#: The online phase of a session, on a link.
+Online = Callable[[GrpcLink, Report], Finished]
+
+
+class Engine(ABC):
+    """One way to run Programs on shares."""
+
+    name: ClassVar[EngineName]
+
+    @abstractmethod
+    def reserve(self, session: HeldSession, timeout_s: float) -> bytes:
+        """The id of material for ``session``; asked of the lowest party, which tells the others.
+
+        Raises:
+            PeerError, DealerError: it cannot be had in time.
+        """
+
+    @abstractmethod
+    def offline(self, session: HeldSession) -> Online:
+        """Take the session's material, burn it, and return the online phase.
+
+        Raises:
+            SessionUnknown: this party does not hold that material.
+            DealerError: it does not come.
+        """
+
+    @abstractmethod
+    def discard(self, session: HeldSession) -> None:
+        """Forget material of a session that ended, if any is left."""
+
+    @abstractmethod
+    def largest_frame(self, model: str) -> int:
+        """Bytes of the longest message between parties in a session of ``model``."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stop what runs in the background."""
+
+
+def binding(spec: session_pb2.SessionSpec, *parts: bytes) -> bytes:
+    """The digest that all parties compare before anything masked is sent: session, model, lease, plan."""
+    return hashlib.sha256(b"".join([spec.SerializeToString(deterministic=True), *parts])).digest()

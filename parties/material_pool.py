@@ -1,0 +1,115 @@
+"""A pool that is filled in the background while nothing else runs, and on demand when it is empty."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Generic, TypeVar
+
+from mpcvit.errors import DealerTimeout, MpcvitError
+from parties.failure import unexpected
+
+log = logging.getLogger("mpcvit.pool")
+#: Seconds until a failed attempt is repeated when nobody waits.
+_RETRY_S = 1.0
+
+Entry = TypeVar("Entry")
+
+
+class MaterialPool(Generic[Entry]):
+    """Entries made by one background thread.
+
+    While a session runs (:meth:`paused`) nothing is made, unless somebody waits: preparing material would slow it.
+
+    Args:
+        make: makes one entry; may take seconds, may fail.
+        size: how many wait ready.
+    """
+
+    def __init__(self, make: Callable[[], Entry], size: int) -> None:
+        self._make, self._size = make, size
+        self._changed = threading.Condition()
+        self._entries: deque[Entry] = deque()
+        self._waiting = 0
+        self._running = 0
+        self._error: MpcvitError | None = None
+        self._closed = False
+        self._thread = threading.Thread(target=self._fill, name="pool", daemon=True)
+        self._thread.start()
+
+    def take(self, timeout_s: float) -> Entry:
+        """The oldest entry; waits for one if there is none.
+
+        Raises:
+            MpcvitError: what the attempt to make one failed with.
+            DealerTimeout: none in time.
+        """
+        with self._changed:
+            self._waiting += 1
+            self._error = None
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._entries or self._error, timeout_s)
+            self._waiting -= 1
+            if self._entries:
+                return self._entries.popleft()
+            if self._error is not None:
+                raise self._error
+        raise DealerTimeout(
+            f"no material within {timeout_s:g} s",
+            expected="prepared material",
+            remedy="Give dealer and parties more CPU, a larger pool, or longer 'timeouts'.",
+        )
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Make nothing meanwhile, unless somebody waits for it."""
+        with self._changed:
+            self._running += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._running -= 1
+                self._changed.notify_all()
+
+    def close(self) -> None:
+        """Make no more, and drop what is there."""
+        with self._changed:
+            self._closed = True
+            self._entries.clear()
+            self._changed.notify_all()
+
+    def _wanted(self) -> bool:
+        idle = not self._running and len(self._entries) < self._size
+        return self._closed or idle or self._waiting > len(self._entries)
+
+    def _fill(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(self._wanted)
+                if self._closed:
+                    return
+            try:
+                entry = self._make()
+            except MpcvitError as error:
+                self._failed(error)
+            except Exception as error:
+                self._failed(unexpected(error, "this party"))
+            else:
+                with self._changed:
+                    self._entries.append(entry)
+                    self._changed.notify_all()
+
+    def _failed(self, error: MpcvitError) -> None:
+        """Tell those who wait; without any, try again later."""
+        with self._changed:
+            if not self._waiting:
+                log.info("no material yet: %s", error.reason)
+                self._changed.wait_for(lambda: self._closed or self._waiting, _RETRY_S)
+                return
+            self._error = error
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._closed or self._error is None or not self._waiting)
