@@ -10,6 +10,7 @@
     |   `-- RangeError
     |-- ModelFileError
     |-- ModelMismatch
+    |-- NotRevealed
     |-- ProgramMismatch
     |-- WeightMaskUnknown
     |-- VersionSkew
@@ -120,6 +121,12 @@ class ModelMismatch(MpcvitError):
     """The parties, or the client and a party, do not mean the same model."""
 
     reason, status = "MODEL_MISMATCH", "FAILED_PRECONDITION"
+
+
+class NotRevealed(MpcvitError):
+    """The caller asks an answer for something that its model keeps from everybody, the client included."""
+
+    reason, status, exit_code = "NOT_REVEALED", "FAILED_PRECONDITION", 4
 
 
 class ProgramMismatch(MpcvitError):

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import grpc
 import yaml
@@ -24,12 +24,25 @@ from parties.provision import provision_local
 CLIENT_ROLE = "demo.client"
 
 
+class Placement(Protocol):
+    """An emulated host: its address, and what to put before a command to run it there."""
+
+    @property
+    def address(self) -> str:
+        """IPv4 address."""
+
+    @property
+    def prefix(self) -> tuple[str, ...]:
+        """Words before a command."""
+
+
 class LocalCluster:
     """A context manager: dealer and parties run inside it, and are gone after it.
 
     Args:
         shares: each party's share folder, party 0 first.
         folder: for certificates, configurations, ledgers and logs; should be a fresh temporary folder.
+        hosts: where each role runs, if not here; :class:`Placement`.
         overrides: sections that replace parts of every party's configuration, e.g. ``{"timeouts": {...}}``.
         start_s: seconds within which every process must be ready.
 
@@ -43,6 +56,7 @@ class LocalCluster:
         shares: Sequence[Path],
         folder: Path,
         *,
+        hosts: Mapping[str, Placement] | None = None,
         overrides: Mapping[str, Any] | None = None,
         start_s: float = 90.0,
     ) -> None:
@@ -51,12 +65,16 @@ class LocalCluster:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._health: dict[str, str] = {}
         self._start_s = start_s
+        self._hosts = dict(hosts or {})
         parties = len(shares)
         self.roles = [*(f"party{index}" for index in range(parties)), "dealer"]
         provision_local(folder / "tls", [*self.roles, CLIENT_ROLE])
         ports = iter(_free_ports(3 * parties + 2))
-        listen = [{kind: f"127.0.0.1:{next(ports)}" for kind in ("client", "peer", "health")} for _ in range(parties)]
-        dealer = {kind: f"127.0.0.1:{next(ports)}" for kind in ("party", "health")}
+        listen = [
+            {kind: f"{self._address(f'party{index}')}:{next(ports)}" for kind in ("client", "peer", "health")}
+            for index in range(parties)
+        ]
+        dealer = {kind: f"{self._address('dealer')}:{next(ports)}" for kind in ("party", "health")}
         for index, share in enumerate(shares):
             document = {
                 "index": index,
@@ -99,7 +117,7 @@ class LocalCluster:
         command = "dealer" if role == "dealer" else "party"
         with (self.folder / f"{role}.log").open("ab") as log:
             self.processes[role] = subprocess.Popen(
-                [sys.executable, "-m", "mpcvit.cli", command, "serve", "--config", str(self.folder / f"{role}.yaml")],
+                self._command(role, command, "serve", "--config", str(self.folder / f"{role}.yaml")),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
@@ -112,6 +130,11 @@ class LocalCluster:
             InternalError: it ended or did not become ready; the message holds the end of its log.
         """
         end = time.monotonic() + self._start_s
+        if role in self._hosts:
+            check = self._command(role, "health", self._health[role])
+            while time.monotonic() < end and self.processes[role].poll() is None:
+                if subprocess.run(check, capture_output=True, check=False).returncode == 0:
+                    return
         with grpc.insecure_channel(self._health[role]) as channel:
             stub = health_pb2_grpc.HealthStub(channel)
             while time.monotonic() < end and self.processes[role].poll() is None:
@@ -142,6 +165,13 @@ class LocalCluster:
                 process.kill()
                 process.wait()
         self.processes.clear()
+
+    def _address(self, role: str) -> str:
+        return self._hosts[role].address if role in self._hosts else "127.0.0.1"
+
+    def _command(self, role: str, *words: str) -> list[str]:
+        prefix = self._hosts[role].prefix if role in self._hosts else ()
+        return [*prefix, sys.executable, "-m", "mpcvit.cli", *words]
 
     def _write(self, role: str, document: dict[str, Any], health: str) -> None:
         self._health[role] = health

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from mpcvit.cli.bench import bench_app
 from mpcvit.cli.cost import cost
 from mpcvit.cli.data import data_app
 from mpcvit.cli.demo import demo
@@ -27,6 +28,7 @@ app.add_typer(party_app, name="party")
 app.add_typer(dealer_app, name="dealer")
 app.add_typer(model_app, name="model")
 app.command()(cost)
+app.add_typer(bench_app, name="bench")
 app.command("eval")(evaluate)
 app.command()(train)
 app.add_typer(data_app, name="data")

@@ -15,7 +15,7 @@ from mpcvit.client.result import Inference, Stats
 from mpcvit.client.settings import ClientSettings
 from mpcvit.client.transport import GrpcParty, OnProgress, PartyTransport, Submission
 from mpcvit.errors import ModelMismatch, MpcvitError, PeerError, ProtocolViolation, SessionCancelled
-from mpcvit.ring.fixed_point import Codes, decode
+from mpcvit.ring.fixed_point import Codes
 from mpcvit.ring.prg import SEED_BYTES, Prg
 from mpcvit.ring.sharing import join, split
 from mpcvit.wire import PROTOCOL_VERSION, SESSION_ID_BYTES
@@ -94,6 +94,7 @@ class Client:
         Raises:
             InputError, ShapeMismatch: the picture does not fit; nothing was sent.
             ModelMismatch: the parties do not serve this model alike, or it is not the pinned one.
+            ProtocolViolation: what the parties sent is no answer of this model.
             MpcvitError: a party failed; the message names it. A retry makes a new session.
         """
         allowed = self._deadline_s if deadline_s is None else deadline_s
@@ -119,24 +120,17 @@ class Client:
             party.submit(Submission(spec, shares[index]), deadline)
             report = progress if index == 0 else _silent
             share, stats = party.fetch(session_id, deadline, report)
-            if share.shape != (len(manifest.labels),):
+            if share.shape != (manifest.outputs,):
                 raise ProtocolViolation(
                     f"a result share of shape {share.shape} from party {index}",
-                    expected=f"one code for each of {len(manifest.labels)} labels",
+                    expected=f"one code for each of {manifest.outputs} {'' if manifest.reveal.logits else 'revealed '}labels",
                     remedy="Run the same version of mpcvit at all parties.",
                 )
             return share, stats
 
         answers = self._all(run, lambda: self._cancel(session_id))
-        logits = decode(join([share for share, _ in answers]), manifest.output_frac)
-        return Inference(
-            manifest.name,
-            manifest.version,
-            manifest.labels,
-            logits,
-            session_id.hex(),
-            tuple(stats for _, stats in answers),
-        )
+        codes = join([share for share, _ in answers])
+        return Inference.of(manifest, codes, session_id.hex(), tuple(stats for _, stats in answers))
 
     def _choose(self, model: str | None, deadline: float) -> Manifest:
         offers = self._all(lambda party, _: party.manifests(deadline))

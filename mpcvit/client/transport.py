@@ -45,7 +45,7 @@ class PartyTransport(ABC):
 
     @abstractmethod
     def fetch(self, session_id: bytes, deadline: float, progress: OnProgress) -> tuple[Codes, Stats]:
-        """Wait for the party's share of the logits."""
+        """Wait for the party's share of the result."""
 
     @abstractmethod
     def cancel(self, session_id: bytes) -> None:

@@ -19,10 +19,14 @@ from mpcvit.ops import (
     Linear,
     Matmul,
     Multiply,
+    Nonnegative,
     Offset,
     Op,
     Pad,
+    PairDifferences,
     Permute,
+    Pick,
+    Ranks,
     Relu,
     Rescale,
     Reshape,
@@ -33,6 +37,7 @@ from mpcvit.ops import (
     Sum,
     TensorType,
 )
+from mpcvit.ops.grouping import Grouping
 from mpcvit.program.program import Node, Program
 from mpcvit.ring.fixed_point import Codes, encode
 from mpcvit.ring.qtype import QType
@@ -136,6 +141,26 @@ class Builder:
     def relu(self, name: str, x: Value, drop: int = 0, bounds: tuple[float, float] | None = None) -> Value:
         """max(x, 0); with ``drop``, either x or 0 where |x| is below 2**drop codes."""
         return self._add(name, Relu(drop), [x], x.real.relu(), bounds)
+
+    def nonnegative(self, name: str, x: Value) -> Value:
+        """[x >= 0] as an integer."""
+        return self._add(name, Nonnegative(), [x], (x.real >= 0).double(), (0.0, 1.0))
+
+    def pair_differences(self, name: str, x: Value, groups: int) -> Value:
+        """x_i - x_j for every pair i < j of one of ``groups`` groups of a vector."""
+        op, span = PairDifferences(groups), x.type.qtype.hi - x.type.qtype.lo
+        return self._add(name, op, [x], op.linear(x.real), (-span, span))
+
+    def ranks(self, name: str, ahead: Value, count: int, groups: int) -> Value:
+        """Ranks of ``count`` candidates within their groups, from the outcomes of all pairs."""
+        op, largest = Ranks(count, groups), Grouping(count, groups).largest
+        return self._add(name, op, [ahead], op.reference(ahead.real), (0.0, largest - 1.0))
+
+    def pick(self, name: str, ranks: Value, values: Value | None, groups: int, top: int) -> Value:
+        """The first ``top`` of every group by rank: their values, or their positions as integers."""
+        op, inputs = Pick(groups, top), [ranks] if values is None else [ranks, values]
+        bounds = (0.0, ranks.type.size - 1.0) if values is None else (values.type.qtype.lo, values.type.qtype.hi)
+        return self._add(name, op, inputs, op.reference(*(value.real for value in inputs)), bounds)
 
     def sum(self, name: str, x: Value, axis: int, bounds: tuple[float, float] | None = None) -> Value:
         """Sum over ``axis``, kept with length 1."""

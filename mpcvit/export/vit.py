@@ -14,12 +14,14 @@ from mpcvit.export.attention import ATTENTION
 from mpcvit.export.builder import Builder, Precision, Value
 from mpcvit.export.fold import FoldedBlock, fold
 from mpcvit.export.normalise import normalised_affine
+from mpcvit.export.ranking import top_labels, top_labels_in_clear
 from mpcvit.models.config import ViTConfig
 from mpcvit.models.vit import VisionTransformer
 from mpcvit.program.cost import stock_cost
 from mpcvit.program.program import Program
 from mpcvit.ring.fixed_point import Codes
 from mpcvit.ring.qtype import QType
+from mpcvit.wire.reveal import Reveal
 
 INPUT = "image"
 #: Export refuses a lowering whose real-valued logits differ from the model's by more than this.
@@ -34,23 +36,29 @@ class Exported:
 
     Attributes:
         fidelity: largest difference of logits between the model and the Program's real-valued evaluation.
+        reveal: what the Program's output is.
     """
 
     program: Program
     weights: dict[str, Codes]
     fidelity: float
+    reveal: Reveal = Reveal()
 
 
 @torch.no_grad()
-def export_vit(model: VisionTransformer, images: torch.Tensor, precision: Precision | None = None) -> Exported:
+def export_vit(
+    model: VisionTransformer, images: torch.Tensor, precision: Precision | None = None, reveal: Reveal | None = None
+) -> Exported:
     """The Program of ``model``, its types calibrated on ``images``.
 
     Args:
         model: in eval mode or not; only its weights are read.
         images: normalised float [count, channels, size, size]; a few hundred training pictures.
+        reveal: what the client gets; by default logits.
 
     Raises:
-        InputError: ``images`` has another shape than the model's input.
+        InputError: ``images`` has another shape than the model's input, or ``reveal`` asks for more labels than there
+            are.
         ProgramError: the lowering does not compute what the model computes (a bug).
         RangeError: values do not fit fixed point.
     """
@@ -61,6 +69,13 @@ def export_vit(model: VisionTransformer, images: torch.Tensor, precision: Precis
             f"calibration data of shape {tuple(images.shape)}",
             expected=f"[count, {', '.join(map(str, expected))}] with count >= 1",
             remedy="Resize the calibration pictures to the model's input size.",
+        )
+    reveal = reveal or Reveal()
+    if not reveal.logits and not reveal.top <= config.classes >= 2:
+        raise InputError(
+            f"a model of {config.classes} classes that reveals {reveal}",
+            expected="at least two classes, and at most as many labels",
+            remedy="Reveal fewer labels.",
         )
     folded = fold(model)
     b = Builder(precision or Precision())
@@ -77,10 +92,10 @@ def export_vit(model: VisionTransformer, images: torch.Tensor, precision: Precis
         x = _block(b, f"block{number}", x, block, config, rows)
     pooled = x if config.class_token else b.mean("pooled", x, axis=-2)
     # not rescaled: the client may as well have all bits, and the last rescaling would cost a round
-    logits = normalised_affine(b, "head", pooled, folded.head.weight, folded.head.bias)
-    output = b.reshape("logits", logits, config.classes)
-    program = b.program(output)
-    fidelity = float((output.real - copy.deepcopy(model).double()(real)).abs().max())
+    wide = normalised_affine(b, "head", pooled, folded.head.weight, folded.head.bias)
+    logits = b.reshape("logits", wide, config.classes)
+    program = b.program(logits if reveal.logits else _labels(b, logits, reveal.top))
+    fidelity = float((logits.real - copy.deepcopy(model).double()(real)).abs().max())
     if fidelity > _FIDELITY:
         raise ProgramError(
             f"logits that differ by {fidelity:.2g} between model and Program in real arithmetic",
@@ -94,7 +109,19 @@ def export_vit(model: VisionTransformer, images: torch.Tensor, precision: Precis
             expected=f"at most {_WRAP_PROBABILITY}",
             remedy="Use fewer fractional bits (Precision.frac), or normalise the model's activations.",
         )
-    return Exported(program, b.weights, fidelity)
+    return Exported(program, b.weights, fidelity, reveal)
+
+
+def _labels(b: Builder, logits: Value, top: int) -> Value:
+    """The likeliest labels' positions. Logits are opened to be compared: rescaling them there is free, and halves keys."""
+    labels = top_labels(b, "labels", b.rescale("logits.short", logits), top)
+    if not torch.equal(labels.real.long(), top_labels_in_clear(logits.real, top)):
+        raise ProgramError(
+            "labels that differ between model and Program in real arithmetic",
+            expected="the positions of the largest logits",
+            remedy="This is a bug in the export; please report it with the model's configuration.",
+        )
+    return labels
 
 
 def _patches(b: Builder, image: Value, config: ViTConfig) -> Value:

@@ -7,10 +7,14 @@ from mpcvit.ops.grid_spline import GridSpline
 from mpcvit.ops.linear import Linear
 from mpcvit.ops.matmul import Matmul
 from mpcvit.ops.multiply import Multiply
+from mpcvit.ops.nonnegative import Nonnegative
 from mpcvit.ops.offset import Offset
 from mpcvit.ops.op import Op
 from mpcvit.ops.pad import Pad
+from mpcvit.ops.pair_differences import PairDifferences
 from mpcvit.ops.permute import Permute
+from mpcvit.ops.pick import Pick
+from mpcvit.ops.ranks import Ranks
 from mpcvit.ops.relu import Relu
 from mpcvit.ops.rescale import Rescale
 from mpcvit.ops.reshape import Reshape
@@ -30,9 +34,13 @@ OPS: tuple[type[Op], ...] = (
     Linear,
     Matmul,
     Multiply,
+    Nonnegative,
     Offset,
     Pad,
+    PairDifferences,
     Permute,
+    Pick,
+    Ranks,
     Relu,
     Rescale,
     Reshape,
@@ -53,10 +61,14 @@ __all__ = [
     "Linear",
     "Matmul",
     "Multiply",
+    "Nonnegative",
     "Offset",
     "Op",
     "Pad",
+    "PairDifferences",
     "Permute",
+    "Pick",
+    "Ranks",
     "Relu",
     "Rescale",
     "Reshape",

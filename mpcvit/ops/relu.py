@@ -11,6 +11,7 @@ import torch
 from mpcvit.errors import ProgramError
 from mpcvit.ops.op import Op
 from mpcvit.ops.protocol import Form, Protocol
+from mpcvit.ops.relu_by_one_hot import ReluByOneHot
 from mpcvit.ops.relu_protocols import ReluByBit, ReluByDcf
 from mpcvit.ops.sign import SignWindow
 from mpcvit.ops.types import Shape, TensorType
@@ -23,6 +24,9 @@ from mpcvit.session.primitives import (
     multiply_correlations,
 )
 from mpcvit.session.session import Session
+
+#: Bits per one-hot block: the least material, and fewer rounds.
+_BLOCK_WIDTHS = (4, 8)
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,8 @@ class Relu(Op):
     def protocols(self, inputs: Sequence[TensorType], forms: Sequence[Form]) -> list[Protocol]:
         (x,) = inputs
         window = SignWindow.of(x.qtype.code_bound, self.drop)
-        return [ReluByBit(x.shape, window), ReluByDcf(x.shape, window)]
+        one_hot = (ReluByOneHot(x.shape, window, width) for width in _BLOCK_WIDTHS)
+        return [ReluByBit(x.shape, window), ReluByDcf(x.shape, window), *one_hot]
 
     def stock_correlations(self, inputs: Sequence[TensorType], parties: int) -> list[Correlation]:
         (x,) = inputs

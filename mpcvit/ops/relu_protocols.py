@@ -1,20 +1,21 @@
-"""ReLU of a Masked wire: by a sign bit and a selection (2 rounds less key), or in no round at all (longer keys)."""
+"""ReLU of a Masked wire by function secret sharing: a sign bit and a selection, or no round at all (longer keys)."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import torch
 
 from mpcvit.fss import compare, dcf
 from mpcvit.fss.tree_hash import TreeHash
 from mpcvit.ops.protocol import Known, Prepared, Protocol, Secret
+from mpcvit.ops.relu_by_sign import Comparison, ReluBySign
 from mpcvit.ops.sign import SignWindow
 from mpcvit.ops.types import Shape
 from mpcvit.session.node_material import NodeDealing, NodeMaterial
-from mpcvit.session.wires import Bits, Opening, Step, Wire, Words, shared, tensor_of, words
+from mpcvit.session.wires import Step, Wire, Words, shared, tensor_of, words
 
 #: Seconds of one core per element and tree level, roughly.
 _LEVEL_S = 20e-9
@@ -22,65 +23,32 @@ _ONE = np.uint64(1)
 
 
 @dataclass(frozen=True)
-class ReluByBit(Protocol):
-    """A DPF comparison gives XOR shares of the sign bit b; b xor t is opened, a packed bit per element.
+class ReluByBit(ReluBySign):
+    """The sign bit from a DPF comparison: no round but that of the selection."""
 
-    The dealer shares t and t * mu, so that b x = b x^ - b mu is local: the dealer's t is its random bit xor the top bit
-    of its mask, which costs nothing to share. Reference: mpc_protocols section 3, "DReLU" and "Select".
-    """
+    def comparison_openings(self) -> tuple[int, ...]:
+        return ()
 
-    shape: Shape
-    window: SignWindow
-
-    @property
-    def _size(self) -> int:
-        return math.prod(self.shape)
-
-    def openings(self) -> tuple[int, ...]:
-        return (-(-self._size // 8),)
-
-    def material(self) -> tuple[int, int]:
-        key = compare.key_bytes(self.window.width) * self._size
-        return key, key + 2 * 8 * self._size
+    def comparison_material(self) -> tuple[int, int]:
+        key = compare.key_bytes(self.window.width) * self.size
+        return key, key
 
     def online_work_s(self) -> float:
-        return self._size * _LEVEL_S * max(self.window.width - 6, 1)
+        return self.size * _LEVEL_S * max(self.window.width - 6, 1)
 
-    def deal(self, dealing: NodeDealing, *inputs: Secret) -> Secret:
-        (mask,) = inputs
-        assert mask is not None  # noqa: S101 - Masked by plan
-        low, top = self.window.of_mask(words(mask))
-        noise = np.unpackbits(dealing.random_bits(self._size), count=self._size).astype(np.uint64)
-        dealing.publish(
-            compare.deal(TreeHash.for_session(dealing.session), low, self.window.width, dealing.seeds(self._size))
-        )
-        bit = tensor_of(noise ^ top, tuple(mask.shape))
-        dealing.share(bit)
-        dealing.share(bit * mask)
-        dealing.rounding = tensor_of(self.window.rounding(words(mask)), tuple(mask.shape))
-        return None
+    def deal_comparison(self, dealing: NodeDealing, low: Words) -> None:
+        tree_hash = TreeHash.for_session(dealing.session)
+        dealing.publish(compare.deal(tree_hash, low, self.window.width, dealing.seeds(self.size)))
 
-    def prepare(self, material: NodeMaterial, *inputs: Known) -> Prepared:
-        shape = (1, *self.shape)
-        noise = np.unpackbits(material.random_bits(self._size), count=self._size)
-        root = material.seeds(self._size)
-        key = material.publish((compare.key_bytes(self.window.width) // 16, self._size, 2))
-        state = (TreeHash.for_session(material.session), noise, root, key, material.share(shape), material.share(shape))
-        return Prepared(state)
+    def take_comparison(self, material: NodeMaterial) -> Any:
+        root = material.seeds(self.size)
+        key = material.publish((compare.key_bytes(self.window.width) // 16, self.size, 2))
+        return TreeHash.for_session(material.session), root, key
 
-    def run(self, party: int, prepared: Prepared, *inputs: Wire) -> Step:
-        (x,) = inputs
-        tree_hash, noise, root, key, bit, bit_mask = prepared.state
-        low, top = self.window.of_hat(words(x.hat))
-        share: Bits = compare.evaluate(tree_hash, party, root, key, low, self.window.width) ^ noise
-        if party == 0:
-            share = share ^ top.astype(np.uint8)
-        opened = yield Opening(np.packbits(share))
-        chosen = torch.from_numpy(np.unpackbits(opened, count=self._size)).reshape(x.hat.shape).bool()
-        one = 1 if party == 0 else 0
-        sign = torch.where(chosen, one - bit, bit)
-        sign_mask = torch.where(chosen, x.mask - bit_mask, bit_mask)
-        return shared(x.hat * sign - sign_mask)
+    def compare(self, party: int, state: Any, low: Words) -> Comparison:
+        yield from ()
+        tree_hash, root, key = state
+        return compare.evaluate(tree_hash, party, root, key, low, self.window.width)
 
 
 @dataclass(frozen=True)
@@ -131,8 +99,8 @@ class ReluByDcf(Protocol):
 def deal_sign(dealing: NodeDealing, low: Words, top: Words, payload: Words, width: int) -> None:
     """Keys for shares of [x >= 0] * payload, payload [N, m].
 
-    With m = top(mask) and l = [low(y^) < low(mask)]: m xor l = m + (1 - 2m) l, so the DCF carries (1 - 2m) payload and m
-    payload is shared beside it; the public top(y^) only decides between that and its complement.
+    With m = top(mask) and l = [low(y^) < low(mask)]: m xor l = m + (1 - 2m) l, so the DCF carries (1 - 2m) payload and
+    m payload is shared beside it; the public top(y^) only decides between that and its complement.
     """
     factor = _ONE - np.uint64(2) * top
     tree_hash = TreeHash.for_session(dealing.session)

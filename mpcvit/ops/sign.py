@@ -13,8 +13,9 @@ _ONE = np.uint64(1)
 
 @dataclass(frozen=True)
 class SignWindow:
-    """The sign of x = hat - mask, |x| < 2**(drop + width), from bits [drop, drop + width] of hat and mask.
+    """The sign of x = hat - mask from bits [drop, drop + width] of hat and mask.
 
+    For -2**(drop + width) <= x <= 2**(drop + width) - 2**drop: the ignored bits may round x up by 2**drop - 1.
     With y = x + 2**(drop + width) >= 0, both shifted right by ``drop``: y = y^ - m (the borrow of the dropped bits
     rounds y by the mask's low bits), and [x >= 0] is the top bit of y = top(y^) xor top(m) xor [low(y^) < low(m)].
 
@@ -28,8 +29,8 @@ class SignWindow:
 
     @classmethod
     def of(cls, code_bound: int, drop: int) -> SignWindow:
-        """The narrowest window for codes of at most this magnitude."""
-        return cls(drop, max(code_bound.bit_length() - drop, 1))
+        """The narrowest window for codes of at most this magnitude, also once the ignored bits round them up."""
+        return cls(drop, max((code_bound + (1 << drop) - 1).bit_length() - drop, 1))
 
     def of_mask(self, mask: Words) -> tuple[Words, Words]:
         """(low, top) of the dealer's mask."""

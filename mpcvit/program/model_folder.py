@@ -1,6 +1,6 @@
 """An exported model on disk, in clear: what its owner keeps and shares from.
 
-``model.json`` (name, version, labels, preprocessing), ``program.json``, ``weights.safetensors``.
+``model.json`` (name, version, labels, preprocessing, what is revealed), ``program.json``, ``weights.safetensors``.
 """
 
 from __future__ import annotations
@@ -9,33 +9,56 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mpcvit.errors import ModelFileError
+from mpcvit.errors import ConfigError, ModelFileError
 from mpcvit.program.files import load_program, load_weights, save_program, save_weights
 from mpcvit.program.program import Program
 from mpcvit.program.reference import Weights
-from mpcvit.wire.manifest import Manifest
+from mpcvit.wire.manifest import Manifest, reveal_from_json
+from mpcvit.wire.reveal import Reveal
 
 DESCRIPTION_FILE = "model.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What people need to know about a model; ``mean`` and ``std`` are per channel for pixels in [0, 1]."""
+    """What people need to know about a model.
+
+    Attributes:
+        name, version: what clients ask for.
+        labels: one name per class.
+        mean, std: per channel, for pixels in [0, 1].
+        reveal: what the Program's output is; logits in folders from before there was a choice.
+    """
 
     name: str
     version: str
     labels: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    reveal: Reveal = Reveal()
 
 
 @dataclass(frozen=True, repr=False)
 class ModelFolder:
-    """An exported model in memory."""
+    """An exported model in memory.
+
+    Raises:
+        ModelFileError: the Program's output is not what the description says that it reveals.
+    """
 
     description: Description
     program: Program
     weights: Weights
+
+    def __post_init__(self) -> None:
+        output, reveal = self.program.types[self.program.output], self.description.reveal
+        expected = (reveal.outputs(len(self.description.labels)),)
+        if output.shape != expected or reveal.top > len(self.description.labels) or not reveal.logits and output.frac:
+            raise ModelFileError(
+                f"a Program with output {output} for a model that reveals {reveal}",
+                expected=f"{expected[0]} {'logits' if reveal.logits else 'integers'}",
+                remedy="Export the model again; its files belong together.",
+            )
 
     def manifest(self, parties: int, share_set: str) -> Manifest:
         """The manifest of one sharing of this model.
@@ -58,6 +81,7 @@ class ModelFolder:
             labels=self.description.labels,
             mean=self.description.mean,
             std=self.description.std,
+            reveal=self.description.reveal,
         )
 
     def save(self, folder: Path) -> None:
@@ -79,8 +103,10 @@ class ModelFolder:
             document = json.loads(path.read_text())
             for name in ("labels", "mean", "std"):
                 document[name] = tuple(document[name])
+            if "reveal" in document:
+                document["reveal"] = reveal_from_json(document["reveal"])
             description = Description(**document)
-        except (OSError, ValueError, TypeError, KeyError) as error:
+        except (OSError, ValueError, TypeError, KeyError, ConfigError) as error:
             raise ModelFileError(
                 f"{type(error).__name__} reading {path}",
                 expected="a folder written by 'mpcvit model export'",

@@ -7,10 +7,12 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from mpcvit.errors import ModelFileError
+from mpcvit.errors import ModelFileError, MpcvitError
 from mpcvit.ring.qtype import QType
+from mpcvit.wire.reveal import Reveal, RevealKind
 
-FORMAT_VERSION = 1
+#: 2: with ``reveal``.
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,9 +27,10 @@ class Manifest:
         parties: number of compute parties.
         input_shape: [channels, height, width].
         input_type: fixed-point type of a normalised input value.
-        output_frac: fractional bits of the logits.
-        labels: one name per logit.
+        output_frac: fractional bits of the result: of the logits, or 0 if labels are revealed.
+        labels: one name per class.
         mean, std: per channel, for pixels scaled to [0, 1]: value = (pixel - mean) / std.
+        reveal: what a result is: logits, or positions in ``labels``, likeliest first.
     """
 
     name: str
@@ -41,6 +44,12 @@ class Manifest:
     labels: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    reveal: Reveal = Reveal()
+
+    @property
+    def outputs(self) -> int:
+        """Codes in a result."""
+        return self.reveal.outputs(len(self.labels))
 
     def canonical(self) -> bytes:
         """Canonical JSON: equal manifests give equal bytes."""
@@ -61,15 +70,40 @@ class Manifest:
         try:
             document: dict[str, Any] = json.loads(raw)
             version = document.pop("format", None)
-            if version != FORMAT_VERSION or set(document) != {field.name for field in fields(cls)}:
-                raise ValueError(f"format {version}")
+        except (ValueError, TypeError, AttributeError) as error:
+            raise _unreadable(f"a manifest with {type(error).__name__}") from error
+        if version != FORMAT_VERSION:
+            raise _unreadable(f"a manifest of format {version}")
+        try:
+            if set(document) != {field.name for field in fields(cls)}:
+                raise ValueError("fields")
             document["input_type"] = QType(**document["input_type"])
+            document["reveal"] = reveal_from_json(document["reveal"])
             for name in ("input_shape", "labels", "mean", "std"):
                 document[name] = tuple(document[name])
-            return cls(**document)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise ModelFileError(
-                f"a manifest with {type(error).__name__}",
-                expected=f"the fields of format {FORMAT_VERSION}",
-                remedy="Share the model again with 'mpcvit model share' of this version.",
-            ) from error
+            manifest = cls(**document)
+            if manifest.reveal.top > len(manifest.labels):
+                raise ValueError("more labels than there are")
+            return manifest
+        except (ValueError, TypeError, KeyError, AttributeError, MpcvitError) as error:
+            raise _unreadable(f"a manifest with {type(error).__name__}") from error
+
+
+def reveal_from_json(document: dict[str, Any]) -> Reveal:
+    """The Reveal that ``dataclasses.asdict`` took apart.
+
+    Raises:
+        ValueError, TypeError, KeyError, ConfigError: it is none.
+    """
+    kind, top = document["kind"], document["top"]
+    if type(top) is not int or len(document) != 2:
+        raise ValueError("top")
+    return Reveal(RevealKind(kind), top)
+
+
+def _unreadable(got: str) -> ModelFileError:
+    return ModelFileError(
+        got,
+        expected=f"the fields of format {FORMAT_VERSION}",
+        remedy="Share the model again with 'mpcvit model share' of this version, and run this version everywhere.",
+    )

@@ -52,7 +52,7 @@ def _gelu(x: np.ndarray) -> np.ndarray:
 
 #: Fit, function, range, absolute and relative tolerance, least fractional bits, most segments.
 FUNCTIONS = {
-    "exp": (fit_grid, np.exp, -8.0, 0.25, 2.0**-10, 0.0, 12, 64),
+    "exp": (fit_grid, np.exp, -7.5, 0.25, 2.0**-10, 0.0, 12, 64),
     "gelu": (fit_grid, _gelu, -12.0, 12.0, 2.0**-10, 0.0, 12, 128),
     "reciprocal": (fit_spline, lambda x: 1 / x, 0.25, 64.0, 0.0, 2.0**-11, 18, 120),
     "reciprocal root": (fit_spline, lambda x: x**-0.5, 0.25, 90.0, 0.0, 2.0**-11, 17, 80),
