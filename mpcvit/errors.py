@@ -12,6 +12,7 @@
     |-- ModelMismatch
     |-- NotRevealed
     |-- ProgramMismatch
+    |-- MaterialUnknown
     |-- WeightMaskUnknown
     |-- VersionSkew
     |-- SessionError
@@ -133,6 +134,12 @@ class ProgramMismatch(MpcvitError):
     """The same model, but another Program digest."""
 
     reason, status = "PROGRAM_MISMATCH", "FAILED_PRECONDITION"
+
+
+class MaterialUnknown(MpcvitError):
+    """The other party does not hold the material that a session was to use; it restarted."""
+
+    reason, status = "MATERIAL_UNKNOWN", "FAILED_PRECONDITION"
 
 
 class WeightMaskUnknown(MpcvitError):

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from mpcvit.errors import (
+    MaterialUnknown,
     ModelMismatch,
     MpcvitError,
     Overloaded,
@@ -188,7 +189,7 @@ class ComputeParty:
         """Thread of one session: every way out ends in an event, a closed ledger entry and closed streams."""
         name = session.session_id.hex()
         event = self._attempt(session)
-        self.engine.discard(session)
+        self.engine.release(session)
         session.share = np.empty(0, dtype=np.int64)  # not needed any more
         if isinstance(event, Failed):
             log.warning("session %s failed: %s", name, event.error.reason)
@@ -212,16 +213,23 @@ class ComputeParty:
     def _compute(self, session: HeldSession) -> Finished:
         timeouts = self.settings.timeouts
         deadline = time.monotonic() + timeouts.session_s
-        leads = self.index == 0
-        if leads:
-            session.events.put(Progress("offline", 0, 1))
-            session.material_id = self.engine.reserve(session, timeouts.offline_s)
-        session.events.put(Progress("pairing", 0, 1))
-        self._pair(session, deadline)
-        session.events.put(Progress("offline", 1 if leads else 0, 1))
+        try:
+            self._reserve_and_pair(session, deadline)
+        except MaterialUnknown:
+            self.engine.start_over(session)
+            self._reserve_and_pair(session, deadline)
+        session.events.put(Progress("offline", 1, 1))
         online = self.engine.offline(session)
         link = GrpcLink(self.index, self.settings.parties, session.streams, timeouts.offline_s)
         return online(link, self._report(session, deadline))
+
+    def _reserve_and_pair(self, session: HeldSession, deadline: float) -> None:
+        """The lowest party names the material, then all connect."""
+        if self.index == 0:
+            session.events.put(Progress("offline", 0, 1))
+            session.material_id = self.engine.reserve(session, self.settings.timeouts.offline_s)
+        session.events.put(Progress("pairing", 0, 1))
+        self._pair(session, deadline)
 
     def _report(self, session: HeldSession, deadline: float) -> Callable[[int, int], None]:
         """Reports progress to the client, and stops the session when it is cancelled or late."""

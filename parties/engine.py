@@ -36,13 +36,21 @@ class Engine(ABC):
         """Take the session's material, burn it, and return the online phase.
 
         Raises:
-            SessionUnknown: this party does not hold that material.
+            MaterialUnknown: this party does not hold that material.
             DealerError: it does not come.
         """
 
     @abstractmethod
-    def discard(self, session: HeldSession) -> None:
-        """Forget material of a session that ended, if any is left."""
+    def check_material(self, session: HeldSession, material_id: bytes) -> None:
+        """Raise :class:`MaterialUnknown` unless this party has, or can get, what the lowest party named."""
+
+    @abstractmethod
+    def start_over(self, session: HeldSession) -> None:
+        """Forget what was prepared with a peer that has restarted since."""
+
+    @abstractmethod
+    def release(self, session: HeldSession) -> None:
+        """Take back material that an ended session has not burned."""
 
     @abstractmethod
     def largest_frame(self, model: str) -> int:

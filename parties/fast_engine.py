@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 import grpc
 
 from mpcvit.client.result import Stats
-from mpcvit.errors import ModelMismatch, MpcvitError, PeerLost, ProgramMismatch, SessionUnknown, WeightMaskUnknown
+from mpcvit.errors import MaterialUnknown, ModelMismatch, MpcvitError, PeerLost, ProgramMismatch, WeightMaskUnknown
 from mpcvit.program.fast import FastWeights, PreparedPlan, open_weights, run_fast
 from mpcvit.program.objective import objective
 from mpcvit.program.plan import Plan, make_plan
@@ -35,8 +36,6 @@ from parties.settings import EngineName, PartySettings
 from parties.stored_material import StoredMaterial
 
 log = logging.getLogger("mpcvit.fast")
-#: Entries that a peer may have prepared here and not used, beyond its pool.
-_SPARE_ENTRIES = 4
 
 Answer = TypeVar("Answer")
 
@@ -65,7 +64,7 @@ class _Model:
 
     Attributes:
         mask_id: the mask under which the weights are open; None before.
-        entries: prepared for the peer's sessions (party 1 only).
+        entries: prepared and named for sessions; at party 1, all that it prepared.
     """
 
     share: ModelShare
@@ -100,7 +99,8 @@ class FastEngine(Engine):
         self._models = {name: _Model(share, make_plan(share.program, goal)) for name, share in models.items()}
         if settings.index == 0:
             for model in self._models.values():
-                model.pool = MaterialPool(lambda model=model: self._make(model), settings.pool.sessions)  # type: ignore[misc]
+                make = partial(self._make, model)
+                model.pool = MaterialPool(make, settings.pool.sessions, settings.timeouts.pair_s)
 
     def largest_frame(self, model: str) -> int:
         return max(64, *self._models[model].plan.messages)
@@ -113,18 +113,33 @@ class FastEngine(Engine):
         self._models[session.spec.model_name].entries[entry.material_id] = entry
         return entry.material_id
 
-    def discard(self, session: HeldSession) -> None:
-        self._models[session.spec.model_name].entries.pop(session.material_id, None)
+    def check_material(self, session: HeldSession, material_id: bytes) -> None:
+        if material_id not in self._models[session.spec.model_name].entries:
+            raise MaterialUnknown(
+                "material that was not prepared here",
+                expected="the id of prepared material",
+                remedy="Retry; parties prepare new material by themselves.",
+            )
+
+    def start_over(self, session: HeldSession) -> None:
+        model = self._models[session.spec.model_name]
+        model.entries.clear()
+        with model.lock:
+            model.mask_id = None
+        if model.pool is not None:
+            model.pool.clear()
+
+    def release(self, session: HeldSession) -> None:
+        model = self._models[session.spec.model_name]
+        entry = model.entries.get(session.material_id)
+        if entry is not None and model.pool is not None:
+            del model.entries[session.material_id]
+            model.pool.give_back(entry)
 
     def offline(self, session: HeldSession) -> Online:
         model = self._models[session.spec.model_name]
-        entry = model.entries.pop(session.material_id, None)
-        if entry is None:
-            raise SessionUnknown(
-                "material that was not prepared here",
-                expected="the id of prepared material",
-                remedy="Retry with a new session; parties prepare new material by themselves.",
-            )
+        self.check_material(session, session.material_id)
+        entry = model.entries.pop(session.material_id)
         self._ledger.burn(f"material/{session.material_id.hex()}")
         return lambda link, report: self._online(session, model, entry, link, report)
 
@@ -151,10 +166,10 @@ class FastEngine(Engine):
                     remedy="Open the weights again; the leader does so by itself.",
                 )
             weights = model.weights
+            for material_id in model.entries.keys() - set(request.kept):
+                del model.entries[material_id]  # the leader failed or restarted before it used them
         entry = self._fetch(model, request.material_id, request.weights.weight_mask_id, weights)
         model.entries[request.material_id] = entry
-        while len(model.entries) > self._settings.pool.sessions + self._settings.limits.sessions + _SPARE_ENTRIES:
-            model.entries.pop(next(iter(model.entries)), None)  # left over from a leader that restarted
 
     def answer_weights(self, requests: Iterator[peer_pb2.OpenWeightsRequest]) -> Iterator[bytes]:
         """Party 1: swap masked weights with the leader.
@@ -209,8 +224,12 @@ class FastEngine(Engine):
                 model.mask_id, model.weights = self._open_weights(model)
             mask_id, weights = model.mask_id, model.weights
         material_id = secrets.token_bytes(SESSION_ID_BYTES)
+        pooled = model.pool.entries() if model.pool is not None else []
         request = peer_pb2.PrepareMaterialRequest(
-            weights=self._weight_mask(model, mask_id), material_id=material_id, plan_sha256=model.plan.digest
+            weights=self._weight_mask(model, mask_id),
+            material_id=material_id,
+            plan_sha256=model.plan.digest,
+            kept=[*(entry.material_id for entry in pooled), *model.entries],
         )
         peer = self._peer.PrepareMaterial.future(request, timeout=self._settings.timeouts.offline_s)
         try:

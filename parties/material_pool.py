@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
-from mpcvit.errors import DealerTimeout, MpcvitError
+from mpcvit.errors import DealerError, DealerTimeout, MpcvitError, PeerError
 from parties.failure import unexpected
 
 log = logging.getLogger("mpcvit.pool")
 #: Seconds until a failed attempt is repeated when nobody waits.
 _RETRY_S = 1.0
+#: ... and when somebody does.
+_SOON_S = 0.2
 
 Entry = TypeVar("Entry")
 
@@ -27,10 +30,13 @@ class MaterialPool(Generic[Entry]):
     Args:
         make: makes one entry; may take seconds, may fail.
         size: how many wait ready.
+        patience_s: for so long those who wait are not told that the peer or the dealer cannot be reached: when all
+            processes start at once, connections need some attempts.
     """
 
-    def __init__(self, make: Callable[[], Entry], size: int) -> None:
-        self._make, self._size = make, size
+    def __init__(self, make: Callable[[], Entry], size: int, patience_s: float) -> None:
+        self._make, self._size, self._patience_s = make, size, patience_s
+        self._asked = 0.0
         self._changed = threading.Condition()
         self._entries: deque[Entry] = deque()
         self._waiting = 0
@@ -50,6 +56,7 @@ class MaterialPool(Generic[Entry]):
         with self._changed:
             self._waiting += 1
             self._error = None
+            self._asked = time.monotonic()
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._entries or self._error, timeout_s)
             self._waiting -= 1
@@ -62,6 +69,22 @@ class MaterialPool(Generic[Entry]):
             expected="prepared material",
             remedy="Give dealer and parties more CPU, a larger pool, or longer 'timeouts'.",
         )
+
+    def entries(self) -> list[Entry]:
+        """What waits ready."""
+        with self._changed:
+            return list(self._entries)
+
+    def give_back(self, entry: Entry) -> None:
+        """Put an unused entry to the front."""
+        with self._changed:
+            self._entries.appendleft(entry)
+            self._changed.notify_all()
+
+    def clear(self) -> None:
+        """Drop what waits."""
+        with self._changed:
+            self._entries.clear()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -102,10 +125,15 @@ class MaterialPool(Generic[Entry]):
                 with self._changed:
                     self._entries.append(entry)
                     self._changed.notify_all()
+                log.info("material is ready")
 
     def _failed(self, error: MpcvitError) -> None:
-        """Tell those who wait; without any, try again later."""
+        """Tell those who wait, in the end; without any, try again later."""
         with self._changed:
+            patient = isinstance(error, (PeerError, DealerError)) and time.monotonic() < self._asked + self._patience_s
+            if self._waiting and patient:
+                self._changed.wait(_SOON_S)
+                return
             if not self._waiting:
                 log.info("no material yet: %s", error.reason)
                 self._changed.wait_for(lambda: self._closed or self._waiting, _RETRY_S)

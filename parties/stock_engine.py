@@ -36,7 +36,13 @@ class StockEngine(Engine):
     def largest_frame(self, model: str) -> int:
         return self._largest[model]
 
-    def discard(self, session: HeldSession) -> None:
+    def check_material(self, session: HeldSession, material_id: bytes) -> None:
+        """It is leased when the session starts."""
+
+    def start_over(self, session: HeldSession) -> None:
+        """Nothing is prepared."""
+
+    def release(self, session: HeldSession) -> None:
         """Nothing is held."""
 
     def close(self) -> None:

@@ -9,10 +9,14 @@ from mpcvit.ops import (
     Linear,
     Matmul,
     Multiply,
+    Nonnegative,
     Offset,
     Op,
     Pad,
+    PairDifferences,
     Permute,
+    Pick,
+    Ranks,
     Relu,
     Rescale,
     Reshape,
@@ -64,6 +68,11 @@ QUADRATIC_GRID = GridSpline(
 LINEAR_GRID = GridSpline(
     origin=-3, shift=1, coefficients=((100, 7), (-50, 3), (20, -9), (20, -9)), input_frac=0, frac=4
 )
+#: One polynomial at all knots: nothing to compare on stock shares.
+CONSTANT_GRID = GridSpline(origin=-4, shift=2, coefficients=((7,),) * 4, input_frac=0, frac=4)
+#: Ranks of seven candidates in two groups, and outcomes of their 6 + 3 pairs.
+RANKS = TensorType((7,), QType(frac=0, lo=0.0, hi=3.0))
+OUTCOMES = TensorType((9,), QType(frac=0, lo=0.0, hi=1.0))
 POSITIVE = TensorType((5, 3), QType(frac=12, lo=0.07, hi=15.9))
 
 CASES: list[tuple[Op, tuple[TensorType, ...]]] = [
@@ -88,6 +97,12 @@ CASES: list[tuple[Op, tuple[TensorType, ...]]] = [
     (CUBIC_SPLINE, (t((4,), frac=20, bound=2.0),)),
     (QUADRATIC_GRID, (t((5, 6), bound=7.9),)),
     (LINEAR_GRID, (TensorType((9,), QType(frac=0, lo=-3.0, hi=3.0)),)),
+    (CONSTANT_GRID, (TensorType((5,), QType(frac=0, lo=-4.0, hi=8.0)),)),
+    (Nonnegative(), (t((5, 6)),)),
+    (PairDifferences(2), (t((7,)),)),
+    (Ranks(7, 2), (OUTCOMES,)),
+    (Pick(2, 2), (RANKS,)),
+    (Pick(2, 3), (RANKS, t((7,)))),
     (Pad(-2, 2), (t((2, 3, 4)),)),
     (Reshape((6, 5)), (t((5, 6)),)),
     (Permute((2, 0, 1)), (t((2, 3, 4)),)),

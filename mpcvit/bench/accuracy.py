@@ -19,6 +19,7 @@ from mpcvit.client import Client
 from mpcvit.client.result import Inference
 from mpcvit.data.image_set import ImageSet
 from mpcvit.data.normalise import normalise
+from mpcvit.errors import NotRevealed
 from mpcvit.models.files import load_model
 from mpcvit.program.model_folder import ModelFolder
 from mpcvit.program.reference import run_reference
@@ -40,6 +41,24 @@ class Executor(StrEnum):
 
 
 @dataclass(frozen=True)
+class Answers:
+    """What an executor said.
+
+    Attributes:
+        labels: int64 [count], the likeliest class of every picture.
+        logits: float64 [count, classes]; None if the model reveals none.
+    """
+
+    labels: npt.NDArray[np.int64]
+    logits: Logits | None
+
+    @classmethod
+    def of(cls, logits: Logits) -> Answers:
+        """The answers that logits give."""
+        return cls(logits.argmax(1), logits)
+
+
+@dataclass(frozen=True)
 class Accuracy:
     """How an executor did.
 
@@ -48,7 +67,7 @@ class Accuracy:
         n: pictures scored.
         top1: share of right labels, in [0, 1].
         agreement_with_float: share of labels equal to the float model's.
-        max_abs_logit_diff: largest difference to the float model's logits.
+        max_abs_logit_diff: largest difference to the float model's logits; None if the model reveals none.
         agreement_with_reference: share of labels equal to the integer reference's; None for float.
         seconds: wall time of the executor over all pictures.
         cost: medians over the secure runs (online and offline seconds, rounds, bytes); empty otherwise.
@@ -58,7 +77,7 @@ class Accuracy:
     n: int
     top1: float
     agreement_with_float: float
-    max_abs_logit_diff: float
+    max_abs_logit_diff: float | None
     agreement_with_reference: float | None
     seconds: float
     cost: dict[str, Any]
@@ -75,18 +94,36 @@ def float_logits(folder: Path, images: ImageSet, advance: Advance = lambda n: No
     return np.concatenate(parts)
 
 
-def reference_logits(folder: Path, images: ImageSet, advance: Advance = lambda n: None) -> Logits:
-    """The Program's logits [count, classes] on integer codes in clear."""
+def reference_answers(folder: Path, images: ImageSet, advance: Advance = lambda n: None) -> Answers:
+    """What the Program answers on integer codes in clear."""
     model = ModelFolder.load(folder)
     ((name, kind),) = model.program.inputs.items()
-    frac = model.program.types[model.program.output].frac
     parts = []
     for batch in _batches(images):
         pixels = normalise(batch.images, model.description.mean, model.description.std)
         codes = encode(pixels.numpy(), kind.qtype)
-        parts.append(decode(run_reference(model.program, model.weights, {name: codes}), frac))
+        parts.append(run_reference(model.program, model.weights, {name: codes}))
         advance(len(batch))
-    return np.concatenate(parts)
+    output = np.concatenate(parts)
+    if not model.description.reveal.logits:
+        return Answers(output[:, 0], None)
+    return Answers.of(decode(output, model.program.types[model.program.output].frac))
+
+
+def reference_logits(folder: Path, images: ImageSet) -> Logits:
+    """The Program's logits [count, classes] on integer codes in clear.
+
+    Raises:
+        NotRevealed: the Program's output is labels.
+    """
+    logits = reference_answers(folder, images).logits
+    if logits is None:
+        raise NotRevealed(
+            f"a request for the logits of '{folder.name}'",
+            expected="a model that reveals logits",
+            remedy="Use reference_answers, which gives labels.",
+        )
+    return logits
 
 
 def secure_inferences(
@@ -110,25 +147,24 @@ def evaluate(
     cost: dict[str, Any] = {}
     start = time.perf_counter()
     if executor is Executor.FLOAT:
-        logits = float_logits(folder, images, advance)
+        answers = Answers.of(float_logits(folder, images, advance))
     elif executor is Executor.REFERENCE:
-        logits = reference_logits(folder, images, advance)
+        answers = reference_answers(folder, images, advance)
     else:
-        answers = secure_inferences(folder, images, parties=parties, advance=advance)
-        logits, cost = np.stack([answer.logits for answer in answers]), _cost(answers)
+        inferences = secure_inferences(folder, images, parties=parties, advance=advance)
+        answers, cost = _joined(inferences), _cost(inferences)
     seconds = time.perf_counter() - start
-    plain = logits if executor is Executor.FLOAT else float_logits(folder, images)
+    plain = answers if executor is Executor.FLOAT else Answers.of(float_logits(folder, images))
     reference = None
     if executor is not Executor.FLOAT:
-        reference = logits if executor is Executor.REFERENCE else reference_logits(folder, images)
-    labels = logits.argmax(1)
+        reference = answers if executor is Executor.REFERENCE else reference_answers(folder, images)
     return Accuracy(
         executor=executor,
         n=len(images),
-        top1=float((labels == images.labels).mean()),
-        agreement_with_float=float((labels == plain.argmax(1)).mean()),
-        max_abs_logit_diff=float(np.abs(logits - plain).max()),
-        agreement_with_reference=None if reference is None else float((labels == reference.argmax(1)).mean()),
+        top1=float((answers.labels == images.labels).mean()),
+        agreement_with_float=float((answers.labels == plain.labels).mean()),
+        max_abs_logit_diff=_difference(answers.logits, plain.logits),
+        agreement_with_reference=None if reference is None else float((answers.labels == reference.labels).mean()),
         seconds=round(seconds, 3),
         cost=cost,
     )
@@ -138,6 +174,16 @@ def _batches(images: ImageSet) -> list[ImageSet]:
     return [
         images.subset(np.arange(start, min(start + _BATCH, len(images)))) for start in range(0, len(images), _BATCH)
     ]
+
+
+def _joined(inferences: list[Inference]) -> Answers:
+    labels = np.array([inference.ranking[0] for inference in inferences], dtype=np.int64)
+    revealed = all(inference.reveal.logits for inference in inferences)
+    return Answers(labels, np.stack([inference.logits for inference in inferences]) if revealed else None)
+
+
+def _difference(logits: Logits | None, plain: Logits | None) -> float | None:
+    return None if logits is None or plain is None else float(np.abs(logits - plain).max())
 
 
 def _cost(answers: list[Inference]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -22,8 +23,7 @@ _CALIBRATION_IMAGES = 8
 _MARGIN = 1.5
 
 
-def _vit(kind: AttentionKind, activation: Activation, **sizes: int) -> ViTConfig:
-    depth, heads = sizes.pop("depth"), sizes.pop("heads")
+def _vit(kind: AttentionKind, activation: Activation, *, depth: int, heads: int, **sizes: Any) -> ViTConfig:
     return ViTConfig(heads=((kind,) * heads,) * depth, activations=(activation,) * depth, **sizes)
 
 

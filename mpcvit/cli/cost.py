@@ -2,54 +2,110 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mpcvit.cli.output import Json, command, mib, print_json, progress_console
 
+if TYPE_CHECKING:
+    from mpcvit.ops import Cost
+
 
 @command
 def cost(
     model: Annotated[str, typer.Option(help="A shipped model's name, or an exported model's folder.")] = "",
+    engine: Annotated[str, typer.Option(help="fast or stock; by default fast for two parties.")] = "",
+    objective: Annotated[
+        str, typer.Option(help="What the fast engine minimises: loopback, lan, wan or material.")
+    ] = "wan",
     parties: Annotated[int, typer.Option(min=2, help="Number of compute parties.")] = 2,
     json_output: Json = False,
 ) -> None:
     """Exact rounds, bytes and material of one inference, in total and per part of the model."""
-    from rich.console import Console
-    from rich.table import Table
-
     from mpcvit import zoo
-    from mpcvit.ops import Cost
+    from mpcvit.errors import ConfigError
+
+    folder = zoo.folder(model or zoo.DEFAULT)
+    chosen = engine or ("fast" if parties == 2 else "stock")
+    if chosen not in ("fast", "stock") or (chosen == "fast" and parties != 2):
+        raise ConfigError(
+            f"engine '{chosen}' for {parties} parties",
+            expected="stock, or fast for 2 parties",
+            remedy="Correct --engine or --parties.",
+        )
+    (_fast if chosen == "fast" else _stock)(folder, objective, parties, json_output)
+
+
+def _fast(folder: Path, goal: str, parties: int, json_output: bool) -> None:
+    from mpcvit.program.fast_cost import fast_cost
+    from mpcvit.program.files import load_program
+    from mpcvit.program.objective import objective
+    from mpcvit.program.plan import make_plan
+
+    computed = fast_cost(make_plan(load_program(folder), objective(goal)))
+    if json_output:
+        print_json(
+            {
+                "model": folder.name,
+                "engine": "fast",
+                "objective": goal,
+                "parties": parties,
+                **asdict(computed.total),
+                "reopen_probability": computed.reopen_probability,
+                "weight_bytes": computed.weight_bytes,
+                "setup": asdict(computed.setup),
+                "steps": {name: asdict(value) for name, value in computed.steps.items()},
+            }
+        )
+        return
+    _table(f"{folder.name}, fast engine, objective {goal}", computed.setup, computed.steps, computed.total)
+    progress_console.print(
+        "rounds of a part: what it would take alone; parts share rounds\n"
+        f"chance that an opening is repeated, one more round: at most {computed.reopen_probability:.2g}\n"
+        f"once per model load: {mib(computed.weight_bytes)} sent by each party to open the masked weights"
+    )
+
+
+def _stock(folder: Path, goal: str, parties: int, json_output: bool) -> None:
     from mpcvit.program.cost import stock_cost
     from mpcvit.program.files import load_program
 
-    folder = zoo.folder(model or zoo.DEFAULT)
     computed = stock_cost(load_program(folder), parties)
-    total = computed.total
     if json_output:
-        nodes = {name: asdict(value) for name, value in computed.nodes.items()}
         print_json(
             {
                 "model": folder.name,
                 "engine": "stock",
                 "parties": parties,
-                **asdict(total),
+                **asdict(computed.total),
                 "wrap_probability": computed.wrap_probability,
                 "setup": asdict(computed.setup),
-                "nodes": nodes,
+                "nodes": {name: asdict(value) for name, value in computed.nodes.items()},
             }
         )
         return
-    parts: dict[str, Cost] = {"setup": computed.setup}
-    for name, value in computed.nodes.items():
-        part = ".".join(name.split(".")[:2])
-        parts[part] = parts.get(part, Cost.free(parties)) + value
-    table = Table(title=f"{folder.name}, stock protocols, {parties} parties", title_justify="left")
+    title = f"{folder.name}, stock protocols, {parties} parties"
+    _table(title, computed.setup, computed.nodes, computed.total)
+    progress_console.print(f"chance of a silent wrap in one inference: at most {computed.wrap_probability:.2g}")
+
+
+def _table(title: str, setup: Cost, steps: Mapping[str, Cost], total: Cost) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    parts: dict[str, Cost] = {"setup": setup}
+    for name, value in steps.items():
+        part = ".".join(name.split("/")[0].split(".")[:2])
+        parts[part] = parts[part] + value if part in parts else value
+    table = Table(title=title, title_justify="left")
     for heading in ("part", "rounds", "sent by party 0", "material, last party", "MACs", "comparisons"):
         table.add_column(heading, justify="left" if heading == "part" else "right")
-    for part, value in [*((p, v) for p, v in parts.items() if v.rounds), ("total", total)]:
+    shown = [(part, value) for part, value in parts.items() if value.rounds or value.macs]
+    for part, value in [*shown, ("total", total)]:
         table.add_row(
             part,
             str(value.rounds),
@@ -60,4 +116,3 @@ def cost(
             style="bold" if part == "total" else None,
         )
     Console().print(table)
-    progress_console.print(f"chance of a silent wrap in one inference: at most {computed.wrap_probability:.2g}")

@@ -49,7 +49,7 @@ def demo(
             answer = infer_with_progress(client, picture)
         say("all processes stopped")
     plain = float_logits(folder, ImageSet(pixels[None], np.zeros(1, dtype=np.int64), answer.labels))[0]
-    difference = float(np.abs(answer.logits - plain).max())
+    difference = float(np.abs(answer.logits - plain).max()) if answer.reveal.logits else None
     if json_output:
         print_json(
             {
@@ -65,17 +65,20 @@ def demo(
     _show(picture.name, answer, softmax(plain), difference)
 
 
-def _show(name: str, answer: Inference, plain: npt.NDArray[np.float64], difference: float) -> None:
+def _show(name: str, answer: Inference, plain: npt.NDArray[np.float64], difference: float | None) -> None:
     table = Table(title=f"{name} is a [bold]{answer.label}[/]", title_justify="left")
     for heading in ("label", "secure", "plaintext"):
         table.add_column(heading, justify="left" if heading == "label" else "right")
-    for index in (-answer.logits).argsort()[:3]:
-        table.add_row(answer.labels[index], f"{answer.probabilities[index]:.4f}", f"{plain[index]:.4f}")
+    secure = answer.top(min(3, len(answer.ranking)))
+    for place, (index, (label, probability)) in enumerate(zip(answer.ranking, secure, strict=False), start=1):
+        found = f"place {place}" if probability is None else f"{probability:.4f}"
+        table.add_row(label, found, f"{plain[index]:.4f}")
     console = Console()
     console.print(table)
     facts = Table(show_header=False, box=None)
     for fact, value in (
-        ("largest logit difference", f"{difference:.4f}"),
+        ("the model reveals", str(answer.reveal)),
+        ("largest logit difference", "not revealed" if difference is None else f"{difference:.4f}"),
         ("online", f"{answer.online_s:.2f} s"),
         ("offline", f"{answer.offline_s:.2f} s (correlated randomness from the dealer, independent of the picture)"),
         ("rounds", str(answer.rounds)),

@@ -24,8 +24,12 @@ def infer(
     if json_output:
         print_json({"image": str(image), **describe(answer)})
         return
-    rows = [(label, f"{probability:.4f}") for label, probability in answer.top(3)]
+    rows = [
+        (label, f"place {place}" if probability is None else f"{probability:.4f}")
+        for place, (label, probability) in enumerate(answer.top(3 if answer.reveal.logits else None), start=1)
+    ]
     rows += [
+        ("the model reveals", str(answer.reveal)),
         ("online", f"{answer.online_s:.2f} s"),
         ("offline", f"{answer.offline_s:.2f} s"),
         ("rounds", str(answer.rounds)),
@@ -48,11 +52,15 @@ def infer_with_progress(client: Client, image: Path, model: str | None = None) -
 
 
 def describe(answer: Inference) -> dict[str, Any]:
-    """An answer for ``--json``."""
+    """An answer for ``--json``: ``probabilities`` only if they are revealed."""
+    revealed: dict[str, Any] = {"top": [label for label, _ in answer.top(len(answer.ranking))]}
+    if answer.reveal.logits:
+        revealed["probabilities"] = dict(zip(answer.labels, map(float, answer.probabilities), strict=True))
     return {
         "model": answer.model,
         "label": answer.label,
-        "probabilities": dict(zip(answer.labels, map(float, answer.probabilities), strict=True)),
+        "reveal": str(answer.reveal.kind),
+        **revealed,
         "session_id": answer.session_id,
         "online_s": answer.online_s,
         "offline_s": answer.offline_s,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,8 @@ def export(
     name: Annotated[str, typer.Option(help="The model's public name.")],
     version: Annotated[str, typer.Option(help="Its version.")] = "1",
     images: Annotated[int, typer.Option(help="Calibration pictures.")] = 512,
+    reveal: Annotated[str, typer.Option(help="What clients get: logits, label or topk.")] = "logits",
+    top: Annotated[int | None, typer.Option(help="With topk: how many labels, likeliest first.")] = None,
     json_output: Json = False,
 ) -> None:
     """Turn a trained model into a Program with integer weights, calibrated on training pictures."""
@@ -30,12 +33,21 @@ def export(
     from mpcvit.models.files import load_model, save_model
     from mpcvit.program.cost import stock_cost
     from mpcvit.program.model_folder import Description, ModelFolder
+    from mpcvit.wire.reveal import Reveal
 
+    revealed = Reveal.parse(reveal, top)
     pictures = load_cifar10(data, "train")
     model = load_model(trained)
     calibration = normalise(pictures.spread(images).images, CIFAR10_MEAN, CIFAR10_STD)
-    exported = export_vit(model, calibration)
-    description = Description(name=name, version=version, labels=pictures.classes, mean=CIFAR10_MEAN, std=CIFAR10_STD)
+    exported = export_vit(model, calibration, reveal=revealed)
+    description = Description(
+        name=name,
+        version=version,
+        labels=pictures.classes,
+        mean=CIFAR10_MEAN,
+        std=CIFAR10_STD,
+        reveal=exported.reveal,
+    )
     ModelFolder(description, exported.program, exported.weights).save(out)
     save_model(model, out)
     wraps = stock_cost(exported.program, 2).wrap_probability
@@ -46,6 +58,7 @@ def export(
                 "folder": str(out),
                 "program_sha256": exported.program.digest,
                 "nodes": len(exported.program.nodes),
+                "reveal": asdict(exported.reveal),
                 "fidelity": exported.fidelity,
                 "wrap_probability": wraps,
             }
@@ -54,6 +67,7 @@ def export(
     rows = [
         ("folder", str(out)),
         ("program", f"{exported.program.digest[:16]}.., {len(exported.program.nodes)} nodes"),
+        ("reveals", str(exported.reveal)),
         ("real-valued difference to the model", f"{exported.fidelity:.2g}"),
         ("chance of a silent wrap per image (stock, bound)", f"{wraps:.2g}"),
     ]

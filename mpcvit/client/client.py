@@ -123,7 +123,7 @@ class Client:
             if share.shape != (manifest.outputs,):
                 raise ProtocolViolation(
                     f"a result share of shape {share.shape} from party {index}",
-                    expected=f"one code for each of {manifest.outputs} {'' if manifest.reveal.logits else 'revealed '}labels",
+                    expected=f"one code for each of {manifest.outputs} labels",
                     remedy="Run the same version of mpcvit at all parties.",
                 )
             return share, stats

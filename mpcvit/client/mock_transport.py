@@ -22,8 +22,8 @@ class MockTransport(PartyTransport):
 
     Args:
         manifest: the one model.
-        handler: from input codes [channels, height, width] to logit codes [classes]. The fake parties reveal of them what
-            the manifest says.
+        handler: from input codes [channels, height, width] to logit codes [classes]. The fake parties reveal of them
+            what the manifest says.
     """
 
     @classmethod

@@ -108,7 +108,7 @@ class Inference:
         return softmax(self._logits)
 
     def top(self, count: int | None = None) -> list[tuple[str, float | None]]:
-        """The ``count`` likeliest labels, likeliest first, with their probabilities where these are revealed, else None.
+        """The ``count`` likeliest labels, likeliest first, with their probabilities; None where these are not revealed.
 
         Args:
             count: by default 5, or as many as there are if less.

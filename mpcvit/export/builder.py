@@ -56,6 +56,7 @@ class Precision:
         margin: every calibrated bound is moved away from the data by this factor.
         norm_margin: the same for mean squares, whose reciprocal root is approximated on just that range.
         tolerance: absolute error of splines of activations and exponentials.
+        relu_slack: a ReLU may be off by less than this, around 0: bits below it are not compared, which shortens keys.
         relative: relative error of splines of normalisers.
     """
 
@@ -64,6 +65,7 @@ class Precision:
     margin: float = 2.0
     norm_margin: float = 4.0
     tolerance: float = 2.0**-10
+    relu_slack: float = 2.0**-9
     relative: float = 2.0**-10
 
 
@@ -138,8 +140,12 @@ class Builder:
         """x * x; fractional bits double."""
         return self._add(name, Square(), [x], x.real.square())
 
-    def relu(self, name: str, x: Value, drop: int = 0, bounds: tuple[float, float] | None = None) -> Value:
-        """max(x, 0); with ``drop``, either x or 0 where |x| is below 2**drop codes."""
+    def relu(
+        self, name: str, x: Value, slack: float | None = None, bounds: tuple[float, float] | None = None
+    ) -> Value:
+        """max(x, 0); either x or 0 where |x| is below ``slack``, by default the precision's."""
+        allowed = self.precision.relu_slack if slack is None else slack
+        drop = max(x.type.frac + math.floor(math.log2(allowed)), 0)
         return self._add(name, Relu(drop), [x], x.real.relu(), bounds)
 
     def nonnegative(self, name: str, x: Value) -> Value:

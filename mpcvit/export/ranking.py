@@ -46,7 +46,7 @@ def tournament(count: int, top: int) -> tuple[int, ...]:
 @lru_cache(maxsize=4096)
 def _tournament(count: int, top: int) -> tuple[int, tuple[int, ...]]:
     """(price in comparisons, groups of every level)."""
-    best = Grouping(count, 1).pair_count + _LEVEL_COMPARISONS, (1,)
+    best: tuple[int, tuple[int, ...]] = Grouping(count, 1).pair_count + _LEVEL_COMPARISONS, (1,)
     for size in range(top + 1, max(_LARGEST_GROUP, 2 * top) + 1):
         grouping = Grouping(count, max(min(-(-count // size), count // 2), 1))
         if grouping.groups == 1 or grouping.kept(top) >= count:

@@ -21,7 +21,7 @@ from mpcvit.program.cost import stock_cost
 from mpcvit.program.program import Program
 from mpcvit.ring.fixed_point import Codes
 from mpcvit.ring.qtype import QType
-from mpcvit.wire.reveal import Reveal
+from mpcvit.wire.reveal import LOGITS, Reveal
 
 INPUT = "image"
 #: Export refuses a lowering whose real-valued logits differ from the model's by more than this.
@@ -42,12 +42,12 @@ class Exported:
     program: Program
     weights: dict[str, Codes]
     fidelity: float
-    reveal: Reveal = Reveal()
+    reveal: Reveal = LOGITS
 
 
 @torch.no_grad()
 def export_vit(
-    model: VisionTransformer, images: torch.Tensor, precision: Precision | None = None, reveal: Reveal | None = None
+    model: VisionTransformer, images: torch.Tensor, precision: Precision | None = None, reveal: Reveal = LOGITS
 ) -> Exported:
     """The Program of ``model``, its types calibrated on ``images``.
 
@@ -70,7 +70,6 @@ def export_vit(
             expected=f"[count, {', '.join(map(str, expected))}] with count >= 1",
             remedy="Resize the calibration pictures to the model's input size.",
         )
-    reveal = reveal or Reveal()
     if not reveal.logits and not reveal.top <= config.classes >= 2:
         raise InputError(
             f"a model of {config.classes} classes that reveals {reveal}",
@@ -113,7 +112,7 @@ def export_vit(
 
 
 def _labels(b: Builder, logits: Value, top: int) -> Value:
-    """The likeliest labels' positions. Logits are opened to be compared: rescaling them there is free, and halves keys."""
+    """The likeliest labels' positions. Logits must be opened for that; to rescale them then is free and halves keys."""
     labels = top_labels(b, "labels", b.rescale("logits.short", logits), top)
     if not torch.equal(labels.real.long(), top_labels_in_clear(logits.real, top)):
         raise ProgramError(

@@ -101,7 +101,7 @@ class GridSpline(Op):
                 origins.append(knot - half)
                 rows.append(tuple(expand(row, half)))
             last = whole
-        return Spline(tuple(origins), tuple(rows), self.input_frac, self.frac, self.lo, self.hi)
+        return Spline(tuple(origins), tuple(rows), self.input_frac, self.frac, self.lo - half, self.hi)
 
     def stock_correlations(self, inputs: Sequence[TensorType], parties: int) -> list[Correlation]:
         return self.by_nearest_knot.stock_correlations(inputs, parties)

@@ -21,7 +21,7 @@ _TERM_S = 0.8e-9
 
 @dataclass(frozen=True)
 class GridSplineByDpf(Protocol):
-    """Shares of (1, m, .., m^d) at the mask's grid index, m its bits below the grid; the rest is a rotated inner product.
+    """Shares of (1, m, .., m^d) at the mask's grid index, m its bits below the grid; then a rotated inner product.
 
     The index bits and the bits below are cut from mask and masked value alike; what the lower bits carry moves x to the
     upper of its two neighbouring knots, with probability equal to the fraction.

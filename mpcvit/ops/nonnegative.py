@@ -11,12 +11,17 @@ import torch
 from mpcvit.ops.nonnegative_protocols import NonnegativeByBit, NonnegativeByDcf
 from mpcvit.ops.op import Op
 from mpcvit.ops.protocol import Form, Protocol
+from mpcvit.ops.relu_by_one_hot import ReluByOneHot
+from mpcvit.ops.relu_protocols import ReluByBit
 from mpcvit.ops.sign import SignWindow
 from mpcvit.ops.types import Shape, TensorType
 from mpcvit.session.correlations import Correlation
 from mpcvit.session.crypten_context import ArithmeticSharedTensor
 from mpcvit.session.primitives import less_than_zero, less_than_zero_correlations, shared
 from mpcvit.session.session import Session
+
+#: Bits per one-hot block: the least material, and fewer rounds.
+_BLOCK_WIDTHS = (4, 8)
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,8 @@ class Nonnegative(Op):
     def protocols(self, inputs: Sequence[TensorType], forms: Sequence[Form]) -> list[Protocol]:
         (x,) = inputs
         window = SignWindow.of(x.qtype.code_bound, 0)
-        return [NonnegativeByBit(x.shape, window), NonnegativeByDcf(x.shape, window)]
+        ways = [ReluByBit(x.shape, window), *(ReluByOneHot(x.shape, window, width) for width in _BLOCK_WIDTHS)]
+        return [NonnegativeByDcf(x.shape, window), *map(NonnegativeByBit, ways)]
 
     def stock_correlations(self, inputs: Sequence[TensorType], parties: int) -> list[Correlation]:
         (x,) = inputs

@@ -46,7 +46,8 @@ class Pick(Op):
     def infer(self, *inputs: TensorType) -> tuple[Shape, int]:
         ranks, *values = inputs
         grouping = Grouping.of(self.name, ranks, self.groups)
-        if self.top < 1 or grouping.largest > MAX_GROUP or len(values) > 1 or values and values[0].shape != ranks.shape:
+        fits = all(value.shape == ranks.shape for value in values)
+        if self.top < 1 or grouping.largest > MAX_GROUP or len(values) > 1 or not fits:
             raise ProgramError(
                 f"pick of the first {self.top} of {grouping.largest} by ranks {ranks} from {len(values)} values",
                 expected=f"top >= 1, groups of at most {MAX_GROUP}, and at most one vector, of the ranks' length",

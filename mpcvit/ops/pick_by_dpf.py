@@ -22,7 +22,7 @@ MAX_GROUP = 1 << unit_vector.MAX_BITS
 class PickByDpf(Protocol):
     """Shares of (1, nu) at the low bits of the rank's mask, nu the value's mask; read at the masked rank less a place.
 
-    A rank is rank^ - mu, so it equals p where the mask's low bits are those of rank^ - p. There the shares open to 1 and
+    A rank is rank^ - mu, so it equals p if the mask's low bits are those of rank^ - p. There the shares open to 1 and
     nu, and value^ - nu is the value: [rank = p] value^ - [rank = p] nu, added up over the group.
 
     Attributes:

@@ -17,7 +17,7 @@ from mpcvit.ops.types import Shape, TensorType
 class Ranks(LinearMap):
     """How many members of its group are ahead of each candidate, from [i ahead of j] for every pair i < j.
 
-    0 is the first place. Where the outcomes come from an order, ranks are a permutation within every group. Local, exact.
+    0 is the first place. If the outcomes come from an order, ranks are a permutation within every group. Local, exact.
 
     Attributes:
         count, groups: as in :class:`mpcvit.ops.grouping.Grouping`; the pairs are in its order.

@@ -8,8 +8,8 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
+import numba
 import numpy as np
-import torch
 
 from mpcvit.ops.protocol import Known, Prepared, Protocol, Secret
 from mpcvit.ops.sign import SignWindow
@@ -93,8 +93,20 @@ class ReluBySign(Protocol):
         if party == 0:
             share ^= top.astype(np.uint8)
         opened = yield Opening(np.packbits(share))
-        chosen = torch.from_numpy(np.unpackbits(opened, count=self.size)).reshape(x.hat.shape).bool()
-        one = 1 if party == 0 else 0
-        sign = torch.where(chosen, one - bit, bit)
-        sign_mask = torch.where(chosen, x.mask - bit_mask, bit_mask)
-        return shared(x.hat * sign - sign_mask)
+        flips = np.unpackbits(opened, count=self.size)
+        result = np.empty(self.size, dtype=np.uint64)
+        one = np.uint64(1 if party == 0 else 0)
+        _select(words(x.hat), words(x.mask), flips, words(bit), words(bit_mask), one, result)
+        return shared(tensor_of(result, tuple(x.hat.shape)))
+
+
+@numba.njit(cache=True, nogil=True)
+def _select(
+    hat: Words, mask: Words, flips: Bits, bit: Words, bit_mask: Words, one: np.uint64, out: Words
+) -> None:  # pragma: no cover - compiled
+    """Shares of b x^ - b mu, b = t or 1 - t, from shares of t and t mu."""
+    for i in range(hat.size):
+        if flips[i]:
+            out[i] = hat[i] * (one - bit[i]) - (mask[i] - bit_mask[i])
+        else:
+            out[i] = hat[i] * bit[i] - bit_mask[i]

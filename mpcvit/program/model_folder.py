@@ -14,7 +14,7 @@ from mpcvit.program.files import load_program, load_weights, save_program, save_
 from mpcvit.program.program import Program
 from mpcvit.program.reference import Weights
 from mpcvit.wire.manifest import Manifest, reveal_from_json
-from mpcvit.wire.reveal import Reveal
+from mpcvit.wire.reveal import LOGITS, Reveal
 
 DESCRIPTION_FILE = "model.json"
 
@@ -35,7 +35,7 @@ class Description:
     labels: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    reveal: Reveal = Reveal()
+    reveal: Reveal = LOGITS
 
 
 @dataclass(frozen=True, repr=False)
@@ -53,7 +53,7 @@ class ModelFolder:
     def __post_init__(self) -> None:
         output, reveal = self.program.types[self.program.output], self.description.reveal
         expected = (reveal.outputs(len(self.description.labels)),)
-        if output.shape != expected or reveal.top > len(self.description.labels) or not reveal.logits and output.frac:
+        if output.shape != expected or reveal.top > len(self.description.labels) or (output.frac and not reveal.logits):
             raise ModelFileError(
                 f"a Program with output {output} for a model that reveals {reveal}",
                 expected=f"{expected[0]} {'logits' if reveal.logits else 'integers'}",

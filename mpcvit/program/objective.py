@@ -35,9 +35,9 @@ def _objective(link: LinkProfile, material_byte_s: float) -> Objective:
 OBJECTIVES = {
     objective.name: objective
     for objective in (
-        _objective(LOOPBACK, 2e-9),
-        _objective(LAN, 2e-9),
-        _objective(WAN, 2e-9),
+        _objective(LOOPBACK, 1e-9),
+        _objective(LAN, 1e-9),
+        _objective(WAN, 1e-9),
         Objective("material", _MESSAGE_S, 0.0, 1e-6),  # rounds and bytes instead of keys
     )
 }

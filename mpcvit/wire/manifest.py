@@ -9,7 +9,7 @@ from typing import Any
 
 from mpcvit.errors import ModelFileError, MpcvitError
 from mpcvit.ring.qtype import QType
-from mpcvit.wire.reveal import Reveal, RevealKind
+from mpcvit.wire.reveal import LOGITS, Reveal, RevealKind
 
 #: 2: with ``reveal``.
 FORMAT_VERSION = 2
@@ -44,7 +44,7 @@ class Manifest:
     labels: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    reveal: Reveal = Reveal()
+    reveal: Reveal = LOGITS
 
     @property
     def outputs(self) -> int:

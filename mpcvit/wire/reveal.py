@@ -77,3 +77,7 @@ class Reveal:
         if self.logits:
             return "its logits"
         return "its likeliest label alone" if self.top == 1 else f"its {self.top} likeliest labels alone"
+
+
+LOGITS = Reveal()
+"""What models reveal by default."""

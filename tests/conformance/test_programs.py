@@ -11,9 +11,9 @@ from mpcvit.models.config import Activation, AttentionKind, ViTConfig
 from mpcvit.program.cost import stock_cost
 from mpcvit.program.reference import run_reference
 from mpcvit.ring.fixed_point import decode, encode
-from mpcvit.session.link import Frame, Link
 from mpcvit.session.session import SETUP_TAG
 from tests.conftest import TINY, make_images, make_model
+from tests.links import RecordingLink
 from tests.secure import run_secure
 
 KINDS = [*AttentionKind]
@@ -75,25 +75,6 @@ def test_all_parties_tag_alike(tiny_exported: Exported) -> None:
     ]
 
 
-class RecordingLink(Link):
-    """Passes everything on and keeps a copy of what this party says."""
-
-    def __init__(self, inner: Link, said: list[bytes]) -> None:
-        super().__init__(inner.index, inner.parties)
-        self._inner, self._said = inner, said
-
-    def _put(self, peer: int, frame: Frame) -> None:
-        if frame.tag != SETUP_TAG:  # the public binding, and seeds under TLS
-            self._said.append(bytes(frame.payload))
-        self._inner._put(peer, frame)
-
-    def _get(self, peer: int) -> Frame:
-        return self._inner._get(peer)
-
-    def close(self) -> None:
-        self._inner.close()
-
-
 def test_no_secret_travels_in_clear(tiny_exported: Exported) -> None:
     """No pixel, weight or logit, nor a share of one, appears in what any party sends; the bytes look uniform."""
     codes, said = _codes(tiny_exported), []
@@ -101,7 +82,7 @@ def test_no_secret_travels_in_clear(tiny_exported: Exported) -> None:
         tiny_exported.program,
         tiny_exported.weights,
         {INPUT: codes},
-        wrap_link=lambda link: RecordingLink(link, said),
+        wrap_link=lambda link: RecordingLink(link, said, SETUP_TAG),
     ).output
     words = [np.frombuffer(payload, dtype="<i8") for payload in said]
     bits = [message for message in words if np.isin(message, (0, 1)).all()]
@@ -123,7 +104,7 @@ def test_two_runs_share_no_message(tiny_exported: Exported) -> None:
             tiny_exported.weights,
             {INPUT: codes},
             dealer_seed=number + 1,
-            wrap_link=lambda link, said=said: RecordingLink(link, said),  # type: ignore[misc]
+            wrap_link=lambda link, said=said: RecordingLink(link, said, SETUP_TAG),  # type: ignore[misc]
         )
     assert len(runs[0]) == len(runs[1]) > 50
     assert not set(runs[0]) & set(runs[1])

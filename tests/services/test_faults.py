@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import signal
+import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,10 +26,20 @@ def _classify(cluster: LocalCluster, images: ImageSet) -> str:
         return client.infer(images.images[0], deadline_s=40).label
 
 
+def _wait_for_material(cluster: LocalCluster) -> None:
+    """Until the pool is full, as it is some time after the start."""
+    deadline = time.monotonic() + 30
+    while "material is ready" not in cluster.log("party0"):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def test_missing_dealer(own_cluster: LocalCluster, tiny_pictures: ImageSet) -> None:
     """Without a dealer: DEALER_LOST with the address and the remedy; with it again, inference works again."""
+    _wait_for_material(own_cluster)
     own_cluster.processes["dealer"].kill()
     own_cluster.processes["dealer"].wait()
+    _classify(own_cluster, tiny_pictures)  # on material that was prepared before
     start = time.monotonic()
     with pytest.raises(DealerLost) as caught:
         _classify(own_cluster, tiny_pictures)
@@ -111,7 +122,12 @@ def test_burned_sessions_survive_a_crash(own_cluster: LocalCluster, tiny_picture
     assert ledger.state(session) == "done"
     with pytest.raises(SessionReplayed):
         ledger.burn(session)
-    assert Ledger(own_cluster.folder / "state/dealer").state(session) == "done"
+    burned = sqlite3.connect(own_cluster.folder / "state/party0/ledger.sqlite").execute(
+        "SELECT id FROM sessions WHERE id LIKE 'material/%'"
+    )
+    material = [row[0].removeprefix("material/") for row in burned]
+    assert len(material) == 1
+    assert Ledger(own_cluster.folder / "state/dealer").state(material[0]) == "done"
 
 
 def test_sigterm_ends_cleanly(own_cluster: LocalCluster) -> None:

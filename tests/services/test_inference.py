@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import secrets
+import shutil
 import socket
 import threading
 import time
@@ -36,7 +38,11 @@ from mpcvit.errors import (
 )
 from mpcvit.models.vit import VisionTransformer
 from mpcvit.program.cost import stock_cost
+from mpcvit.program.fast_cost import fast_cost
 from mpcvit.program.model_folder import ModelFolder
+from mpcvit.program.objective import DEFAULT_OBJECTIVE
+from mpcvit.program.plan import make_plan
+from mpcvit.program.program import Program
 from mpcvit.ring.prg import Prg
 from mpcvit.ring.sharing import split
 from mpcvit.wire import PROTOCOL_VERSION
@@ -50,8 +56,10 @@ from tests.services.conftest import make_cluster
 def test_answers_match_plaintext_and_costs_match_the_model(
     cluster: LocalCluster, tiny_folder: Path, tiny_model: VisionTransformer, tiny_pictures: ImageSet
 ) -> None:
-    """Logits are close to the float model's; rounds, bytes and material are exactly what ``stock_cost`` says."""
-    declared = stock_cost(ModelFolder.load(tiny_folder).program, 2).total
+    """Logits are close to the float model's; rounds, bytes and material are exactly what ``fast_cost`` says."""
+    plan = make_plan(ModelFolder.load(tiny_folder).program, DEFAULT_OBJECTIVE)
+    assert plan.reopen_probability < 1e-4
+    declared = fast_cost(plan).total
     with torch.inference_mode():
         plain = tiny_model(normalise(tiny_pictures.images, (0.5,) * 3, (0.25,) * 3)).numpy()
     with Client.from_config(cluster.client_config) as client:
@@ -66,6 +74,59 @@ def test_answers_match_plaintext_and_costs_match_the_model(
             assert tuple(stats.material_bytes for stats in answer.stats) == declared.material_bytes
             assert phases == {"pairing", "offline", "online"}
             assert all(0 < stats.peer_wait_s < stats.online_s for stats in answer.stats)
+
+
+def test_the_stock_engine_can_be_chosen(
+    tiny_folder: Path, tiny_model: VisionTransformer, tiny_pictures: ImageSet, tmp_path: Path
+) -> None:
+    """``engine: stock`` runs CrypTen's own protocols, at exactly their declared cost."""
+    declared = stock_cost(ModelFolder.load(tiny_folder).program, 2).total
+    with (
+        make_cluster(tiny_folder, tmp_path, engine="stock") as running,
+        Client.from_config(running.client_config) as client,
+    ):
+        answer = client.infer(tiny_pictures.images[0])
+    with torch.inference_mode():
+        plain = tiny_model(normalise(tiny_pictures.images[:1], (0.5,) * 3, (0.25,) * 3)).numpy()[0]
+    assert np.abs(answer.logits - plain).max() < 0.05
+    assert answer.rounds == declared.rounds
+    assert tuple(stats.bytes_sent for stats in answer.stats) == declared.bytes_sent
+    assert tuple(stats.material_bytes for stats in answer.stats) == declared.material_bytes
+
+
+def test_parties_with_different_engines_refuse(tiny_folder: Path, tiny_pictures: ImageSet, tmp_path: Path) -> None:
+    """One party on fast, one on stock: MODEL_MISMATCH that names both."""
+    cluster = make_cluster(tiny_folder, tmp_path)
+    path = cluster.folder / "party1.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "engine": "stock"}))
+    with (
+        cluster,
+        Client.from_config(cluster.client_config) as client,
+        pytest.raises(ModelMismatch, match="engine 'fast'"),
+    ):
+        client.infer(tiny_pictures.images[0], deadline_s=40)
+
+
+def test_ambiguous_openings_are_repeated_across_processes(
+    tiny_folder: Path, tiny_model: VisionTransformer, tiny_pictures: ImageSet, tmp_path: Path
+) -> None:
+    """Ranges declared so wide that openings are often ambiguous: the dealer deals spare masks, the answer is right."""
+    document = json.loads((tiny_folder / "program.json").read_text())
+    for node in document["nodes"]:
+        if node["name"] in ("block0.fc2.sum", "block0.attn.proj.sum"):
+            bound = 2.0 ** (54 - node["type"]["frac"])
+            node["type"] |= {"lo": -bound, "hi": bound}
+    wide = tmp_path / "wide"
+    shutil.copytree(tiny_folder, wide)
+    folder = ModelFolder.load(tiny_folder)
+    ModelFolder(folder.description, Program.from_json(document), folder.weights).save(wide)
+    with make_cluster(wide, tmp_path) as running, Client.from_config(running.client_config) as client:
+        answers = [client.infer(image) for image in tiny_pictures.images[:3]]
+        log = running.log("dealer")
+    with torch.inference_mode():
+        plain = tiny_model(normalise(tiny_pictures.images[:3], (0.5,) * 3, (0.25,) * 3)).numpy()
+    assert "repeats" in log
+    assert np.abs(np.stack([answer.logits for answer in answers]) - plain).max() < 0.05
 
 
 def test_three_parties(
@@ -325,6 +386,8 @@ def test_clients_may_not_call_peers_or_dealer(cluster: LocalCluster) -> None:
             lambda: stub.OpenSession(peer_pb2.OpenSessionRequest(), timeout=5),
             lambda: stub.AbortSession(peer_pb2.AbortSessionRequest(), timeout=5),
             lambda: list(stub.Exchange(iter([]), timeout=5)),
+            lambda: stub.PrepareMaterial(peer_pb2.PrepareMaterialRequest(), timeout=5),
+            lambda: list(stub.OpenWeights(iter([]), timeout=5)),
         ):
             with pytest.raises(grpc.RpcError) as caught:
                 call()
@@ -334,6 +397,8 @@ def test_clients_may_not_call_peers_or_dealer(cluster: LocalCluster) -> None:
         for call in (
             lambda: stub.LeaseMaterial(dealer_pb2.LeaseMaterialRequest(), timeout=5),
             lambda: list(stub.StreamMaterial(dealer_pb2.StreamMaterialRequest(), timeout=5)),
+            lambda: list(stub.RedealMaterial(dealer_pb2.RedealMaterialRequest(), timeout=5)),
+            lambda: stub.LeaseWeightMask(dealer_pb2.LeaseWeightMaskRequest(), timeout=5),
         ):
             with pytest.raises(grpc.RpcError) as caught:
                 call()

@@ -53,7 +53,9 @@ def test_manifest_round_trip_and_digest() -> None:
     assert len({manifest.digest for manifest in (MANIFEST, *others)}) == 4
 
 
-@pytest.mark.parametrize("change", [{"format": 2}, {"extra": 1}, {"labels": None}, {"input_type": {"frac": 1}}])
+@pytest.mark.parametrize(
+    "change", [{"format": 1}, {"format": 3}, {"extra": 1}, {"labels": None}, {"input_type": {"frac": 1}}]
+)
 def test_damaged_manifests_are_refused(change: dict) -> None:
     """Other versions, unknown, missing and wrong fields are typed errors."""
     document = {**json.loads(MANIFEST.canonical()), **change}

@@ -9,7 +9,7 @@ import torch
 
 from mpcvit.export.builder import Builder, Value
 from mpcvit.export.normalise import normalise_rows
-from mpcvit.export.spline_fit import fit_grid
+from mpcvit.export.spline_fit import Floats, fit_grid
 
 #: A softmax does not change when its row is shifted, so the maximum may be off by a little: comparisons on the way to it
 #: ignore differences below this.
@@ -19,16 +19,15 @@ _CLIP = 7.5
 
 
 def lower_softmax(b: Builder, name: str, q: Value, keys: Value, v: Value) -> Value:
-    """Output of softmax heads: exp(S - max S) V / sum, the exponential less its value at the clip."""
+    """Output of softmax heads: exp(S - max S) V / sum."""
     scores = b.rescale(f"{name}.scores", b.matmul(f"{name}.scores_product", q, keys))
     levels = math.ceil(math.log2(scores.type.shape[-1]))
     shifted = b.subtract(f"{name}.shifted", scores, _row_maximum(b, name, scores))
     above = _SLACK * (levels + 1)  # by how much the maximum may be missed
     from_clip = b.offset(f"{name}.from_clip", shifted, _CLIP)
-    clipped = b.relu(f"{name}.above_clip", from_clip, _drop(b), bounds=(-_SLACK, _CLIP + above))
-    floor = math.exp(-_CLIP)
+    clipped = b.relu(f"{name}.above_clip", from_clip, _SLACK, bounds=(-_SLACK, _CLIP + above))
     fit = fit_grid(
-        lambda x: np.maximum(np.exp(x - _CLIP), floor) - floor,
+        _clipped_exponential,
         lambda x: np.full_like(x, b.precision.tolerance),
         lo=-2 * _SLACK,
         hi=_CLIP + above,
@@ -37,14 +36,14 @@ def lower_softmax(b: Builder, name: str, q: Value, keys: Value, v: Value) -> Val
     )
     weights = b.spline(f"{name}.weights", clipped, fit, torch.exp(shifted.real))
     slack = b.precision.tolerance * v.type.shape[-2]
-    bounds = (math.exp(-above) - floor - slack, v.type.shape[-2] * math.exp(above) + slack)
+    bounds = (math.exp(-above) - slack, v.type.shape[-2] * math.exp(above) + slack)
     total = b.sum(f"{name}.total", weights, axis=-1, bounds=bounds)
     return normalise_rows(b, name, weights, total, v)
 
 
-def _drop(b: Builder) -> int:
-    """Bits below the slack."""
-    return max(b.precision.frac + math.floor(math.log2(_SLACK)), 0)
+def _clipped_exponential(x: Floats) -> Floats:
+    """exp(x - clip), led down to 0 at x = 0 over the last unit: what is clipped should weigh nothing."""
+    return np.asarray(np.exp(np.maximum(x, 0.0) - _CLIP) - math.exp(-_CLIP) * np.clip(1.0 - x, 0.0, 1.0))
 
 
 def _row_maximum(b: Builder, name: str, scores: Value) -> Value:
@@ -54,7 +53,7 @@ def _row_maximum(b: Builder, name: str, scores: Value) -> Value:
         half, prefix = width // 2, f"{name}.max{level}"
         left = b.slice(f"{prefix}.left", scores, -1, 0, half)
         right = b.slice(f"{prefix}.right", scores, -1, half, 2 * half)
-        excess = b.relu(f"{prefix}.excess", b.subtract(f"{prefix}.difference", left, right), _drop(b))
+        excess = b.relu(f"{prefix}.excess", b.subtract(f"{prefix}.difference", left, right), _SLACK)
         larger = [b.add(f"{prefix}.larger", right, excess)]
         if width % 2:
             larger.append(b.slice(f"{prefix}.odd", scores, -1, width - 1, width))

@@ -1,7 +1,8 @@
 from mpcvit.wire.v1 import session_pb2 as _session_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -63,14 +64,16 @@ class WeightMask(_message.Message):
     def __init__(self, model_name: _Optional[str] = ..., manifest_sha256: _Optional[bytes] = ..., weight_mask_id: _Optional[bytes] = ...) -> None: ...
 
 class PrepareMaterialRequest(_message.Message):
-    __slots__ = ("weights", "material_id", "plan_sha256")
+    __slots__ = ("weights", "material_id", "plan_sha256", "kept")
     WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     MATERIAL_ID_FIELD_NUMBER: _ClassVar[int]
     PLAN_SHA256_FIELD_NUMBER: _ClassVar[int]
+    KEPT_FIELD_NUMBER: _ClassVar[int]
     weights: WeightMask
     material_id: bytes
     plan_sha256: bytes
-    def __init__(self, weights: _Optional[_Union[WeightMask, _Mapping]] = ..., material_id: _Optional[bytes] = ..., plan_sha256: _Optional[bytes] = ...) -> None: ...
+    kept: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, weights: _Optional[_Union[WeightMask, _Mapping]] = ..., material_id: _Optional[bytes] = ..., plan_sha256: _Optional[bytes] = ..., kept: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class PrepareMaterialResponse(_message.Message):
     __slots__ = ()
