@@ -29,7 +29,8 @@ class DealerService(dealer_pb2_grpc.DealerServiceServicer):
     ) -> dealer_pb2.LeaseMaterialResponse:
         """Reserve randomness for the caller."""
         with answering(context, "dealer"):
-            lease = self._dealer.lease(_order(request), require_party(context))
+            party = require_party(context)
+            lease = self._dealer.lease(_order(request), party)
         return dealer_pb2.LeaseMaterialResponse(
             lease_id=lease.lease_id,
             seed=lease.seed,
@@ -51,12 +52,9 @@ class DealerService(dealer_pb2_grpc.DealerServiceServicer):
     ) -> Iterator[dealer_pb2.RedealMaterialResponse]:
         """Deal what ambiguous openings need."""
         with answering(context, "dealer"):
+            party = require_party(context)
             steps = self._dealer.redeal(
-                _order(request.lease),
-                request.lease_id,
-                require_party(context),
-                dict(request.attempts),
-                list(request.ambiguous),
+                _order(request.lease), request.lease_id, party, dict(request.attempts), list(request.ambiguous)
             )
             for step, sent in steps:
                 for payload in chunks(sent):

@@ -1,4 +1,4 @@
-"""Models of published sizes with random weights, for timing: secure inference takes as long whatever the weights are."""
+"""Models of published sizes with random weights, for timing: seconds do not depend on the weights."""
 
 from __future__ import annotations
 

@@ -140,9 +140,7 @@ class Builder:
         """x * x; fractional bits double."""
         return self._add(name, Square(), [x], x.real.square())
 
-    def relu(
-        self, name: str, x: Value, slack: float | None = None, bounds: tuple[float, float] | None = None
-    ) -> Value:
+    def relu(self, name: str, x: Value, slack: float | None = None, bounds: tuple[float, float] | None = None) -> Value:
         """max(x, 0); either x or 0 where |x| is below ``slack``, by default the precision's."""
         allowed = self.precision.relu_slack if slack is None else slack
         drop = max(x.type.frac + math.floor(math.log2(allowed)), 0)

@@ -85,30 +85,42 @@ def fit_grid(function: Function, tolerance: Function, *, lo: float, hi: float, i
     for knots in (1 << bits for bits in range(2, _FINEST + 1)):
         shift = max(math.ceil(math.log2((last - first) / (knots - 1))), 1)
         starts = [first + (index << shift) for index in range(knots)]
-        ends = [(max(start - (1 << shift), first), min(start + (1 << shift), starts[-1])) for start in starts]
+        # knots beyond the range, up to the next power of two, are never used
+        ends = [
+            (max(min(knot, last) - (1 << shift), first), max(min(knot + (1 << shift), last), first + 1))
+            for knot in starts
+        ]
         rows = [
             _polynomial(function, knot / scale, left / scale, right / scale, 2)
             for knot, (left, right) in zip(starts, ends, strict=True)
         ]
-        for bits in _fractions(function, lo, starts[-1] / scale, frac):
-            spline = GridSpline(first, shift, _codes(rows, bits, input_frac), input_frac=input_frac, frac=bits)
-            if (error := measure_error(spline, function, tolerance)) <= 1.0:
+        for bits in _fractions(function, lo, hi, frac):
+            codes = _codes(rows, bits, input_frac)
+            spline = GridSpline(first, shift, codes, input_frac=input_frac, frac=bits)
+            if (error := measure_error(spline, function, tolerance, hi=last)) <= 1.0:
                 return Fit(spline, error)
             if error > 2.0 and bits >= frac + 2 * input_frac:
                 break  # not a matter of rounding
     raise _no_fit(lo, hi, input_frac)
 
 
-def measure_error(spline: Spline | GridSpline, function: Function, tolerance: Function, points: int = 20_000) -> float:
+def measure_error(
+    spline: Spline | GridSpline,
+    function: Function,
+    tolerance: Function,
+    points: int = 20_000,
+    hi: int | None = None,
+) -> float:
     """Largest ratio of |spline - function| to ``tolerance`` over the whole domain (every code, if few enough).
 
-    A grid spline is measured with both its neighbouring knots at every point.
+    A grid spline is measured with both its neighbouring knots at every point. ``hi`` ends the domain earlier.
     """
-    count = min(points, spline.hi - spline.lo + 1)
-    codes = np.unique(np.linspace(spline.lo, spline.hi, count).round().astype(np.int64))
+    end = spline.hi if hi is None else hi
+    count = min(points, end - spline.lo + 1)
+    codes = np.unique(np.linspace(spline.lo, end, count).round().astype(np.int64))
     origins = spline.origins if isinstance(spline, Spline) else ()
     ends = np.array([code + shift for code in origins for shift in (-1, 0, 1)], dtype=np.int64)
-    codes = np.unique(np.concatenate([codes, np.clip(ends, spline.lo, spline.hi)]))
+    codes = np.unique(np.concatenate([codes, np.clip(ends, spline.lo, end)]))
     roundings = [None] if isinstance(spline, Spline) else [torch.tensor(0), torch.tensor((1 << spline.shift) - 1)]
     real = codes / 2.0**spline.input_frac
     exact, allowed = function(real), tolerance(real)

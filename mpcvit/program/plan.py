@@ -16,7 +16,8 @@ from mpcvit.ops.reveal import Reveal
 from mpcvit.program.objective import Objective
 from mpcvit.program.program import Node, Program
 
-OUTPUT = "output"
+#: Name of the last step. Names of a Program's values hold no slash.
+OUTPUT = "/output"
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class PlannedStep:
     """One protocol run.
 
     Attributes:
-        name: the Program node's name; ``NAME/open`` for an inserted opening, ``output`` for the last step.
+        name: the Program node's name; ``NAME/open`` for an inserted opening, ``/output`` for the last step.
         inputs: names of Program inputs, parameters or earlier steps.
     """
 

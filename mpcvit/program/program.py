@@ -44,8 +44,8 @@ class Program:
         output: name of the value that is revealed to the client.
 
     Raises:
-        ProgramError: a name is used twice or not known, an op does not fit its inputs, or a stated type is not
-            what the op gives.
+        ProgramError: a name is used twice, not known or holds a slash, an op does not fit its inputs, or a stated type
+            is not what the op gives.
         RangeError: a value may leave an op's domain.
     """
 
@@ -156,6 +156,10 @@ def _check(node: Node, known: dict[str, TensorType]) -> None:
     if node.name in known:
         raise ProgramError(
             f"a second value named '{node.name}'", expected="unique names", remedy="Rename one of the nodes."
+        )
+    if "/" in node.name or not node.name:
+        raise ProgramError(
+            f"a value named '{node.name}'", expected="a name without slash", remedy="Use dots in names of nodes."
         )
     missing = [name for name in node.inputs if name not in known]
     if missing:

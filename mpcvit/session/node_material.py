@@ -1,7 +1,8 @@
 """The correlated randomness of one node: dealt on one side, taken on the other, call by call alike.
 
 A protocol's ``deal`` and ``prepare`` make the same calls in the same order, the first on :class:`NodeDealing`, the
-second on :class:`NodeMaterial`. Whatever can be pseudo-random comes from the parties' own streams; only the rest is sent.
+second on :class:`NodeMaterial`. Whatever can be pseudo-random comes from the parties' own streams; only the rest is
+sent.
 """
 
 from __future__ import annotations

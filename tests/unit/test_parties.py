@@ -269,7 +269,7 @@ class FakeCall:
 
 def _material(call: FakeCall, length: int, prefetch: int = 100, op_s: float = 2.0) -> StreamedMaterial:
     return StreamedMaterial(
-        Lease(bytes(16), bytes(32), length),
+        Lease(dealer_pb2.LeaseMaterialRequest(), bytes(16), bytes(32), length, b""),
         call,
         prefetch_bytes=prefetch,
         op_s=op_s,
