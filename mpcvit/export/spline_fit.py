@@ -66,12 +66,14 @@ def fit_spline(function: Function, tolerance: Function, *, lo: float, hi: float,
             _polynomial(function, start / scale, start / scale, end / scale, degree)
             for start, end in zip(origins, [*origins[1:], last], strict=True)
         ]
-        for bits in _fractions(function, lo, hi, frac):
-            spline = Spline(
-                tuple(origins), _codes(rows, bits, input_frac), input_frac=input_frac, frac=bits, lo=first, hi=last
-            )
-            if (error := measure_error(spline, function, tolerance)) <= 1.0:
-                return Fit(spline, error)
+
+        def with_bits(bits: int, origins: list[int] = origins, rows: list[Floats] = rows) -> Fit:
+            codes = _codes(rows, bits, input_frac)
+            spline = Spline(tuple(origins), codes, input_frac=input_frac, frac=bits, lo=first, hi=last)
+            return Fit(spline, measure_error(spline, function, tolerance))
+
+        if (fit := _fewest(with_bits, _fractions(function, lo, hi, frac))) is not None:
+            return fit
     raise _no_fit(lo, hi, input_frac)
 
 
@@ -94,13 +96,13 @@ def fit_grid(function: Function, tolerance: Function, *, lo: float, hi: float, i
             _polynomial(function, knot / scale, left / scale, right / scale, 2)
             for knot, (left, right) in zip(starts, ends, strict=True)
         ]
-        for bits in _fractions(function, lo, hi, frac):
-            codes = _codes(rows, bits, input_frac)
-            spline = GridSpline(first, shift, codes, input_frac=input_frac, frac=bits)
-            if (error := measure_error(spline, function, tolerance, hi=last)) <= 1.0:
-                return Fit(spline, error)
-            if error > 2.0 and bits >= frac + 2 * input_frac:
-                break  # not a matter of rounding
+
+        def with_bits(bits: int, shift: int = shift, rows: list[Floats] = rows) -> Fit:
+            spline = GridSpline(first, shift, _codes(rows, bits, input_frac), input_frac=input_frac, frac=bits)
+            return Fit(spline, measure_error(spline, function, tolerance, hi=last))
+
+        if (fit := _fewest(with_bits, _fractions(function, lo, hi, frac))) is not None:
+            return fit
     raise _no_fit(lo, hi, input_frac)
 
 
@@ -129,6 +131,22 @@ def measure_error(
         got = spline.reference(torch.from_numpy(codes), rounding=rounding).numpy() / 2.0**spline.frac
         worst = max(worst, float((np.abs(got - exact) / allowed).max()))
     return worst
+
+
+def _fewest(with_bits: Callable[[int], Fit], choices: range) -> Fit | None:
+    """The fit with the fewest bits that keeps the tolerance, by bisection; None if none does."""
+    low, high = 0, len(choices) - 1
+    best = with_bits(choices[high]) if choices else None
+    if best is None or best.error > 1.0:
+        return None
+    while low < high:
+        middle = (low + high) // 2
+        fit = with_bits(choices[middle])
+        if fit.error <= 1.0:
+            best, high = fit, middle
+        else:
+            low = middle + 1
+    return best
 
 
 def _fractions(function: Function, lo: float, hi: float, frac: int) -> range:

@@ -55,7 +55,9 @@ def test_demo_classifies_the_bundled_picture() -> None:
     assert result["model"] == zoo.DEFAULT
     assert result["online_s"] > 0
     assert result["offline_s"] > 0
-    assert result["rounds"] > 100
+    declared = mpcvit_json("cost")
+    for measure in ("rounds", "bytes_sent", "material_bytes"):
+        assert result[measure] == declared[measure]
     assert len(result["bytes_sent"]) == len(result["material_bytes"]) == 2
     secure, plain = result["probabilities"], result["probabilities_plaintext"]
     assert max(abs(secure[label] - plain[label]) for label in secure) < 0.02
@@ -81,6 +83,10 @@ def test_demo_for_people(tiny_folder: Path, tmp_path: Path) -> None:
         (["eval", "--data", ".", "--executor", "magic"], "CONFIG", 4),
         (["train", "nonsense", "--data", "x", "--out", "y"], "CONFIG", 4),
         (["model", "share", "nonsense", "--out", "x"], "MODEL_FILE", 1),
+        (["cost", "--engine", "fast", "--parties", "3"], "CONFIG", 4),
+        (["cost", "--objective", "beauty"], "CONFIG", 4),
+        (["bench", "latency", "--engine", "warp"], "CONFIG", 4),
+        (["bench", "latency", "--network", "moon"], "INVALID_INPUT", 4),
     ],
 )
 def test_errors_are_objects_with_exit_codes(arguments: list[str], reason: str, code: int) -> None:
@@ -93,8 +99,15 @@ def test_errors_are_objects_with_exit_codes(arguments: list[str], reason: str, c
 
 
 def test_cost_of_the_shipped_model() -> None:
-    """The cost command adds up, and is what the demo measures."""
-    result = mpcvit_json("cost")
+    """The cost command adds up for both engines; openings of equal depth share a round on the fast one."""
+    fast, result = mpcvit_json("cost"), mpcvit_json("cost", "--engine", "stock")
+    steps = fast["steps"].values()
+    assert fast["engine"] == "fast"
+    assert fast["rounds"] < fast["setup"]["rounds"] + sum(step["rounds"] for step in steps)
+    assert fast["bytes_sent"][0] == fast["setup"]["bytes_sent"][0] + sum(step["bytes_sent"][0] for step in steps)
+    assert fast["material_bytes"][1] == 32 + sum(step["material_bytes"][1] for step in steps)
+    assert 0 < fast["reopen_probability"] < 0.02
+    assert fast["rounds"] * 4 < result["rounds"]
     assert result["rounds"] == result["setup"]["rounds"] + sum(node["rounds"] for node in result["nodes"].values())
     assert result["bytes_sent"][0] == result["setup"]["bytes_sent"][0] + sum(
         node["bytes_sent"][0] for node in result["nodes"].values()

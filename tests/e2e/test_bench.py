@@ -1,0 +1,52 @@
+"""``mpcvit bench latency`` as users run it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mpcvit.bench.network.namespaces import require_emulation
+from mpcvit.errors import ConfigError
+from tests.e2e.test_commands import mpcvit_json
+
+FIELDS = {
+    "model",
+    "engine",
+    "network",
+    "online_s",
+    "online_s_all",
+    "offline_s",
+    "rounds",
+    "bytes_sent",
+    "material_bytes",
+    "max_abs_logit_diff",
+    "argmax_match",
+    "floor_s",
+}
+
+
+@pytest.mark.parametrize("engine", ["fast", "stock"])
+def test_latency_of_an_exported_model(tiny_folder: Path, engine: str) -> None:
+    """All promised fields, from real processes, with right answers; the cost is the declared one."""
+    result = mpcvit_json("bench", "latency", "--model", str(tiny_folder), "--engine", engine, "--runs", "2")
+    assert set(result) >= FIELDS
+    assert len(result["online_s_all"]) == 2
+    assert min(result["online_s_all"]) <= result["online_s"] <= max(result["online_s_all"])
+    assert result["argmax_match"]
+    assert result["max_abs_logit_diff"] < 0.05
+    assert 0 < result["floor_s"] < result["online_s"]
+    declared = mpcvit_json("cost", "--model", str(tiny_folder), "--engine", engine)
+    assert (result["rounds"], result["bytes_sent"]) == (declared["rounds"], declared["bytes_sent"])
+
+
+def test_latency_on_an_emulated_network(tiny_folder: Path) -> None:
+    """On the emulated WAN every round costs at least the one-way delay."""
+    try:
+        require_emulation()
+    except ConfigError as error:
+        pytest.skip(str(error))
+    result = mpcvit_json("bench", "latency", "--model", str(tiny_folder), "--network", "wan", "--runs", "1")
+    assert result["network"] == "wan"
+    assert result["online_s"] > (result["rounds"] - 1) * 0.02
+    assert result["floor_s"] > result["rounds"] * 0.02
