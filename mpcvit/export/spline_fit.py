@@ -170,11 +170,15 @@ def _no_fit(lo: float, hi: float, input_frac: int) -> RangeError:
 def _longest(function: Function, tolerance: Function, start: int, stop: int, scale: float, degree: int) -> int:
     """The last code to which one polynomial from ``start`` keeps its share of the tolerance, by bisection."""
 
+    nodes = np.cos(np.pi * (np.arange(degree + 1) + 0.5) / (degree + 1))
+    places = np.linspace(-1.0, 1.0, _POINTS)
+    # from values at the Chebyshev nodes to the interpolant's values at the places
+    interpolate = np.vander(places, degree + 1) @ np.linalg.inv(np.vander(nodes, degree + 1))
+
     def fits(end: int) -> bool:
-        left, right = start / scale, end / scale
-        points = np.linspace(left, right, _POINTS)
-        row = _polynomial(function, left, left, right, degree)
-        error = np.abs(Polynomial(row)(points - left) - function(points))
+        centre, radius = (start + end) / (2 * scale), (end - start) / (2 * scale)
+        points = centre + radius * places
+        error = np.abs(interpolate @ function(centre + radius * nodes) - function(points))
         return bool((error <= _FIT_SHARE * tolerance(points)).all())
 
     if fits(stop):
