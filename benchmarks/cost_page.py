@@ -123,10 +123,10 @@ def _section(model: PlannedModel) -> Iterator[str]:
         yield f"\nFast engine, objective {', '.join(names)}, by kind of step:\n"
         yield "| kind of step | steps | sent by each party, MB | material, MB: party 0 | party 1 |"
         yield "|---|---:|---:|---:|---:|"
-        yield from (_row(kind, str(count), *_totals(cost)[1:]) for kind, count, cost in _by_kind(plan))
+        yield from (_row(kind, str(count), *_totals(cost)[1:]) for kind, count, cost in by_kind(plan))
 
 
-def _by_kind(plan: Plan) -> Iterator[tuple[str, int, Cost]]:
+def by_kind(plan: Plan) -> Iterator[tuple[str, int, Cost]]:
     """(kind, steps, their cost) of each kind that the plan has; rounds added up as if no steps shared them."""
     costs = fast_cost(plan).steps
     for protocol, kind in KINDS.items():

@@ -91,8 +91,8 @@ class PartySettings(ConfigFile):
         peers: peer address of every other party by number.
         dealer: the dealer's address.
         engine: ``fast`` or ``stock``; by default fast for two parties, else stock. All parties name the same.
-        objective: what the fast engine's plan minimises: ``wan``, ``lan``, ``loopback`` or ``material``; the same at
-            all parties.
+        objective: what the fast engine's plan minimises: ``wan``, ``lan``, ``loopback``, ``rounds`` or
+            ``material``; the same at all parties.
         models: folders written by ``mpcvit model share`` for this party.
         state: folder of the session ledger; must survive restarts.
         threads: CPU threads per process for tensor work.

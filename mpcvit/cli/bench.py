@@ -32,7 +32,10 @@ def latency(
     runs: Annotated[int, typer.Option(min=1, help="Timed inferences.")] = 5,
     warmup: Annotated[int, typer.Option(min=0, help="Inferences before these.")] = 1,
     objective: Annotated[
-        str, typer.Option(help="What the fast engine minimises: loopback, lan, wan or material; default: the network.")
+        str,
+        typer.Option(
+            help="What the fast engine minimises: loopback, lan, wan, rounds or material; default: the network."
+        ),
     ] = "",
     list_models: Annotated[bool, typer.Option("--list", help="List random models and stop.")] = False,
     json_output: Json = False,

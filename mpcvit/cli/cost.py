@@ -20,7 +20,7 @@ def cost(
     model: Annotated[str, typer.Option(help="A shipped model's name, or an exported model's folder.")] = "",
     engine: Annotated[str, typer.Option(help="fast or stock; by default fast for two parties.")] = "",
     objective: Annotated[
-        str, typer.Option(help="What the fast engine minimises: loopback, lan, wan or material.")
+        str, typer.Option(help="What the fast engine minimises: loopback, lan, wan, rounds or material.")
     ] = "wan",
     parties: Annotated[int, typer.Option(min=2, help="Number of compute parties.")] = 2,
     json_output: Json = False,

@@ -89,9 +89,11 @@ def export_vit(
         # behind the last attention only the class token is read
         rows = 1 if config.class_token and number == config.depth - 1 else config.tokens
         x = _block(b, f"block{number}", x, block, config, rows)
-    pooled = x if config.class_token else b.mean("pooled", x, axis=-2)
+    # the sum of all tokens: the division by their number goes into the norm's factor
+    pooled = x if config.class_token else b.sum("pooled", x, axis=-2)
+    divisor = 1 if config.class_token else config.tokens
     # not rescaled: the client may as well have all bits, and the last rescaling would cost a round
-    wide = normalised_affine(b, "head", pooled, folded.head.weight, folded.head.bias)
+    wide = normalised_affine(b, "head", pooled, folded.head.weight, folded.head.bias, divisor)
     logits = b.reshape("logits", wide, config.classes)
     program = b.program(logits if reveal.logits else _labels(b, logits, reveal.top))
     fidelity = float((logits.real - copy.deepcopy(model).double()(real)).abs().max())

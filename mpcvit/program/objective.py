@@ -38,6 +38,7 @@ OBJECTIVES = {
         _objective(LOOPBACK, 1e-9),
         _objective(LAN, 1e-9),
         _objective(WAN, 1e-9),
+        Objective("rounds", 1.0, 0.0, 0.0),  # as few rounds as there can be, whatever the keys
         Objective("material", _MESSAGE_S, 0.0, 1e-6),  # rounds and bytes instead of keys
     )
 }
