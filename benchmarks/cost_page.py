@@ -1,4 +1,4 @@
-"""The page of costs: what one inference of each model costs on both engines, computed from Programs without running them.
+"""The page of costs: what one inference of each model costs on both engines, computed from Programs without a run.
 
     python benchmarks/cost_page.py [MODEL ...] > docs/costs.md
 
@@ -83,7 +83,7 @@ class PlannedModel:
 
 def page(models: Sequence[PlannedModel], command: str) -> str:
     """The whole page as Markdown; ``command`` is what made it."""
-    parts = [_HEAD.format(command=command, default=DEFAULT_OBJECTIVE.name)]
+    parts = [_HEAD.format(command=command, default=DEFAULT_OBJECTIVE.name).rstrip("\n")]
     for model in models:
         parts.append("\n".join(_section(model)))
     return "\n".join(parts)
@@ -92,25 +92,30 @@ def page(models: Sequence[PlannedModel], command: str) -> str:
 _HEAD = """\
 # Costs of one inference
 
-Made by `{command}` from the Programs alone, without running them. Tests hold these numbers equal to what
-parties count ([protocols.md](protocols.md) says where they come from). The random models have published sizes and random
-weights; key lengths depend on calibrated ranges and so a little on the weights.
+Made from the Programs alone, without running them, by
 
-* **rounds** of messages between the parties, the setup round included. Independent steps share rounds, which is why the
-  tables by kind of step have none.
+    {command}
+
+Tests hold such numbers equal to what parties count; [protocols.md](protocols.md) says where they come from. The random
+models have published sizes and random weights; key lengths depend on calibrated ranges and so a little on the weights.
+
+* **rounds** of messages between the parties, the setup round included. Independent steps share rounds, which is why
+  the tables by kind of step have none.
 * **sent**: online payload of each party, without framing and TLS; the same for both.
 * **material**: what the dealer sends to party 0 and to party 1 ahead of the inference, the 32-byte seeds included.
 * **repeated**: bound on the chance that some opening of an inference is ambiguous and repeated, for one more round.
-* **wraps**: the stock engine's bound on the chance that a truncation goes wrong, silently. The fast engine has none.
+* **wraps**: bound on the chance that some truncation goes wrong silently. On the fast engine none does.
 
-MB are 10^6 bytes. An objective is what a plan minimises; the default is `{default}`. Objectives that lead to the same plan
-share a row. "Stock" is CrypTen's own protocols with this project's dealer, for the same Program and two parties.
+MB are 10^6 bytes. An objective is what a plan minimises; the default is `{default}`. Objectives that lead to the same
+plan share a row. *stock* is CrypTen's own protocols with this project's dealer, for two parties and the very same
+Program. Its splines are made for the fast engine: a grid takes a comparison per boundary on the stock engine, so
+CrypTen's own functions would be cheaper there than this.
 """
 
 
 def _section(model: PlannedModel) -> Iterator[str]:
     yield f"\n## {model.name}\n"
-    yield "| engine | objective | rounds | sent by each party, MB | material, MB: party 0 | party 1 | repeated | wraps |"
+    yield "| engine | objective | rounds | sent by each, MB | material, MB: party 0 | party 1 | repeated | wraps |"
     yield "|---|---|---:|---:|---:|---:|---:|---:|"
     for names, plan in model.plans.items():
         cost = fast_cost(plan)
@@ -121,7 +126,7 @@ def _section(model: PlannedModel) -> Iterator[str]:
     yield f"\nOnce per model load each party sends {_mb(weights)} MB to open the masked weights."
     for names, plan in model.plans.items():
         yield f"\nFast engine, objective {', '.join(names)}, by kind of step:\n"
-        yield "| kind of step | steps | sent by each party, MB | material, MB: party 0 | party 1 |"
+        yield "| kind of step | steps | sent by each, MB | material, MB: party 0 | party 1 |"
         yield "|---|---:|---:|---:|---:|"
         yield from (_row(kind, str(count), *_totals(cost)[1:]) for kind, count, cost in by_kind(plan))
 

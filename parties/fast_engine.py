@@ -7,7 +7,6 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
@@ -95,6 +94,7 @@ class FastEngine(Engine):
         ledger: Ledger,
     ) -> None:
         self._settings, self._dealer, self._peer, self._ledger = settings, dealer, peer, ledger
+        self._reserved: set[bytes] = set()
         goal = objective(settings.objective)
         self._models = {name: _Model(share, make_plan(share.program, goal)) for name, share in models.items()}
         if settings.index == 0:
@@ -111,6 +111,7 @@ class FastEngine(Engine):
             raise ModelMismatch("a pool asked of party 1", expected="party 0 to lead", remedy="Report this bug.")
         entry = pool.take(timeout_s)
         self._models[session.spec.model_name].entries[entry.material_id] = entry
+        self._reserved.add(entry.material_id)
         return entry.material_id
 
     def check_material(self, session: HeldSession, material_id: bytes) -> None:
@@ -128,13 +129,17 @@ class FastEngine(Engine):
             model.mask_id = None
         if model.pool is not None:
             model.pool.clear()
+        self.release(session)
 
     def release(self, session: HeldSession) -> None:
         model = self._models[session.spec.model_name]
-        entry = model.entries.get(session.material_id)
-        if entry is not None and model.pool is not None:
-            del model.entries[session.material_id]
+        if model.pool is None or session.material_id not in self._reserved:
+            return
+        self._reserved.remove(session.material_id)
+        entry = model.entries.pop(session.material_id, None)
+        if entry is not None:
             model.pool.give_back(entry)
+        model.pool.finish()
 
     def offline(self, session: HeldSession) -> Online:
         model = self._models[session.spec.model_name]
@@ -315,11 +320,10 @@ class FastEngine(Engine):
                 )
         link.patience_s = self._settings.timeouts.op_s
         setup_wait_s = link.trace.total().wait_s
-        with model.pool.paused() if model.pool is not None else nullcontext():
-            start = time.perf_counter()
-            inputs = {next(iter(model.plan.program.inputs)): session.share}
-            result = run_fast(link, entry.prepared, inputs, report)
-            online_s = time.perf_counter() - start
+        start = time.perf_counter()
+        inputs = {next(iter(model.plan.program.inputs)): session.share}
+        result = run_fast(link, entry.prepared, inputs, report)
+        online_s = time.perf_counter() - start
         total = link.trace.total()
         stats = Stats(
             offline_s=entry.seconds,

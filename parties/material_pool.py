@@ -6,8 +6,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from mpcvit.errors import DealerError, DealerTimeout, MpcvitError, PeerError
@@ -25,7 +24,8 @@ Entry = TypeVar("Entry")
 class MaterialPool(Generic[Entry]):
     """Entries made by one background thread.
 
-    While a session runs (:meth:`paused`) nothing is made, unless somebody waits: preparing material would slow it.
+    From :meth:`take` until :meth:`finish` nothing is made, unless somebody else waits: preparing material would slow the
+    session that runs.
 
     Args:
         make: makes one entry; may take seconds, may fail.
@@ -47,7 +47,7 @@ class MaterialPool(Generic[Entry]):
         self._thread.start()
 
     def take(self, timeout_s: float) -> Entry:
-        """The oldest entry; waits for one if there is none.
+        """The oldest entry; waits for one if there is none. Its user calls :meth:`finish` at the end.
 
         Raises:
             MpcvitError: what the attempt to make one failed with.
@@ -61,6 +61,7 @@ class MaterialPool(Generic[Entry]):
             self._changed.wait_for(lambda: self._entries or self._error, timeout_s)
             self._waiting -= 1
             if self._entries:
+                self._running += 1
                 return self._entries.popleft()
             if self._error is not None:
                 raise self._error
@@ -86,17 +87,11 @@ class MaterialPool(Generic[Entry]):
         with self._changed:
             self._entries.clear()
 
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Make nothing meanwhile, unless somebody waits for it."""
+    def finish(self) -> None:
+        """The user of an entry is done with it."""
         with self._changed:
-            self._running += 1
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._running -= 1
-                self._changed.notify_all()
+            self._running -= 1
+            self._changed.notify_all()
 
     def close(self) -> None:
         """Make no more, and drop what is there."""
