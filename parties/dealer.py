@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import logging
 import secrets
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import torch
 
@@ -26,8 +27,9 @@ from parties.ledger import Ledger
 from parties.settings import DealerSettings, EngineName
 
 log = logging.getLogger("mpcvit.dealer")
-#: Weight masks kept ready, and how often one opening may be repeated before something must be wrong.
+#: Weight masks kept ready, those remembered, and how often one opening may be repeated before something must be wrong.
 _KEPT_WEIGHTS = 4
+_KNOWN_WEIGHTS = 1024
 _MOST_ATTEMPTS = 8
 
 
@@ -47,6 +49,12 @@ class Order:
     engine: EngineName
     objective: str
     weight_mask_id: bytes
+
+    @property
+    def canonical(self) -> bytes:
+        """All fields as bytes: seeds come from them, so that no two different orders share randomness."""
+        fields = {name: value.hex() if isinstance(value, bytes) else value for name, value in asdict(self).items()}
+        return json.dumps(fields, sort_keys=True).encode()
 
 
 @dataclass(frozen=True, repr=False)
@@ -96,7 +104,7 @@ class Dealer:
         self._lock = threading.Lock()
         self._leases: dict[bytes, _Leased] = {}
         self._plans: dict[tuple[bytes, str], Plan] = {}
-        self._weight_masks: dict[bytes, _WeightMask] = {}
+        self._weight_masks: OrderedDict[bytes, _WeightMask] = OrderedDict()
         self._ready_weights: OrderedDict[bytes, dict[str, torch.Tensor]] = OrderedDict()
 
     def lease(self, order: Order, party: int) -> Lease:
@@ -188,6 +196,13 @@ class Dealer:
         with self._lock:
             plan = self._plan(order, self._program(order.program_sha256))
             weights = self._weights(order, plan)
+        openings = {step.name for step in plan.steps if step.protocol.reopen_probability()}
+        if set(attempts) - openings:
+            raise NotAllowed(
+                "spare masks for what is never ambiguous",
+                expected="names of truncating openings",
+                remedy="Run the same version of mpcvit everywhere.",
+            )
         session, seeds = order.material_id, self._seeds(order)
         for step in deal_plan(plan, session, seeds, weights, attempts, ambiguous):
             yield step.name, step.sent[party]
@@ -202,6 +217,8 @@ class Dealer:
         self._program(program_sha256)
         with self._lock:
             mask = self._weight_masks.setdefault(mask_id, _WeightMask(program_sha256, manifest_sha256, set()))
+            while len(self._weight_masks) > _KNOWN_WEIGHTS:
+                self._weight_masks.popitem(last=False)
             if (mask.program_sha256, mask.manifest_sha256) != (program_sha256, manifest_sha256):
                 raise ProgramMismatch(
                     "another model under the same weight mask", expected="one model per mask", remedy="Restart."
@@ -266,10 +283,10 @@ class Dealer:
         return hmac.digest(self._root, purpose.encode() + b"/" + identity, hashlib.sha256)
 
     def _seeds(self, order: Order) -> list[bytes]:
-        return [self._derive(f"party{party}", order.material_id) for party in range(order.parties)]
+        return [self._derive(f"party{party}", order.canonical) for party in range(order.parties)]
 
     def _lease_id(self, order: Order) -> bytes:
-        return self._derive("lease", order.material_id)[:16]
+        return self._derive("lease", order.canonical)[:16]
 
     def _weight_seed(self, mask_id: bytes, party: int) -> bytes:
         return self._derive(f"weights{party}", mask_id)

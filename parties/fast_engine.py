@@ -106,11 +106,10 @@ class FastEngine(Engine):
         return max(64, *self._models[model].plan.messages)
 
     def reserve(self, session: HeldSession, timeout_s: float) -> bytes:
-        pool = self._models[session.spec.model_name].pool
-        if pool is None:
+        model = self._models[session.spec.model_name]
+        if model.pool is None:
             raise ModelMismatch("a pool asked of party 1", expected="party 0 to lead", remedy="Report this bug.")
-        entry = pool.take(timeout_s)
-        self._models[session.spec.model_name].entries[entry.material_id] = entry
+        entry = model.pool.take(lambda entry: model.entries.update({entry.material_id: entry}), timeout_s)
         self._reserved.add(entry.material_id)
         return entry.material_id
 
@@ -124,7 +123,7 @@ class FastEngine(Engine):
 
     def start_over(self, session: HeldSession) -> None:
         model = self._models[session.spec.model_name]
-        model.entries.clear()
+        model.entries.pop(session.material_id, None)
         with model.lock:
             model.mask_id = None
         if model.pool is not None:
@@ -133,6 +132,7 @@ class FastEngine(Engine):
 
     def release(self, session: HeldSession) -> None:
         model = self._models[session.spec.model_name]
+        self._ledger.close_session(f"material/{session.material_id.hex()}", "done")
         if model.pool is None or session.material_id not in self._reserved:
             return
         self._reserved.remove(session.material_id)

@@ -24,8 +24,8 @@ Entry = TypeVar("Entry")
 class MaterialPool(Generic[Entry]):
     """Entries made by one background thread.
 
-    From :meth:`take` until :meth:`finish` nothing is made, unless somebody else waits: preparing material would slow the
-    session that runs.
+    From :meth:`take` until :meth:`finish` nothing is made, unless somebody else waits: preparing material would slow
+    the session that runs.
 
     Args:
         make: makes one entry; may take seconds, may fail.
@@ -46,8 +46,10 @@ class MaterialPool(Generic[Entry]):
         self._thread = threading.Thread(target=self._fill, name="pool", daemon=True)
         self._thread.start()
 
-    def take(self, timeout_s: float) -> Entry:
-        """The oldest entry; waits for one if there is none. Its user calls :meth:`finish` at the end.
+    def take(self, hold: Callable[[Entry], None], timeout_s: float) -> Entry:
+        """The oldest entry, given to ``hold`` before it leaves the pool; waits for one if there is none.
+
+        Its user calls :meth:`finish` at the end.
 
         Raises:
             MpcvitError: what the attempt to make one failed with.
@@ -62,6 +64,7 @@ class MaterialPool(Generic[Entry]):
             self._waiting -= 1
             if self._entries:
                 self._running += 1
+                hold(self._entries[0])
                 return self._entries.popleft()
             if self._error is not None:
                 raise self._error

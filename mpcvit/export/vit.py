@@ -92,9 +92,9 @@ def export_vit(
     # the sum of all tokens: the division by their number goes into the norm's factor
     pooled = x if config.class_token else b.sum("pooled", x, axis=-2)
     divisor = 1 if config.class_token else config.tokens
-    # not rescaled: the client may as well have all bits, and the last rescaling would cost a round
     wide = normalised_affine(b, "head", pooled, folded.head.weight, folded.head.bias, divisor)
-    logits = b.reshape("logits", wide, config.classes)
+    # rescaled although it costs a round: the unrounded product would tell the client the norm's factor
+    logits = b.reshape("logits", b.rescale("head", wide), config.classes)
     program = b.program(logits if reveal.logits else _labels(b, logits, reveal.top))
     fidelity = float((logits.real - copy.deepcopy(model).double()(real)).abs().max())
     if fidelity > _FIDELITY:
@@ -114,8 +114,8 @@ def export_vit(
 
 
 def _labels(b: Builder, logits: Value, top: int) -> Value:
-    """The likeliest labels' positions. Logits must be opened for that; to rescale them then is free and halves keys."""
-    labels = top_labels(b, "labels", b.rescale("logits.short", logits), top)
+    """The likeliest labels' positions."""
+    labels = top_labels(b, "labels", logits, top)
     if not torch.equal(labels.real.long(), top_labels_in_clear(logits.real, top)):
         raise ProgramError(
             "labels that differ between model and Program in real arithmetic",

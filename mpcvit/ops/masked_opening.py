@@ -15,6 +15,8 @@ from mpcvit.session.wires import Masked, Opening, Reopen, Step, Wire, Words, sha
 
 #: Added before opening, so that the dealer can tell from its mask alone whether the sum wraps.
 _CENTRE = 1 << 62
+#: Largest K; beyond it half of all openings would be ambiguous.
+MAX_BOUND_BITS = 61
 _WRAPS_FROM = np.uint64(3 << 62)
 
 

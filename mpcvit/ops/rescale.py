@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import torch
 
-from mpcvit.errors import ProgramError
-from mpcvit.ops.masked_opening import TruncatingOpening
+from mpcvit.errors import ProgramError, RangeError
+from mpcvit.ops.masked_opening import MAX_BOUND_BITS, TruncatingOpening
 from mpcvit.ops.op import Op
 from mpcvit.ops.protocol import Form, Protocol
 from mpcvit.ops.types import Shape, TensorType
@@ -51,6 +51,12 @@ class Rescale(Op):
 
     def protocols(self, inputs: Sequence[TensorType], forms: Sequence[Form]) -> list[Protocol]:
         (x,) = inputs
+        if x.qtype.code_bound.bit_length() > MAX_BOUND_BITS:
+            raise RangeError(
+                f"rescale of codes up to 2**{x.qtype.code_bound.bit_length()}",
+                expected=f"codes below 2**{MAX_BOUND_BITS} for the fast engine",
+                remedy="Use fewer fractional bits, or rescale before.",
+            )
         return [TruncatingOpening(x.shape, forms[0], self.bits, x.qtype.code_bound.bit_length())]
 
     def stock_correlations(self, inputs: Sequence[TensorType], parties: int) -> list[Correlation]:
