@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -127,13 +127,22 @@ def reference_logits(folder: Path, images: ImageSet) -> Logits:
 
 
 def secure_inferences(
-    folder: Path, images: ImageSet, *, parties: int = 2, advance: Advance = lambda n: None
+    folder: Path,
+    images: ImageSet,
+    *,
+    parties: int = 2,
+    overrides: Mapping[str, Any] | None = None,
+    advance: Advance = lambda n: None,
 ) -> list[Inference]:
-    """One inference per picture by real parties and a real dealer, all processes of this machine."""
+    """One inference per picture by real parties and a real dealer, all processes of this machine.
+
+    ``overrides`` replace parts of every party's configuration.
+    """
     with tempfile.TemporaryDirectory(prefix="mpcvit-eval-") as scratch:
         _, shares = share_model(ModelFolder.load(folder), parties, Path(scratch) / "shares")
         answers = []
-        with LocalCluster(shares, Path(scratch)) as cluster, Client.from_config(cluster.client_config) as client:
+        cluster = LocalCluster(shares, Path(scratch), overrides=overrides)
+        with cluster, Client.from_config(cluster.client_config) as client:
             for image in images.images:
                 answers.append(client.infer(image))
                 advance(1)
@@ -141,9 +150,18 @@ def secure_inferences(
 
 
 def evaluate(
-    folder: Path, images: ImageSet, executor: Executor, *, parties: int = 2, advance: Advance = lambda n: None
+    folder: Path,
+    images: ImageSet,
+    executor: Executor,
+    *,
+    parties: int = 2,
+    overrides: Mapping[str, Any] | None = None,
+    advance: Advance = lambda n: None,
 ) -> Accuracy:
-    """Score ``executor`` on ``images`` against labels, the float model and the integer reference."""
+    """Score ``executor`` on ``images`` against labels, the float model and the integer reference.
+
+    ``parties`` and ``overrides`` are for the secure executor; see :func:`secure_inferences`.
+    """
     cost: dict[str, Any] = {}
     start = time.perf_counter()
     if executor is Executor.FLOAT:
@@ -151,7 +169,7 @@ def evaluate(
     elif executor is Executor.REFERENCE:
         answers = reference_answers(folder, images, advance)
     else:
-        inferences = secure_inferences(folder, images, parties=parties, advance=advance)
+        inferences = secure_inferences(folder, images, parties=parties, overrides=overrides, advance=advance)
         answers, cost = _joined(inferences), _cost(inferences)
     seconds = time.perf_counter() - start
     plain = answers if executor is Executor.FLOAT else Answers.of(float_logits(folder, images))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mpcvit.cli.output import Json, command, mib, print_json, progress_console
+from mpcvit.cli.output import Json, command, engine_override, mib, print_json, progress_console
 
 if TYPE_CHECKING:
     from mpcvit.ops import Cost
@@ -27,16 +27,10 @@ def cost(
 ) -> None:
     """Exact rounds, bytes and material of one inference, in total and per part of the model."""
     from mpcvit import zoo
-    from mpcvit.errors import ConfigError
 
     folder = zoo.folder(model or zoo.DEFAULT)
+    engine_override(engine, parties)
     chosen = engine or ("fast" if parties == 2 else "stock")
-    if chosen not in ("fast", "stock") or (chosen == "fast" and parties != 2):
-        raise ConfigError(
-            f"engine '{chosen}' for {parties} parties",
-            expected="stock, or fast for 2 parties",
-            remedy="Correct --engine or --parties.",
-        )
     (_fast if chosen == "fast" else _stock)(folder, objective, parties, json_output)
 
 

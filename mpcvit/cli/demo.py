@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mpcvit.cli.infer import describe, infer_with_progress
-from mpcvit.cli.output import Json, command, mib, print_json, progress_console
+from mpcvit.cli.output import Json, command, engine_override, mib, print_json, progress_console
 from mpcvit.client import Client, Inference
 from mpcvit.client.image import encode_picture, open_picture
 from mpcvit.client.result import softmax
@@ -24,6 +24,7 @@ def demo(
     image: Annotated[Path | None, typer.Option(help="A picture of the model's size; by default a bundled one.")] = None,
     model: Annotated[str, typer.Option(help="A shipped model's name, or an exported model's folder.")] = "",
     parties: Annotated[int, typer.Option(min=2, help="Number of compute parties.")] = 2,
+    engine: Annotated[str, typer.Option(help="fast (two parties) or stock; by default fast where it can be.")] = "",
     json_output: Json = False,
 ) -> None:
     """Start a dealer and two parties, classify a picture on secret shares, compare with plaintext, stop everything."""
@@ -42,7 +43,7 @@ def demo(
         say(f"sharing the weights of [bold]{folder.name}[/] among {parties} parties")
         manifest, shares = share_model(ModelFolder.load(folder), parties, Path(scratch) / "shares")
         encode_picture(picture, manifest)  # one that does not fit is refused before anything starts
-        cluster = LocalCluster(shares, Path(scratch))
+        cluster = LocalCluster(shares, Path(scratch), overrides=engine_override(engine, parties))
         say(f"starting {', '.join(cluster.roles)}: one process each, mutual TLS between all")
         with cluster, Client.from_config(cluster.client_config) as client:
             say(f"classifying [bold]{picture.name}[/]")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mpcvit.cli.output import Json, command, print_json, print_table, progress_console
+from mpcvit.cli.output import Json, command, engine_override, print_json, print_table, progress_console
 
 
 @command
@@ -18,6 +18,7 @@ def evaluate(
     limit: Annotated[int, typer.Option(min=0, help="Pictures to score, spread over the classes; 0 is all.")] = 0,
     executor: Annotated[str, typer.Option(help="float, reference or secure.")] = "float",
     parties: Annotated[int, typer.Option(min=2, help="Compute parties, for secure.")] = 2,
+    engine: Annotated[str, typer.Option(help="For secure: fast (two parties) or stock.")] = "",
     json_output: Json = False,
 ) -> None:
     """Score a model on labelled pictures in float, in the integer reference, or by real parties on secret shares."""
@@ -39,7 +40,14 @@ def evaluate(
         images = images.spread(limit)
     with Progress(console=progress_console, transient=True) as bar:
         task = bar.add_task(executor, total=len(images))
-        result = run(folder, images, Executor(executor), parties=parties, advance=lambda n: bar.advance(task, n))
+        result = run(
+            folder,
+            images,
+            Executor(executor),
+            parties=parties,
+            overrides=engine_override(engine, parties),
+            advance=lambda n: bar.advance(task, n),
+        )
     if json_output:
         print_json({"model": folder.name, **asdict(result)})
     else:

@@ -66,6 +66,21 @@ def command(body: Callable[Parameters, None]) -> Callable[Parameters, None]:
     return run
 
 
+def engine_override(engine: str, parties: int) -> dict[str, str]:
+    """The configuration entry for ``--engine``; empty for the default.
+
+    Raises:
+        ConfigError: no such engine, or not for so many parties.
+    """
+    if engine not in ("", "fast", "stock") or (engine == "fast" and parties != 2):
+        raise ConfigError(
+            f"engine '{engine}' for {parties} parties",
+            expected="stock, or fast for 2 parties",
+            remedy="Correct --engine or --parties.",
+        )
+    return {"engine": engine} if engine else {}
+
+
 @contextmanager
 def _missing_extras() -> Iterator[None]:
     """An import that fails for want of an extra says which."""

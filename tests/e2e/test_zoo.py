@@ -9,9 +9,11 @@ import pytest
 
 from mpcvit import zoo
 from mpcvit.bench.accuracy import Executor, evaluate, float_logits, reference_logits
+from mpcvit.client.image import encode_picture
 from mpcvit.data.image_set import ImageSet, load_folder
 from mpcvit.program.cost import stock_cost
 from mpcvit.program.model_folder import ModelFolder
+from tests.fast import replay, run_on_fast
 
 
 @pytest.mark.parametrize("name", zoo.names())
@@ -46,3 +48,17 @@ def test_default_model_on_cifar10(cifar10: Path) -> None:
     assert result.top1 >= 0.75
     assert result.agreement_with_float >= 0.995
     assert result.max_abs_logit_diff <= 0.05
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_fast_engine_equals_the_replayed_reference(name: str) -> None:
+    """A whole secure inference of the shipped model, bit for bit, with the dealer's roundings replayed in clear."""
+    model = ModelFolder.load(zoo.folder(name))
+    image = next(iter(model.program.inputs))
+    codes = encode_picture(zoo.PICTURES / "ship.jpg", model.manifest(2, "0" * 32))
+    run = run_on_fast(model.program, model.weights, {image: codes})
+    assert (run.output == replay(run, model.weights, {image: codes})).all()
+    trace = run.traces[0]
+    if not run.reopened:
+        assert trace.total().bytes_sent - trace.total("weights").bytes_sent == sum(run.plan.messages)
+        assert trace.total().rounds - trace.total("weights").rounds == len(run.plan.messages)
