@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from mpcvit.errors import (
-    MaterialUnknown,
     ModelMismatch,
     MpcvitError,
     Overloaded,
@@ -213,23 +212,12 @@ class ComputeParty:
     def _compute(self, session: HeldSession) -> Finished:
         timeouts = self.settings.timeouts
         deadline = time.monotonic() + timeouts.session_s
-        try:
-            self._reserve_and_pair(session, deadline)
-        except MaterialUnknown:
-            self.engine.start_over(session)
-            self._reserve_and_pair(session, deadline)
-        session.events.put(Progress("offline", 1, 1))
-        online = self.engine.offline(session)
-        link = GrpcLink(self.index, self.settings.parties, session.streams, timeouts.offline_s)
-        return online(link, self._report(session, deadline))
-
-    def _reserve_and_pair(self, session: HeldSession, deadline: float) -> None:
-        """The lowest party names the material, then all connect."""
-        if self.index == 0:
-            session.events.put(Progress("offline", 0, 1))
-            session.material_id = self.engine.reserve(session, self.settings.timeouts.offline_s)
         session.events.put(Progress("pairing", 0, 1))
         self._pair(session, deadline)
+        session.events.put(Progress("offline", 0, 1))
+        link = GrpcLink(self.index, self.settings.parties, session.streams, timeouts.offline_s)
+        online = self.engine.offline(session, link)
+        return online(self._report(session, deadline))
 
     def _report(self, session: HeldSession, deadline: float) -> Callable[[int, int], None]:
         """Reports progress to the client, and stops the session when it is cancelled or late."""
@@ -249,9 +237,7 @@ class ComputeParty:
         allowed = min(self.settings.timeouts.pair_s, deadline - time.monotonic())
         for peer in (peer for peer in session.streams if peer > self.index):
             try:
-                request = peer_pb2.OpenSessionRequest(
-                    spec=session.spec, engine=self.engine.name, material_id=session.material_id
-                )
+                request = peer_pb2.OpenSessionRequest(spec=session.spec, engine=self.engine.name)
                 self._peers[peer].OpenSession(request, timeout=allowed + 1)
             except grpc.RpcError as error:
                 known = from_rpc_error(error, f"party{peer}")

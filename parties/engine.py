@@ -1,4 +1,4 @@
-"""What a compute party asks of an engine: reserve material before a session, run the session on it."""
+"""What a compute party asks of an engine: material for a session, and to run the session on it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from parties.settings import EngineName
 
 #: Called with (steps done, steps in all); raises when the session is not wanted any more.
 Report = Callable[[int, int], None]
-#: The online phase of a session, on a link.
-Online = Callable[[GrpcLink, Report], Finished]
+#: The online phase of a session.
+Online = Callable[[Report], Finished]
 
 
 class Engine(ABC):
@@ -24,29 +24,13 @@ class Engine(ABC):
     name: ClassVar[EngineName]
 
     @abstractmethod
-    def reserve(self, session: HeldSession, timeout_s: float) -> bytes:
-        """The id of material for ``session``; asked of the lowest party, which tells the others.
+    def offline(self, session: HeldSession, link: GrpcLink) -> Online:
+        """Agree on material with the peers, burn it, and return the online phase. The link is connected.
 
         Raises:
-            PeerError, DealerError: it cannot be had in time.
+            DealerError, PeerError: the material does not come.
+            MaterialUnknown: a peer keeps restarting.
         """
-
-    @abstractmethod
-    def offline(self, session: HeldSession) -> Online:
-        """Take the session's material, burn it, and return the online phase.
-
-        Raises:
-            MaterialUnknown: this party does not hold that material.
-            DealerError: it does not come.
-        """
-
-    @abstractmethod
-    def check_material(self, session: HeldSession, material_id: bytes) -> None:
-        """Raise :class:`MaterialUnknown` unless this party has, or can get, what the lowest party named."""
-
-    @abstractmethod
-    def start_over(self, session: HeldSession) -> None:
-        """Forget what was prepared with a peer that has restarted since."""
 
     @abstractmethod
     def release(self, session: HeldSession) -> None:

@@ -20,7 +20,7 @@ from mpcvit.program.objective import objective
 from mpcvit.program.plan import Plan, make_plan
 from mpcvit.program.shares import ModelShare
 from mpcvit.ring.prg import SEED_BYTES, Prg
-from mpcvit.session.session import SETUP_TAG
+from mpcvit.session.session import BINDING_BYTES, MATERIAL_TAG, SETUP_TAG
 from mpcvit.wire import SESSION_ID_BYTES
 from mpcvit.wire.codec import chunks, join_chunks
 from mpcvit.wire.status import from_rpc_error
@@ -63,7 +63,7 @@ class _Model:
 
     Attributes:
         mask_id: the mask under which the weights are open; None before.
-        entries: prepared and named for sessions; at party 1, all that it prepared.
+        entries: at party 1, what it prepared and no session has named yet.
     """
 
     share: ModelShare
@@ -94,7 +94,7 @@ class FastEngine(Engine):
         ledger: Ledger,
     ) -> None:
         self._settings, self._dealer, self._peer, self._ledger = settings, dealer, peer, ledger
-        self._reserved: set[bytes] = set()
+        self._held: dict[bytes, Entry] = {}
         goal = objective(settings.objective)
         self._models = {name: _Model(share, make_plan(share.program, goal)) for name, share in models.items()}
         if settings.index == 0:
@@ -105,48 +105,70 @@ class FastEngine(Engine):
     def largest_frame(self, model: str) -> int:
         return max(64, *self._models[model].plan.messages)
 
-    def reserve(self, session: HeldSession, timeout_s: float) -> bytes:
+    def offline(self, session: HeldSession, link: GrpcLink) -> Online:
         model = self._models[session.spec.model_name]
+        for _ in range(2):
+            entry = self._named(session, model, link)
+            if self._agreed(session, model, entry, link) and entry is not None:
+                self._ledger.burn(f"material/{entry.material_id.hex()}")
+                return lambda report: self._online(session, model, entry, link, report)
+            self._start_over(session, model)
+        raise MaterialUnknown(
+            "material that the other party does not hold, twice",
+            expected="material prepared at both parties",
+            remedy="Retry; parties prepare new material by themselves.",
+        )
+
+    def release(self, session: HeldSession) -> None:
+        model = self._models[session.spec.model_name]
+        entry = self._held.pop(session.session_id, None)
+        if entry is None:
+            return
+        self._ledger.close_session(f"material/{entry.material_id.hex()}", "done")
+        if model.pool is not None:
+            model.pool.finish()
+
+    def _named(self, session: HeldSession, model: _Model, link: GrpcLink) -> Entry | None:
+        """The entry that party 0 names; None if party 1 does not have it."""
         if model.pool is None:
-            raise ModelMismatch("a pool asked of party 1", expected="party 0 to lead", remedy="Report this bug.")
-        entry = model.pool.take(lambda entry: model.entries.update({entry.material_id: entry}), timeout_s)
-        self._reserved.add(entry.material_id)
-        return entry.material_id
+            material_id = bytes(link.exchange(MATERIAL_TAG, bytes(SESSION_ID_BYTES))[0])
+            entry = model.entries.pop(material_id, None)
+            if entry is not None:
+                self._held[session.session_id] = entry
+            return entry
 
-    def check_material(self, session: HeldSession, material_id: bytes) -> None:
-        if material_id not in self._models[session.spec.model_name].entries:
-            raise MaterialUnknown(
-                "material that was not prepared here",
-                expected="the id of prepared material",
-                remedy="Retry; parties prepare new material by themselves.",
+        def hold(entry: Entry) -> None:
+            self._held[session.session_id] = entry
+
+        entry = model.pool.take(hold, self._settings.timeouts.offline_s)
+        link.exchange(MATERIAL_TAG, entry.material_id)
+        return entry
+
+    def _agreed(self, session: HeldSession, model: _Model, entry: Entry | None, link: GrpcLink) -> bool:
+        """Whether both parties hold the material; compares session, plan and lease before anything masked is sent.
+
+        Raises:
+            PeerLost: the other party means something else.
+        """
+        own = bytes(BINDING_BYTES) if entry is None else _binding(session, model, entry)
+        other = bytes(link.exchange(SETUP_TAG, own)[1 - link.index])
+        if entry is None or other == bytes(BINDING_BYTES):
+            return False
+        if other != own:
+            raise PeerLost(
+                "another session, model, plan or dealer lease at the other party",
+                expected="the same binding at both parties",
+                remedy="Start a new session; if it persists, restart the dealer and both parties.",
             )
+        return True
 
-    def start_over(self, session: HeldSession) -> None:
-        model = self._models[session.spec.model_name]
-        model.entries.pop(session.material_id, None)
+    def _start_over(self, session: HeldSession, model: _Model) -> None:
+        """Forget what was prepared with a peer that has restarted since."""
         with model.lock:
             model.mask_id = None
         if model.pool is not None:
             model.pool.clear()
         self.release(session)
-
-    def release(self, session: HeldSession) -> None:
-        model = self._models[session.spec.model_name]
-        self._ledger.close_session(f"material/{session.material_id.hex()}", "done")
-        if model.pool is None or session.material_id not in self._reserved:
-            return
-        self._reserved.remove(session.material_id)
-        entry = model.entries.pop(session.material_id, None)
-        if entry is not None:
-            model.pool.give_back(entry)
-        model.pool.finish()
-
-    def offline(self, session: HeldSession) -> Online:
-        model = self._models[session.spec.model_name]
-        self.check_material(session, session.material_id)
-        entry = model.entries.pop(session.material_id)
-        self._ledger.burn(f"material/{session.material_id.hex()}")
-        return lambda link, report: self._online(session, model, entry, link, report)
 
     def prepare(self, request: peer_pb2.PrepareMaterialRequest) -> None:
         """Party 1: fetch and prepare material that the leader will use.
@@ -234,7 +256,7 @@ class FastEngine(Engine):
             weights=self._weight_mask(model, mask_id),
             material_id=material_id,
             plan_sha256=model.plan.digest,
-            kept=[*(entry.material_id for entry in pooled), *model.entries],
+            kept=[entry.material_id for entry in [*pooled, *list(self._held.values())]],
         )
         peer = self._peer.PrepareMaterial.future(request, timeout=self._settings.timeouts.offline_s)
         try:
@@ -310,14 +332,6 @@ class FastEngine(Engine):
         return Entry(lease, prepared, time.perf_counter() - start)
 
     def _online(self, session: HeldSession, model: _Model, entry: Entry, link: GrpcLink, report: Report) -> Finished:
-        agreed = binding(session.spec, entry.lease.lease_id, model.plan.digest, entry.lease.request.weight_mask_id)
-        for answer in link.exchange(SETUP_TAG, agreed):
-            if bytes(answer) != agreed:
-                raise PeerLost(
-                    "another session, model, plan or dealer lease at the other party",
-                    expected="the same binding at both parties",
-                    remedy="Start a new session; if it persists, restart the dealer and both parties.",
-                )
         link.patience_s = self._settings.timeouts.op_s
         setup_wait_s = link.trace.total().wait_s
         start = time.perf_counter()
@@ -345,3 +359,7 @@ class FastEngine(Engine):
         except MpcvitError as error:
             error.origin = error.origin or f"party{1 - self._settings.index}"
             raise
+
+
+def _binding(session: HeldSession, model: _Model, entry: Entry) -> bytes:
+    return binding(session.spec, entry.lease.lease_id, model.plan.digest, entry.lease.request.weight_mask_id)

@@ -79,12 +79,6 @@ class MaterialPool(Generic[Entry]):
         with self._changed:
             return list(self._entries)
 
-    def give_back(self, entry: Entry) -> None:
-        """Put an unused entry to the front."""
-        with self._changed:
-            self._entries.appendleft(entry)
-            self._changed.notify_all()
-
     def clear(self) -> None:
         """Drop what waits."""
         with self._changed:

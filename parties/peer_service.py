@@ -41,8 +41,6 @@ class PeerService(peer_pb2_grpc.PeerServiceServicer):
                     expected="byte-identical specs at all parties",
                     remedy="Retry with a new session; report it if it persists.",
                 )
-            self._party.engine.check_material(session, request.material_id)
-            session.material_id = request.material_id
         return peer_pb2.OpenSessionResponse()
 
     def PrepareMaterial(  # noqa: N802

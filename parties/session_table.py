@@ -58,7 +58,6 @@ class HeldSession:
     model: ModelShare
     share: Codes
     streams: dict[int, PeerStream]
-    material_id: bytes = b""
     cancelled: threading.Event = field(default_factory=threading.Event)
     events: queue.SimpleQueue[Event] = field(default_factory=queue.SimpleQueue)
     attached: set[int] = field(default_factory=set)

@@ -30,17 +30,8 @@ class StockEngine(Engine):
         self._settings, self._dealer = settings, dealer
         self._largest = {name: largest_message(model.program, settings.parties) for name, model in models.items()}
 
-    def reserve(self, session: HeldSession, timeout_s: float) -> bytes:
-        return session.session_id
-
     def largest_frame(self, model: str) -> int:
         return self._largest[model]
-
-    def check_material(self, session: HeldSession, material_id: bytes) -> None:
-        """It is leased when the session starts."""
-
-    def start_over(self, session: HeldSession) -> None:
-        """Nothing is prepared."""
 
     def release(self, session: HeldSession) -> None:
         """Nothing is held."""
@@ -48,11 +39,11 @@ class StockEngine(Engine):
     def close(self) -> None:
         """Nothing runs."""
 
-    def offline(self, session: HeldSession) -> Online:
+    def offline(self, session: HeldSession, link: GrpcLink) -> Online:
         timeouts = self._settings.timeouts
         start = time.perf_counter()
         request = dealer_pb2.LeaseMaterialRequest(
-            material_id=session.material_id,
+            material_id=session.session_id,
             program_sha256=session.spec.program_sha256,
             model_version=session.spec.model_version,
             parties=self._settings.parties,
@@ -67,7 +58,7 @@ class StockEngine(Engine):
             material.close()
             raise
         offline_s = time.perf_counter() - start
-        return lambda link, report: self._online(session, lease, material, offline_s, link, report)
+        return lambda report: self._online(session, lease, material, offline_s, link, report)
 
     def _online(
         self,

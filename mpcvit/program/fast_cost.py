@@ -10,6 +10,7 @@ from mpcvit.ring.prg import SEED_BYTES
 from mpcvit.session.session import BINDING_BYTES
 
 _WORD_BYTES = 8
+MATERIAL_ID_BYTES = 16
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class PlanCost:
     """Exact costs of one inference of two parties.
 
     Attributes:
-        setup: the session's setup round and the dealer's seeds.
+        setup: the session's two setup rounds (which material, then the binding) and the dealer's seeds.
         steps: cost of each step by name. Steps of equal depth share rounds, so these do not add up to the total's.
         total: of the whole inference, when no opening has to be repeated.
         reopen_probability: bound on the chance that one does; it adds a round.
@@ -33,7 +34,7 @@ class PlanCost:
 
 def fast_cost(plan: Plan) -> PlanCost:
     """The cost of ``plan``."""
-    setup = Cost(1, (BINDING_BYTES,) * 2, (SEED_BYTES,) * 2)
+    setup = Cost(2, (BINDING_BYTES + MATERIAL_ID_BYTES,) * 2, (SEED_BYTES,) * 2)
     nodes = {node.name: node for node in plan.program.nodes}
     steps = {}
     for step in plan.steps:

@@ -14,6 +14,8 @@ from mpcvit.session.provider import Provider
 from mpcvit.session.trace import Trace
 
 SETUP_TAG = "session/setup"
+#: The fast engine's parties agree which material a session uses.
+MATERIAL_TAG = "session/material"
 #: Length of the digest that ties a session to its model and dealer lease (SHA-256).
 BINDING_BYTES = 32
 

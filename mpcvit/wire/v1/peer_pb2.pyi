@@ -8,14 +8,12 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class OpenSessionRequest(_message.Message):
-    __slots__ = ("spec", "engine", "material_id")
+    __slots__ = ("spec", "engine")
     SPEC_FIELD_NUMBER: _ClassVar[int]
     ENGINE_FIELD_NUMBER: _ClassVar[int]
-    MATERIAL_ID_FIELD_NUMBER: _ClassVar[int]
     spec: _session_pb2.SessionSpec
     engine: str
-    material_id: bytes
-    def __init__(self, spec: _Optional[_Union[_session_pb2.SessionSpec, _Mapping]] = ..., engine: _Optional[str] = ..., material_id: _Optional[bytes] = ...) -> None: ...
+    def __init__(self, spec: _Optional[_Union[_session_pb2.SessionSpec, _Mapping]] = ..., engine: _Optional[str] = ...) -> None: ...
 
 class OpenSessionResponse(_message.Message):
     __slots__ = ()
