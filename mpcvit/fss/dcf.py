@@ -105,6 +105,21 @@ def evaluate(
     words_LN2 = words("correction", correction, (bits - 1, count, 2))
     payload_words = payload_width(values, axis=2)
     values_LNM = words("values", values, (bits, count, payload_words))
+    abreast = min(tree.CHUNK // max(count, 1), x_PN.shape[0])
+    if abreast > 1:  # few keys, many points: repeat the keys, so that a batch is worth its fixed cost
+        rows = -(-x_PN.shape[0] // abreast)
+        padded_PN = np.zeros((rows * abreast, count), dtype=np.uint64)
+        padded_PN[: x_PN.shape[0]] = x_PN
+        share = evaluate(
+            tree_hash,
+            party,
+            np.tile(root_N2, (abreast, 1)),
+            np.tile(words_LN2, (1, abreast, 1)),
+            np.tile(values_LNM, (1, abreast, 1)),
+            padded_PN.reshape(rows, abreast * count),
+            bits,
+        )
+        return share.reshape(-1, count, payload_words)[: x_PN.shape[0]].reshape(*x.shape, payload_words)
     share_PNM = np.zeros((x_PN.shape[0], count, payload_words), dtype=np.uint64)
     permute = tree_hash.permutation()
     planes = 1 + (payload_words + 1) // 2

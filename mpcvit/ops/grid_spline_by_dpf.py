@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from mpcvit.fss import lookup, unit_vector
 from mpcvit.fss.tree_hash import TreeHash
@@ -13,10 +14,12 @@ from mpcvit.ops.polynomial import powers
 from mpcvit.ops.protocol import Known, Prepared, Protocol, Secret
 from mpcvit.ops.types import Shape
 from mpcvit.session.node_material import NodeDealing, NodeMaterial
-from mpcvit.session.wires import Step, Wire, shared, tensor_of, words
+from mpcvit.session.wires import Step, Wire, Words, shared, tensor_of, words
 
 #: Seconds of one core per element, knot and pair of powers, roughly.
 _TERM_S = 0.8e-9
+#: Elements that are expanded and read at a time where that happens late: their vectors stay in cache.
+_PIECE = 1024
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,8 @@ class GridSplineByDpf(Protocol):
         key = material.publish((self._bits - 1, self._size, 2))
         leaf = material.publish((self._size, self._payload, 2))
         tree_hash = TreeHash.for_session(material.session)
+        if material.late:
+            return Prepared((tree_hash, root, key, leaf))
         return Prepared(unit_vector.expand(tree_hash, material.party, root, key, leaf, self._bits))
 
     def run(self, party: int, prepared: Prepared, *inputs: Wire) -> Step:
@@ -87,5 +92,20 @@ class GridSplineByDpf(Protocol):
         (x,) = inputs
         distance = words(x.hat) - np.uint64(self.origin % 2**64)
         table = np.array(self.coefficients, dtype=np.int64)
-        result = lookup.rotated_spline(prepared.state, distance, table, self.shift)
+        if isinstance(prepared.state, tuple):
+            result = self._in_pieces(party, prepared.state, distance, table)
+        else:
+            result = lookup.rotated_spline(prepared.state, distance, table, self.shift)
         return shared(tensor_of(result, tuple(x.hat.shape)))
+
+    def _in_pieces(
+        self, party: int, state: tuple[TreeHash, Words, Words, Words], distance: Words, table: npt.NDArray[np.int64]
+    ) -> Words:
+        """Expands and reads a few elements at a time, so that what is expanded stays in cache."""
+        tree_hash, root, key, leaf = state
+        result = np.empty_like(distance)
+        for start in range(0, self._size, _PIECE):
+            part = slice(start, start + _PIECE)
+            expanded = unit_vector.expand(tree_hash, party, root[part], key[:, part], leaf[part], self._bits)
+            result[part] = lookup.rotated_spline(expanded, distance[part], table, self.shift)
+        return result

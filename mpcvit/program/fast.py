@@ -22,7 +22,7 @@ from mpcvit.session.node_material import NodeMaterial
 from mpcvit.session.wires import Masked, Opening, Reopen, Step, Wire, shared
 
 #: What a party may expand before an inference, in bytes; the rest is expanded when its step starts.
-EXPANSION_BYTES = 1 << 30
+EXPANSION_BYTES = 2 << 30
 
 
 class PlanMaterial(ABC):
@@ -133,7 +133,7 @@ class PreparedPlan:
             self._ready.pop(step.name, None)
             return self._prepare_again(step, wires)
         if step.name in self._late:
-            return self._prepare(step, FIRST, self._late.pop(step.name), self._known(step, wires))
+            return self._prepare(step, FIRST, self._late.pop(step.name), self._known(step, wires), late=True)
         return self._ready.pop(step.name)
 
     def reopen(self, steps: list[PlannedStep]) -> dict[str, Prepared]:
@@ -144,9 +144,11 @@ class PreparedPlan:
         self._again |= {name: memoryview(sent) for name, sent in dealt.items()}
         return {step.name: self._prepare_again(step, []) for step in steps}
 
-    def _prepare(self, step: PlannedStep, attempts: Attempts, position: int, known: list[Known]) -> Prepared:
+    def _prepare(
+        self, step: PlannedStep, attempts: Attempts, position: int, known: list[Known], *, late: bool = False
+    ) -> Prepared:
         sent = self._material.read(position, step.protocol.material()[self.party])
-        taken = NodeMaterial(self.party, step_stream(self._prg, step, attempts), sent, self._material.session)
+        taken = NodeMaterial(self.party, step_stream(self._prg, step, attempts), sent, self._material.session, late)
         prepared = step.protocol.prepare(taken, *known)
         taken.finish()
         return prepared

@@ -80,12 +80,16 @@ class NodeDealing:
 class NodeMaterial:
     """One party's side: the same calls give this party's shares.
 
+    Attributes:
+        late: whether the step starts at once, so that large states need not be made ahead.
+
     Raises (all methods):
         DealerLost: the node's bytes end early.
     """
 
-    def __init__(self, party: int, stream: Stream, sent: memoryview, session: bytes) -> None:
+    def __init__(self, party: int, stream: Stream, sent: memoryview, session: bytes, late: bool = False) -> None:
         self.party = party
+        self.late = late
         self.session = session
         self._stream = stream
         self._sent = sent
