@@ -89,9 +89,11 @@ def measure_latency(
         _, shares = share_model(model, PARTIES, where / "shares")
         roles = [*(f"party{index}" for index in range(PARTIES)), "dealer", CLIENT_ROLE]
         hosts = dict(zip(roles, net.hosts, strict=True))
-        overrides: dict[str, Any] = {"engine": engine, "limits": {"prefetch_mib": 2048}}
-        if objective or profile.emulated:
-            overrides["objective"] = objective or profile.name
+        overrides: dict[str, Any] = {
+            "engine": engine,
+            "objective": objective or profile.name,
+            "limits": {"prefetch_mib": 2048},
+        }
         pinned = {role: _pinned(hosts[role], index % _CORES) for index, role in enumerate(roles[:-1])}
         advance("starting dealer and parties")
         with LocalCluster(shares, where, overrides=overrides, hosts=pinned) as cluster:
