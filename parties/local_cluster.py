@@ -5,6 +5,7 @@ One operator owns everything here, so there is no privacy; the processes, certif
 
 from __future__ import annotations
 
+import secrets
 import socket
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from mpcvit.errors import InternalError
 from parties.provision import provision_local
 
 CLIENT_ROLE = "demo.client"
+_PORTS = range(12_000, 30_000)
 
 
 class Placement(Protocol):
@@ -183,11 +185,21 @@ def _tls(role: str) -> dict[str, str]:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago; all held at once, so they differ."""
-    holders = [socket.socket() for _ in range(count)]
+    """Ports that were free a moment ago; all held at once, so they differ.
+
+    From below the range that systems take outgoing connections' ports from: a party that calls others before all
+    listen could otherwise take a port that one of them is about to listen on.
+    """
+    holders: list[socket.socket] = []
     try:
-        for holder in holders:
-            holder.bind(("127.0.0.1", 0))
+        while len(holders) < count:
+            holder = socket.socket()
+            try:
+                holder.bind(("127.0.0.1", _PORTS.start + secrets.randbelow(len(_PORTS))))
+            except OSError:
+                holder.close()
+            else:
+                holders.append(holder)
         return [holder.getsockname()[1] for holder in holders]
     finally:
         for holder in holders:
