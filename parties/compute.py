@@ -238,7 +238,8 @@ class ComputeParty:
         for peer in (peer for peer in session.streams if peer > self.index):
             try:
                 request = peer_pb2.OpenSessionRequest(spec=session.spec, engine=self.engine.name)
-                self._peers[peer].OpenSession(request, timeout=allowed + 1)
+                # wait_for_ready: a channel that found nobody when all started may still pause before it tries again
+                self._peers[peer].OpenSession(request, timeout=allowed + 1, wait_for_ready=True)
             except grpc.RpcError as error:
                 known = from_rpc_error(error, f"party{peer}")
                 if isinstance(known, PeerError):

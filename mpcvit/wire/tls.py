@@ -29,6 +29,8 @@ _LIVENESS = [
 _MESSAGE_BYTES = 4 << 20
 OPTIONS = [
     *_LIVENESS,
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 2000),
     ("grpc.max_receive_message_length", _MESSAGE_BYTES),
     ("grpc.max_send_message_length", _MESSAGE_BYTES),
 ]
