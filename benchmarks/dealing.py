@@ -53,7 +53,7 @@ class _Dealt(PlanMaterial):
 def measure(plan: Plan, model: ModelFolder, runs: int) -> dict[str, object]:
     """Medians over ``runs``, after one run that compiles."""
     load = [secrets.token_bytes(SEED_BYTES) for _ in range(2)]
-    masks = weight_masks(plan, [Prg(seed) for seed in load])
+    masks = weight_masks(plan, (Prg(load[0]), Prg(load[1])))
     # any share of the weights takes as long as another; the exchange is with itself
     weights = open_weights(plan, model.weights, Prg(load[1]), lambda sent: memoryview(bytes(sent)))
     dealing, preparing = [], []

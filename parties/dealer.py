@@ -192,7 +192,6 @@ class Dealer:
                 expected=f"1 to {_MOST_ATTEMPTS}",
                 remedy="Start a new session; report it if it persists.",
             )
-        log.warning("session %s repeats %s", order.material_id.hex(), ", ".join(sorted(ambiguous)))
         with self._lock:
             plan = self._plan(order, self._program(order.program_sha256))
             weights = self._weights(order, plan)
@@ -203,6 +202,7 @@ class Dealer:
                 expected="names of truncating openings",
                 remedy="Run the same version of mpcvit everywhere.",
             )
+        log.warning("session %s repeats %s", order.material_id.hex(), ", ".join(sorted(ambiguous)))
         session, seeds = order.material_id, self._seeds(order)
         for step in deal_plan(plan, session, seeds, weights, attempts, ambiguous):
             yield step.name, step.sent[party]
@@ -230,7 +230,7 @@ class Dealer:
                     remedy="Open the weights again under a new mask.",
                 )
             mask.taken.add(party)
-        return self._weight_seed(mask_id, party)
+        return self._weight_seed(mask_id, mask, party)
 
     def close(self) -> None:
         """Close the ledger."""
@@ -273,8 +273,8 @@ class Dealer:
                 remedy="Open the weights again; parties do so by themselves.",
             )
         if order.weight_mask_id not in self._ready_weights:
-            prgs = [Prg(self._weight_seed(order.weight_mask_id, party)) for party in (0, 1)]
-            self._ready_weights[order.weight_mask_id] = weight_masks(plan, prgs)
+            seeds = [self._weight_seed(order.weight_mask_id, mask, party) for party in (0, 1)]
+            self._ready_weights[order.weight_mask_id] = weight_masks(plan, (Prg(seeds[0]), Prg(seeds[1])))
             while len(self._ready_weights) > _KEPT_WEIGHTS:
                 self._ready_weights.popitem(last=False)
         return self._ready_weights[order.weight_mask_id]
@@ -288,8 +288,9 @@ class Dealer:
     def _lease_id(self, order: Order) -> bytes:
         return self._derive("lease", order.canonical)[:16]
 
-    def _weight_seed(self, mask_id: bytes, party: int) -> bytes:
-        return self._derive(f"weights{party}", mask_id)
+    def _weight_seed(self, mask_id: bytes, mask: _WeightMask, party: int) -> bytes:
+        """Bound to program and manifest: one mask never serves two sets of weights, even under one id."""
+        return self._derive(f"weights{party}", mask_id + mask.program_sha256 + mask.manifest_sha256)
 
     def _forget_old(self) -> None:
         now = time.monotonic()

@@ -14,7 +14,15 @@ from typing import TypeVar
 import grpc
 
 from mpcvit.client.result import Stats
-from mpcvit.errors import MaterialUnknown, ModelMismatch, MpcvitError, PeerLost, ProgramMismatch, WeightMaskUnknown
+from mpcvit.errors import (
+    MaterialUnknown,
+    ModelMismatch,
+    MpcvitError,
+    PeerLost,
+    ProgramMismatch,
+    ProtocolViolation,
+    WeightMaskUnknown,
+)
 from mpcvit.program.fast import FastWeights, PreparedPlan, open_weights, run_fast
 from mpcvit.program.objective import objective
 from mpcvit.program.plan import Plan, make_plan
@@ -124,7 +132,7 @@ class FastEngine(Engine):
         entry = self._held.pop(session.session_id, None)
         if entry is None:
             return
-        self._ledger.close_session(f"material/{entry.material_id.hex()}", "done")
+        self._ledger.close_session(f"material/{entry.material_id.hex()}", "used")
         if model.pool is not None:
             model.pool.finish()
 
@@ -193,8 +201,8 @@ class FastEngine(Engine):
                     remedy="Open the weights again; the leader does so by itself.",
                 )
             weights = model.weights
-            for material_id in model.entries.keys() - set(request.kept):
-                del model.entries[material_id]  # the leader failed or restarted before it used them
+            for material_id in set(model.entries) - set(request.kept):
+                model.entries.pop(material_id, None)  # the leader failed or restarted before it used it
         entry = self._fetch(model, request.material_id, request.weights.weight_mask_id, weights)
         model.entries[request.material_id] = entry
 
@@ -202,10 +210,17 @@ class FastEngine(Engine):
         """Party 1: swap masked weights with the leader.
 
         Raises:
+            ProtocolViolation: the stream does not begin by naming the weights.
             ModelMismatch: the leader holds another model.
             InvalidShare, InputTooLarge: not the announced number of bytes.
         """
-        header = next(requests)
+        header = next(requests, None)
+        if header is None or header.WhichOneof("part") != "weights":
+            raise ProtocolViolation(
+                "masked weights without a header",
+                expected="a header first",
+                remedy="Run the same version of mpcvit at both parties.",
+            )
         model = self._same_model(header.weights)
         answer: list[memoryview] = []
 

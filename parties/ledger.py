@@ -78,7 +78,7 @@ class Ledger:
             )
 
     def state(self, session: str) -> str | None:
-        """``open``, ``done``, ``crashed``, a failure's reason, or None if the id was never used."""
+        """``open``, ``done``, ``used`` (material), ``crashed``, a failure's reason, or None if it was never used."""
         with self._lock:
             row = self._database.execute("SELECT state FROM sessions WHERE id = ?", (session,)).fetchone()
         return row[0] if row else None

@@ -88,7 +88,7 @@ def run_plan(
 ) -> FastRun:
     """``plan`` on masked wires by two threads; ``number`` seeds the dealer."""
     seeds = [seed(3000 + 2 * number), seed(3001 + 2 * number)]
-    masks = weight_masks(plan, [Prg(one) for one in seeds])
+    masks = weight_masks(plan, (Prg(seeds[0]), Prg(seeds[1])))
     materials = [DealtMaterial(plan, party, number, masks) for party in (0, 1)]
 
     def party(link: Link) -> tuple[Codes, Trace]:

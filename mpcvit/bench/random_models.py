@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,6 @@ from mpcvit.models.files import save_model
 from mpcvit.models.vit import VisionTransformer
 from mpcvit.program.model_folder import Description, ModelFolder
 
-#: Normalised pixels lie within this.
-_LARGEST_PIXEL = 2.0
 _CALIBRATION_IMAGES = 8
 #: The same noise that calibrates is timed, so bounds need little margin.
 _MARGIN = 1.5
@@ -32,36 +29,18 @@ def _cifar(kind: AttentionKind, activation: Activation) -> ViTConfig:
     return _vit(kind, activation, image_size=32, patch_size=4, classes=10, dim=256, hidden=512, depth=7, heads=4)
 
 
-_DEIT = _vit(
-    AttentionKind.SOFTMAX,
-    Activation.GELU,
-    image_size=224,
-    patch_size=16,
-    classes=1000,
-    dim=192,
-    hidden=768,
-    depth=12,
-    heads=3,
-)
+def _imagenet(**sizes: Any) -> ViTConfig:
+    """224 x 224 pixels, patches of 16, softmax and GELU."""
+    return _vit(AttentionKind.SOFTMAX, Activation.GELU, image_size=224, patch_size=16, **sizes)
+
+
 RANDOM_MODELS = {
     "vit_7_4_32.softmax.gelu": _cifar(AttentionKind.SOFTMAX, Activation.GELU),
     "vit_7_4_32.relu_softmax.relu": _cifar(AttentionKind.RELU_SOFTMAX, Activation.RELU),
     "vit_7_4_32.scaling.identity": _cifar(AttentionKind.SCALING, Activation.IDENTITY),
-    "deit_tiny": replace(_DEIT, class_token=True),
+    "deit_tiny": _imagenet(classes=1000, dim=192, hidden=768, depth=12, heads=3, class_token=True),
     # one block of ViT-B/16 on 196 tokens, with patch embedding and a small head
-    "vit_base_block": replace(
-        _vit(
-            AttentionKind.SOFTMAX,
-            Activation.GELU,
-            image_size=224,
-            patch_size=16,
-            classes=10,
-            dim=768,
-            hidden=3072,
-            depth=1,
-            heads=12,
-        )
-    ),
+    "vit_base_block": _imagenet(classes=10, dim=768, hidden=3072, depth=1, heads=12),
 }
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from mpcvit.errors import InputError, ProgramError, RangeError
@@ -174,9 +173,3 @@ def _heads(b: Builder, name: str, qkv: Value, start: int, count: int, config: Vi
     part = b.slice(f"{name}.columns", qkv, -1, start, start + count * config.head_dim)
     part = b.reshape(f"{name}.split", part, config.tokens, count, config.head_dim)
     return b.permute(name, part, 1, 0, 2)
-
-
-def calibration_error(exported: Exported, reference: Codes, real: np.ndarray) -> float:
-    """Largest difference between reference logits (codes) and real logits."""
-    frac = exported.program.types[exported.program.output].frac
-    return float(np.abs(reference / 2.0**frac - real).max())

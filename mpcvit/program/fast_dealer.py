@@ -31,26 +31,22 @@ class DealtStep:
     rounding: torch.Tensor | None
 
 
-def weight_masks(plan: Plan, prgs: Sequence[Prg]) -> dict[str, torch.Tensor]:
+def weight_masks(plan: Plan, prgs: tuple[Prg, Prg]) -> dict[str, torch.Tensor]:
     """The masks of the parameters that are opened once per model load.
 
     Args:
         prgs: both parties' generators for this load; every load of a model needs new ones.
     """
-    return {name: sum_of(own_weight_mask(plan, prg, name) for prg in prgs) for name in plan.masked_parameters}
+    first, second = prgs
+    return {
+        name: own_weight_mask(plan, first, name) + own_weight_mask(plan, second, name)
+        for name in plan.masked_parameters
+    }
 
 
 def own_weight_mask(plan: Plan, prg: Prg, name: str) -> torch.Tensor:
     """One party's share of a parameter's mask, without batch axis."""
     return torch.from_numpy(prg.stream("weight", name).ring(plan.program.types[name].shape))
-
-
-def sum_of(tensors: Iterator[torch.Tensor]) -> torch.Tensor:
-    """Sum mod 2**64."""
-    total = next(tensors).clone()
-    for tensor in tensors:
-        total += tensor
-    return total
 
 
 def step_stream(prg: Prg, step: PlannedStep, attempts: Attempts) -> Stream:

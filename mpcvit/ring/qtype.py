@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from mpcvit.errors import RangeError
 
-RING_BITS = 64
 #: Codes stay below 2**MAX_CODE_BITS in magnitude, so that a product of two parties' work never nears 2**63 unseen.
 MAX_CODE_BITS = 62
 

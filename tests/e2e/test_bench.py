@@ -48,5 +48,5 @@ def test_latency_on_an_emulated_network(tiny_folder: Path) -> None:
         pytest.skip(str(error))
     result = mpcvit_json("bench", "latency", "--model", str(tiny_folder), "--network", "wan", "--runs", "1")
     assert result["network"] == "wan"
-    assert result["online_s"] > (result["rounds"] - 1) * 0.02
-    assert result["floor_s"] > result["rounds"] * 0.02
+    assert result["online_s"] > (result["rounds"] - 2) * 0.02
+    assert result["floor_s"] > (result["rounds"] - 2) * 0.02
