@@ -137,8 +137,6 @@ def _summary(
         max_abs_logit_diff=float(np.abs(logits - plain).max()),
         argmax_match=bool((logits.argmax(1) == plain.argmax()).all()),
         floor_s=online_rounds * profile.delay_s + max(sent) / profile.bytes_per_s + _products_s(model.program),
-        + max(sent) / profile.bytes_per_s
-        + _products_s(model.program),
         peak_memory_bytes=memory,
     )
 
