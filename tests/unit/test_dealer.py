@@ -59,10 +59,15 @@ def stock(digest: bytes) -> Order:
 
 
 @pytest.fixture
-def fast(dealer: Dealer, digest: bytes) -> Order:
+def weight_prgs(dealer: Dealer, digest: bytes) -> tuple[Prg, Prg]:
+    """What both parties have opened their weights with."""
+    first, second = (dealer.lease_weight_mask(MASK, digest, MANIFEST, party) for party in (0, 1))
+    return Prg(first), Prg(second)
+
+
+@pytest.fixture
+def fast(weight_prgs: tuple[Prg, Prg], digest: bytes) -> Order:
     """Material for one session of the fast engine; both parties have opened their weights."""
-    for party in (0, 1):
-        dealer.lease_weight_mask(MASK, digest, MANIFEST, party)
     return Order(SESSION, digest, "1", 2, EngineName.FAST, "wan", MASK)
 
 
@@ -89,7 +94,9 @@ def test_corrections_are_what_the_seeds_give(dealer: Dealer, stock: Order, tiny_
         next(dealer.stream(SESSION, 1))
 
 
-def test_fast_material_is_what_the_plan_and_the_seeds_give(dealer: Dealer, fast: Order, tiny_folder: Path) -> None:
+def test_fast_material_is_what_the_plan_and_the_seeds_give(
+    dealer: Dealer, fast: Order, weight_prgs: tuple[Prg, Prg], tiny_folder: Path
+) -> None:
     """Each party streams its part of the plan's material under the leased seeds, of the plan's length; once."""
     plan = make_plan(load_program(tiny_folder), OBJECTIVES["wan"])
     leases = [dealer.lease(fast, party) for party in (0, 1)]
@@ -97,8 +104,7 @@ def test_fast_material_is_what_the_plan_and_the_seeds_give(dealer: Dealer, fast:
     assert tuple(lease.material_bytes for lease in leases) == plan.material
     with ThreadPoolExecutor(2) as pool:  # dealt once for both, as both read
         streamed = list(pool.map(lambda party: b"".join(map(bytes, dealer.stream(SESSION, party))), (0, 1)))
-    masks = weight_masks(plan, [Prg(dealer._weight_seed(MASK, party)) for party in (0, 1)])
-    dealt = list(deal_plan(plan, SESSION, [lease.seed for lease in leases], masks))
+    dealt = list(deal_plan(plan, SESSION, [lease.seed for lease in leases], weight_masks(plan, weight_prgs)))
     assert streamed == [b"".join(step.sent[party] for step in dealt) for party in (0, 1)]
     for party in (0, 1):
         with pytest.raises(SessionUnknown):  # both have all of theirs: the order is forgotten

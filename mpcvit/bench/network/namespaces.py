@@ -209,7 +209,7 @@ def _line(process: subprocess.Popen[str]) -> str:
 def _set_congestion_control(hosts: Sequence[Host]) -> None:
     if _CONGESTION_CONTROL not in _AVAILABLE.read_text().split():
         return  # the machine's own, then
-    script = f"echo {_CONGESTION_CONTROL} > /proc/sys/net/ipv4/tcp_congestion_control"
+    script = f"echo {_CONGESTION_CONTROL} > /proc/sys/net/ipv4/tcp_congestion_control; echo 0 > /proc/sys/net/ipv4/tcp_slow_start_after_idle"
     with _allowed(_CONGESTION_CONTROL):
         for host in hosts:
             subprocess.run(host.command(["sh", "-c", script]), check=True)  # noqa: S603  # fixed text
