@@ -13,9 +13,11 @@ import torch
 
 from mpcvit.errors import RangeError
 from mpcvit.export.spline_fit import Fit
+from mpcvit.export.split_fit import SplitFit, domain_codes
 from mpcvit.ops import (
     Add,
     Concat,
+    GridSpline,
     Linear,
     Matmul,
     Multiply,
@@ -46,6 +48,10 @@ from mpcvit.ring.qtype import QType
 _DIVISOR_BITS = 13
 
 
+#: By how much a function may leave the range that fine samples of it span, relative to that range.
+_SAMPLING_SLACK = 2.0**-8
+
+
 @dataclass(frozen=True, kw_only=True)
 class Precision:
     """How export chooses fixed-point types.
@@ -57,7 +63,7 @@ class Precision:
         norm_margin: the same for mean squares, whose reciprocal root is approximated on just that range.
         tolerance: absolute error of splines of activations and exponentials.
         relu_slack: a ReLU may be off by less than this, around 0: bits below it are not compared, which shortens keys.
-        relative: relative error of splines of normalisers.
+        relative: relative error of splines of normalisers, where their input is known that well.
     """
 
     frac: int = 12
@@ -209,6 +215,25 @@ class Builder:
         """A fitted spline of x, rescaled to ``frac`` bits; ``real`` is the exact function's value."""
         return self.rescale(name, self._add(f"{name}.spline", fit.spline, [x], real), frac)
 
+    def split_spline(self, name: str, x: Value, fit: SplitFit, real: torch.Tensor, frac: int) -> Value:
+        """The sum of two fitted splines of x, rescaled to ``frac`` bits; ``real`` is the exact function's value.
+
+        All bounds are those on the whole domain of x, not those of calibration data.
+        """
+        codes = domain_codes(fit.grid, fit.left, math.ceil(x.type.qtype.hi * 2.0**x.type.frac))
+        scale = 2.0**fit.grid.frac
+        on_grid = fit.grid.reference(codes) / scale
+        if fit.left is None:
+            return self.rescale(name, self._add(f"{name}.spline", fit.grid, [x], real, _bounds(on_grid)), frac)
+        rest = fit.left.reference(codes) / scale
+        right = _evaluate(fit.grid, x)
+        parts = [
+            self._add(f"{name}.grid", fit.grid, [x], right, _bounds(on_grid)),
+            self._add(f"{name}.left", fit.left, [x], real - right, _bounds(rest)),
+        ]
+        result = self._add(f"{name}.spline", Add(), parts, real, _bounds(on_grid + rest))
+        return self.rescale(name, result, frac)
+
     def reshape(self, name: str, x: Value, *shape: int) -> Value:
         """x in another shape (without batch axis)."""
         return self._add(name, Reshape(shape), [x], x.real.reshape(x.real.shape[0], *shape))
@@ -247,6 +272,18 @@ class Builder:
         kind = TensorType(shape, QType(frac=frac, lo=lo, hi=hi))
         self._nodes.append(Node(name, op, tuple(value.name for value in inputs), kind))
         return Value(name, kind, real)
+
+
+def _evaluate(op: GridSpline, x: Value) -> torch.Tensor:
+    """Real values of a spline on the calibration batch."""
+    return op.reference((x.real * 2.0**op.input_frac).round().long()) / 2.0**op.frac
+
+
+def _bounds(values: torch.Tensor) -> tuple[float, float]:
+    """A little more than the range of a finely sampled function."""
+    lo, hi = float(values.min()), float(values.max())
+    slack = (hi - lo) * _SAMPLING_SLACK
+    return lo - slack, hi + slack
 
 
 def widen(real: torch.Tensor, margin: float) -> tuple[float, float]:

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from mpcvit.export.builder import Builder, Value, widen
-from mpcvit.export.spline_fit import Floats, Function, fit_spline
+from mpcvit.export.spline_fit import Floats, Function
+from mpcvit.export.split_fit import fit_split
 from mpcvit.models.vit import LAYER_NORM_EPSILON
 
 #: Extra fractional bits of a product that a row factor still scales.
@@ -51,11 +52,17 @@ def normalised_affine(
 
 
 def _row_factor(b: Builder, name: str, x: Value, function: Function) -> Value:
-    """A falling function as a spline with the precision's relative error, and bits enough to express it."""
+    """A falling function as two splines, with bits enough to express it.
+
+    Its error is the precision's relative one, and as much again as the rounding of x changes it where that is more.
+    """
     bounds, relative = x.type.qtype, b.precision.relative
+    unit = 2.0**-x.type.frac
     smallest = float(function(np.array(bounds.hi)))
     frac = math.ceil(-math.log2(relative * smallest)) + 1  # a rounding is half the tolerance at most
-    fit = fit_spline(
-        function, lambda v: relative * function(v), lo=bounds.lo, hi=bounds.hi, input_frac=x.type.frac, frac=frac
-    )
-    return b.spline(name, x, fit, torch.from_numpy(function(x.real.numpy())), frac)
+
+    def tolerance(v: Floats) -> Floats:
+        return np.asarray(np.maximum(relative * function(v), (function(v) - function(v + unit)) / 2))
+
+    fit = fit_split(function, tolerance, lo=bounds.lo, hi=bounds.hi, input_frac=x.type.frac, frac=frac)
+    return b.split_spline(name, x, fit, torch.from_numpy(function(x.real.numpy())), frac)

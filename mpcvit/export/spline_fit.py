@@ -1,4 +1,4 @@
-"""Fitting splines: the fewest segments of a given degree that keep a stated error on a stated range.
+"""Fitting splines on grids: the fewest knots that keep a stated error on a stated range.
 
 Splines are evaluated exactly on integers, so the only errors are the polynomials' and the rounding of coefficients. The
 latter falls with the fractional bits of the result, of which the fit takes as few as it can: they cost range.
@@ -16,7 +16,7 @@ import torch
 from numpy.polynomial import Chebyshev, Polynomial
 
 from mpcvit.errors import RangeError
-from mpcvit.ops import GridSpline, Spline
+from mpcvit.ops import GridSpline
 
 Floats = npt.NDArray[np.float64]
 Function = Callable[[Floats], Floats]
@@ -38,14 +38,14 @@ class Fit:
         error: largest ratio of absolute error to the tolerance at that point; at most 1.
     """
 
-    spline: Spline | GridSpline
+    spline: GridSpline
     error: float
 
 
-def fit_spline(function: Function, tolerance: Function, *, lo: float, hi: float, input_frac: int, frac: int) -> Fit:
-    """A quadratic spline within ``tolerance`` of ``function`` on [lo, hi], or a linear one if that needs fewer bits.
+def fit_grid(function: Function, tolerance: Function, *, lo: float, hi: float, input_frac: int, frac: int) -> Fit:
+    """A quadratic spline on the coarsest uniform grid that stays within ``tolerance`` of ``function`` on [lo, hi].
 
-    Segments grow greedily from the left, each as long as its Chebyshev interpolant allows.
+    Every knot's polynomial holds on both segments beside it.
 
     Args:
         function, tolerance: of real arrays; the tolerance is absolute, point by point.
@@ -55,32 +55,6 @@ def fit_spline(function: Function, tolerance: Function, *, lo: float, hi: float,
 
     Raises:
         RangeError: rounding alone exceeds the tolerance; more fractional bits are needed.
-    """
-    scale = 2.0**input_frac
-    first, last = math.floor(lo * scale), math.ceil(hi * scale)
-    for degree in (2, 1):
-        origins = [first]
-        while (end := _longest(function, tolerance, origins[-1], last, scale, degree)) < last:
-            origins.append(end)
-        rows = [
-            _polynomial(function, start / scale, start / scale, end / scale, degree)
-            for start, end in zip(origins, [*origins[1:], last], strict=True)
-        ]
-
-        def with_bits(bits: int, origins: list[int] = origins, rows: list[Floats] = rows) -> Fit:
-            codes = _codes(rows, bits, input_frac)
-            spline = Spline(tuple(origins), codes, input_frac=input_frac, frac=bits, lo=first, hi=last)
-            return Fit(spline, measure_error(spline, function, tolerance))
-
-        if (fit := _fewest(with_bits, _fractions(function, lo, hi, frac))) is not None:
-            return fit
-    raise _no_fit(lo, hi, input_frac)
-
-
-def fit_grid(function: Function, tolerance: Function, *, lo: float, hi: float, input_frac: int, frac: int) -> Fit:
-    """A quadratic spline on the coarsest uniform grid that stays within ``tolerance`` of ``function`` on [lo, hi].
-
-    Every knot's polynomial holds on both segments beside it. Arguments and errors as for :func:`fit_spline`.
     """
     scale = 2.0**input_frac
     first, last = math.floor(lo * scale), math.ceil(hi * scale)
@@ -99,35 +73,24 @@ def fit_grid(function: Function, tolerance: Function, *, lo: float, hi: float, i
 
         def with_bits(bits: int, shift: int = shift, rows: list[Floats] = rows) -> Fit:
             spline = GridSpline(first, shift, _codes(rows, bits, input_frac), input_frac=input_frac, frac=bits)
-            return Fit(spline, measure_error(spline, function, tolerance, hi=last))
+            return Fit(spline, measure_error(spline, function, tolerance, last))
 
         if (fit := _fewest(with_bits, _fractions(function, lo, hi, frac))) is not None:
             return fit
     raise _no_fit(lo, hi, input_frac)
 
 
-def measure_error(
-    spline: Spline | GridSpline,
-    function: Function,
-    tolerance: Function,
-    points: int = 20_000,
-    hi: int | None = None,
-) -> float:
-    """Largest ratio of |spline - function| to ``tolerance`` over the whole domain (every code, if few enough).
+def measure_error(spline: GridSpline, function: Function, tolerance: Function, hi: int, points: int = 20_000) -> float:
+    """Largest ratio of |spline - function| to ``tolerance`` up to code ``hi`` (at every code, if few enough).
 
-    A grid spline is measured with both its neighbouring knots at every point. ``hi`` ends the domain earlier.
+    With both neighbouring knots at every point.
     """
-    end = spline.hi if hi is None else hi
-    count = min(points, end - spline.lo + 1)
-    codes = np.unique(np.linspace(spline.lo, end, count).round().astype(np.int64))
-    origins = spline.origins if isinstance(spline, Spline) else ()
-    ends = np.array([code + shift for code in origins for shift in (-1, 0, 1)], dtype=np.int64)
-    codes = np.unique(np.concatenate([codes, np.clip(ends, spline.lo, end)]))
-    roundings = [None] if isinstance(spline, Spline) else [torch.tensor(0), torch.tensor((1 << spline.shift) - 1)]
+    count = min(points, hi - spline.lo + 1)
+    codes = np.unique(np.linspace(spline.lo, hi, count).round().astype(np.int64))
     real = codes / 2.0**spline.input_frac
     exact, allowed = function(real), tolerance(real)
     worst = 0.0
-    for rounding in roundings:
+    for rounding in (torch.tensor(0), torch.tensor((1 << spline.shift) - 1)):
         got = spline.reference(torch.from_numpy(codes), rounding=rounding).numpy() / 2.0**spline.frac
         worst = max(worst, float((np.abs(got - exact) / allowed).max()))
     return worst
@@ -165,29 +128,6 @@ def _no_fit(lo: float, hi: float, input_frac: int) -> RangeError:
         expected=f"results below 2**{_MOST_BITS} and at most 2**{_FINEST} knots on a grid",
         remedy=f"Use more than {input_frac} fractional bits, a narrower range or a wider tolerance.",
     )
-
-
-def _longest(function: Function, tolerance: Function, start: int, stop: int, scale: float, degree: int) -> int:
-    """The last code to which one polynomial from ``start`` keeps its share of the tolerance, by bisection."""
-
-    nodes = np.cos(np.pi * (np.arange(degree + 1) + 0.5) / (degree + 1))
-    places = np.linspace(-1.0, 1.0, _POINTS)
-    # from values at the Chebyshev nodes to the interpolant's values at the places
-    interpolate = np.vander(places, degree + 1) @ np.linalg.inv(np.vander(nodes, degree + 1))
-
-    def fits(end: int) -> bool:
-        centre, radius = (start + end) / (2 * scale), (end - start) / (2 * scale)
-        points = centre + radius * places
-        error = np.abs(interpolate @ function(centre + radius * nodes) - function(points))
-        return bool((error <= _FIT_SHARE * tolerance(points)).all())
-
-    if fits(stop):
-        return stop
-    good, bad = start + 1, stop
-    while bad - good > 1:
-        middle = (good + bad) // 2
-        good, bad = (middle, bad) if fits(middle) else (good, middle)
-    return good
 
 
 def _polynomial(function: Function, origin: float, left: float, right: float, degree: int) -> Floats:

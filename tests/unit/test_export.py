@@ -11,11 +11,12 @@ import torch
 from mpcvit.errors import InputError, RangeError
 from mpcvit.export.builder import Builder, Precision
 from mpcvit.export.fold import fold
-from mpcvit.export.spline_fit import Fit, fit_grid, fit_spline, measure_error
+from mpcvit.export.spline_fit import Fit, fit_grid, measure_error
+from mpcvit.export.split_fit import SplitFit, fit_split
 from mpcvit.export.vit import Exported, export_vit
 from mpcvit.models.config import AttentionKind
 from mpcvit.models.vit import VisionTransformer
-from mpcvit.ops import GridSpline, Rescale, Scale, Square, Sum
+from mpcvit.ops import Rescale, Scale, Square, Sum
 from mpcvit.program.reference import run_reference
 from mpcvit.ring.fixed_point import decode, encode
 from mpcvit.ring.qtype import QType
@@ -50,61 +51,72 @@ def _gelu(x: np.ndarray) -> np.ndarray:
     return torch.nn.functional.gelu(torch.from_numpy(x)).numpy()
 
 
-#: Fit, function, range, absolute and relative tolerance, least fractional bits, most segments.
-FUNCTIONS = {
-    "exp": (fit_grid, np.exp, -7.5, 0.25, 2.0**-10, 0.0, 12, 64),
-    "gelu": (fit_grid, _gelu, -12.0, 12.0, 2.0**-10, 0.0, 12, 128),
-    "reciprocal": (fit_spline, lambda x: 1 / x, 0.25, 64.0, 0.0, 2.0**-11, 18, 120),
-    "reciprocal root": (fit_spline, lambda x: x**-0.5, 0.25, 90.0, 0.0, 2.0**-11, 17, 80),
+#: Function, range, absolute and relative tolerance, least fractional bits, most knots on the grid and left of it.
+GRID_FUNCTIONS = {
+    "exp": (np.exp, -7.5, 0.25, 2.0**-10, 0.0, 12, 64, 0),
+    "gelu": (_gelu, -12.0, 12.0, 2.0**-10, 0.0, 12, 128, 0),
+}
+SPLIT_FUNCTIONS = {
+    "reciprocal": (lambda x: 1 / x, 0.25, 64.0, 0.0, 2.0**-11, 18, 256, 20),
+    "reciprocal over 13 octaves": (lambda x: 1 / x, 2.0**-6, 200.0, 0.0, 2.0**-10, 18, 512, 50),
+    "reciprocal root": (lambda x: x**-0.5, 0.25, 90.0, 0.0, 2.0**-11, 17, 256, 20),
+    "reciprocal over one octave": (lambda x: 1 / x, 4.0, 8.0, 0.0, 2.0**-9, 12, 16, 0),
 }
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", [*GRID_FUNCTIONS, *SPLIT_FUNCTIONS])
 def test_splines_keep_their_error_bound(name: str) -> None:
-    """At points that the fit did not see, the spline stays within the tolerance; a grid with any of its roundings."""
-    fit_function, function, lo, hi, absolute, relative, frac, most = FUNCTIONS[name]
+    """At points that the fit did not see, splines stay within the tolerance, with any rounding of the grid."""
+    function, lo, hi, absolute, relative, frac, most_on_grid, most_left = (GRID_FUNCTIONS | SPLIT_FUNCTIONS)[name]
 
     def tolerance(x: np.ndarray) -> np.ndarray:
         return absolute + relative * np.abs(function(x))
 
-    fit = fit_function(function, tolerance, lo=lo, hi=hi, input_frac=14, frac=frac)
+    if name in GRID_FUNCTIONS:
+        fit = fit_grid(function, tolerance, lo=lo, hi=hi, input_frac=14, frac=frac)
+        grid, left = fit.spline, None
+    else:
+        fit = fit_split(function, tolerance, lo=lo, hi=hi, input_frac=14, frac=frac)
+        grid, left = fit.grid, fit.left
     assert 0 < fit.error <= 1
-    assert fit.spline.frac > frac
-    assert len(fit.spline.coefficients) <= most
+    assert grid.frac >= frac
+    assert len(grid.coefficients) <= most_on_grid
+    assert (0 if left is None else len(left.origins)) <= most_left
+    assert (left is None) == (most_left == 0)
     generator = np.random.default_rng(0)
     codes = torch.from_numpy(np.rint(generator.uniform(lo, hi, 50_000) * 2**14).astype(np.int64))
+    if left is not None:  # both sides of every knot, the last of which the grid must take over from
+        assert left.frac == grid.frac
+        ends = torch.tensor(left.origins)
+        codes = torch.cat([codes, ends, ends[1:] - 1, ends + 1])
     real = codes.numpy() / 2.0**14
-    roundings = [None]
-    if isinstance(fit.spline, GridSpline):
-        roundings.append(torch.from_numpy(generator.integers(0, 1 << fit.spline.shift, codes.shape)))
-    for rounding in roundings:
-        got = fit.spline.reference(codes, rounding=rounding).numpy() / 2.0**fit.spline.frac
-        assert (np.abs(got - function(real)) <= 1.05 * tolerance(real)).all()
+    for rounding in (None, torch.from_numpy(generator.integers(0, 1 << grid.shift, codes.shape))):
+        got = grid.reference(codes, rounding=rounding) + (0 if left is None else left.reference(codes))
+        assert (np.abs(got.numpy() / 2.0**grid.frac - function(real)) <= 1.05 * tolerance(real)).all()
 
 
-@pytest.mark.parametrize("fit_function", [fit_spline, fit_grid])
-def test_more_precision_needs_more_segments(fit_function: Callable[..., Fit]) -> None:
-    """The fit spends segments only where the tolerance asks for them."""
+@pytest.mark.parametrize("fit_function", [fit_split, fit_grid])
+def test_more_precision_needs_more_knots(fit_function: Callable[..., Fit | SplitFit]) -> None:
+    """The fit spends knots only where the tolerance asks for them."""
 
-    def segments(bits: int) -> int:
+    def knots(bits: int) -> float:
         fit = fit_function(np.exp, lambda x: np.full_like(x, 2.0**-bits), lo=-4, hi=0, input_frac=12, frac=12)
-        return len(fit.spline.coefficients)
+        return fit.knots if isinstance(fit, SplitFit) else len(fit.spline.coefficients)
 
-    assert segments(6) < segments(9) < segments(12)
+    assert knots(6) < knots(9) < knots(12)
 
 
-@pytest.mark.parametrize("fit_function", [fit_spline, fit_grid])
-def test_impossible_tolerance_is_refused(fit_function: Callable[..., Fit]) -> None:
+@pytest.mark.parametrize("fit_function", [fit_split, fit_grid])
+def test_impossible_tolerance_is_refused(fit_function: Callable[..., Fit | SplitFit]) -> None:
     """If no result below the largest size is exact enough, the error says what to change."""
     with pytest.raises(RangeError, match="fractional bits, a narrower range or a wider tolerance"):
         fit_function(np.exp, lambda x: np.full_like(x, 2.0**-60), lo=-4, hi=0, input_frac=4, frac=8)
 
 
-@pytest.mark.parametrize("fit_function", [fit_spline, fit_grid])
-def test_measure_error_sees_a_wrong_spline(fit_function: Callable[..., Fit]) -> None:
+def test_measure_error_sees_a_wrong_spline() -> None:
     """The measurement that export trusts fails for another function."""
-    fit = fit_function(np.exp, lambda x: np.full_like(x, 2.0**-8), lo=-4, hi=0, input_frac=12, frac=12)
-    assert measure_error(fit.spline, lambda x: np.exp(x) + 0.02, lambda x: np.full_like(x, 2.0**-8)) > 4
+    fit = fit_grid(np.exp, lambda x: np.full_like(x, 2.0**-8), lo=-4, hi=0, input_frac=12, frac=12)
+    assert measure_error(fit.spline, lambda x: np.exp(x) + 0.02, lambda x: np.full_like(x, 2.0**-8), fit.spline.hi) > 4
 
 
 def test_calibration_data_of_the_wrong_shape_is_refused(tiny_model: VisionTransformer) -> None:

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -30,6 +30,8 @@ _COMPILERS = ("cc", "gcc", "clang")
 _FIRST_ADDRESS = IPv4Address("198.18.0.1")  # RFC 2544: reserved for benchmarks
 _MTU = 1500
 _CONGESTION_CONTROL = "cubic"  # Linux's default; a namespace would take over whatever the machine uses
+#: A connection that was idle keeps its window, as servers on long lines are set up (deploy/compose.yaml does it too).
+_TCP = {"tcp_slow_start_after_idle": "0"}
 _ALLOWED = Path("/proc/sys/net/ipv4/tcp_allowed_congestion_control")
 _AVAILABLE = Path("/proc/sys/net/ipv4/tcp_available_congestion_control")
 _STOP_S = 10.0
@@ -62,7 +64,8 @@ class EmulatedNetwork:
     Networks do not see each other, nor the machine's own network. With a profile that is not emulated, all hosts are
     the machine itself and share one address.
 
-    TCP uses cubic. Setting that touches one setting of the machine for some milliseconds, which is then put back.
+    TCP uses cubic, and keeps its window over pauses. Choosing cubic touches one setting of the machine for some
+    milliseconds, which is then put back.
 
     Args:
         profile: delay and rate.
@@ -97,7 +100,7 @@ class EmulatedNetwork:
         require_emulation()
         try:
             self._start()
-            _set_congestion_control(self.hosts)
+            _tune(self.hosts)
         except (OSError, subprocess.CalledProcessError) as error:
             self._stop()
             raise _refused(str(error)) from error
@@ -206,13 +209,14 @@ def _line(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline() if process.stdout else ""
 
 
-def _set_congestion_control(hosts: Sequence[Host]) -> None:
-    if _CONGESTION_CONTROL not in _AVAILABLE.read_text().split():
-        return  # the machine's own, then
-    script = f"echo {_CONGESTION_CONTROL} > /proc/sys/net/ipv4/tcp_congestion_control; echo 0 > /proc/sys/net/ipv4/tcp_slow_start_after_idle"
-    with _allowed(_CONGESTION_CONTROL):
+def _tune(hosts: Sequence[Host]) -> None:
+    """The settings of long lines, for all hosts."""
+    congestion = _CONGESTION_CONTROL in _AVAILABLE.read_text().split()  # otherwise the machine's own
+    settings = {**_TCP, **({"tcp_congestion_control": _CONGESTION_CONTROL} if congestion else {})}
+    script = "; ".join(f"echo {value} > /proc/sys/net/ipv4/{name}" for name, value in settings.items())
+    with _allowed(_CONGESTION_CONTROL) if congestion else nullcontext():
         for host in hosts:
-            subprocess.run(host.command(["sh", "-c", script]), check=True)  # noqa: S603  # fixed text
+            subprocess.run(host.command(["sh", "-ec", script]), check=True)  # noqa: S603  # fixed text
 
 
 @contextmanager
