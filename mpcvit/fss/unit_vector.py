@@ -24,7 +24,7 @@ from mpcvit.fss.tree_hash import SEED_BITS, Permutation, TreeHash, block_buffer
 
 MAX_BITS = 12
 POSITIONS = 2  # per leaf
-_BUFFER = 1 << 17  # ring words of a chunk's result: 1 MB, about the cache of a core
+_BUFFER = 1 << 16  # ring words of a chunk's result: 512 KB, so that it stays in the cache of a core
 _NONE = np.uint64(0)
 _ONE = np.uint64(1)
 _TWO = np.uint64(2)

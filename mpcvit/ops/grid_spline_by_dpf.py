@@ -19,7 +19,7 @@ from mpcvit.session.wires import Step, Wire, Words, shared, tensor_of, words
 #: Seconds of one core per element, knot and pair of powers, roughly.
 _TERM_S = 0.8e-9
 #: Elements that are expanded and read at a time where that happens late: their vectors stay in cache.
-_PIECE = 1024
+_PIECE = 512
 
 
 @dataclass(frozen=True)
