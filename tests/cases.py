@@ -84,6 +84,7 @@ CASES: list[tuple[Op, tuple[TensorType, ...]]] = [
     (Rescale(9), (t((3, 40), frac=24),)),
     (Rescale(24), (t((3, 5), frac=24, bound=0.4),)),
     (Linear(), (t((5, 6)), t((6, 4), frac=14, bound=1.0))),
+    (Linear(), (t((2, 5, 6)), t((6, 4), frac=14, bound=1.0))),
     (Matmul(), (t((2, 5, 6)), t((2, 6, 3)))),
     (Multiply(), (t((5, 6)), t((5, 1)))),
     (Square(), (t((5, 6)),)),

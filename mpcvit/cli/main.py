@@ -14,6 +14,7 @@ from mpcvit.cli.health import health
 from mpcvit.cli.infer import infer
 from mpcvit.cli.model import model_app
 from mpcvit.cli.provision import provision
+from mpcvit.cli.search import search
 from mpcvit.cli.serve import dealer_app, party_app
 from mpcvit.cli.train import train
 
@@ -31,6 +32,7 @@ app.command()(cost)
 app.add_typer(bench_app, name="bench")
 app.command("eval")(evaluate)
 app.command()(train)
+app.command()(search)
 app.add_typer(data_app, name="data")
 app.command()(provision)
 app.command()(diagnose)

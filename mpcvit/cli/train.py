@@ -1,4 +1,7 @@
-"""``mpcvit train``: run a recipe."""
+"""``mpcvit train``: run a recipe.
+
+``python -m mpcvit.cli.train`` is the same on machines that only train: it needs neither grpc nor crypten.
+"""
 
 from __future__ import annotations
 
@@ -16,22 +19,41 @@ def train(
     recipe: Annotated[str, typer.Argument(help="Name of a recipe in mpcvit.train.recipes.")],
     data: Annotated[Path, typer.Option(help="Image folder with a 'train' part.")],
     out: Annotated[Path, typer.Option(help="Folder of checkpoint, log and model; continued if it exists.")],
+    teacher: Annotated[Path | None, typer.Option(help="Folder of the trained model to learn from.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
     workers: Annotated[int, typer.Option(help="Processes that load pictures.")] = 1,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Shorten the run, in proportion.")] = None,
     json_output: Json = False,
 ) -> None:
-    """Train a model by a named recipe; an interrupted run continues where it stopped."""
-    from mpcvit.data.cifar10 import load_cifar10
+    """Train a model by a named recipe; an interrupted run continues where it stopped.
+
+    With several GPUs: torchrun --nproc-per-node 4 -m mpcvit.cli train ...
+    """
+    from mpcvit.data.catalogue import data_set
+    from mpcvit.data.image_set import load_folder
     from mpcvit.train.recipes import RECIPES
-    from mpcvit.train.trainer import train as run
+    from mpcvit.train.replica import is_first
+    from mpcvit.train.run import train as run
 
     if recipe not in RECIPES:
         raise ConfigError(
             f"recipe '{recipe}'", expected=f"one of {', '.join(sorted(RECIPES))}", remedy="Correct the name."
         )
     config = RECIPES[recipe]()
-    run(config, load_cifar10(data, "train"), out, device=device, workers=workers)
+    facts = {}
+    if epochs is not None and config.shortened(epochs) != config:
+        facts["shortened_from"] = config.total_epochs
+        config = config.shortened(epochs)
+    images = load_folder(data / "train")
+    data_set(config.data).check(images)
+    run(config, images, out, teacher=teacher, device=device, workers=workers, facts=facts)
+    if not is_first():
+        return
     if json_output:
-        print_json({"recipe": recipe, "model": config.model, "folder": str(out), "epochs": config.epochs})
+        print_json({"recipe": recipe, "model": config.model, "folder": str(out), "epochs": config.total_epochs})
     else:
         print_table("trained", [("recipe", recipe), ("model", config.model), ("folder", str(out))])
+
+
+if __name__ == "__main__":
+    typer.run(train)

@@ -1,1 +1,1 @@
-"""Pictures with labels: CIFAR-10 and image folders."""
+"""Pictures with labels: CIFAR-10, CIFAR-100, Tiny-ImageNet and image folders."""

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import track
-
 from mpcvit.compat import prepare_torchvision
+from mpcvit.data.data_set import DataSet
+from mpcvit.data.image_folder import write_parts
 from mpcvit.data.image_set import ImageSet, load_folder
-from mpcvit.errors import InputError
 
 CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
 CIFAR10_STD = (0.2470, 0.2435, 0.2616)
+CIFAR10 = DataSet(name="cifar10", classes=10, image_size=32, mean=CIFAR10_MEAN, std=CIFAR10_STD)
 
 
 def load_cifar10(root: Path, split: str) -> ImageSet:
@@ -27,19 +26,6 @@ def download_cifar10(root: Path) -> None:
         InputError: it cannot be fetched or written, or what came is damaged.
     """
     prepare_torchvision()
-    from torchvision.datasets import CIFAR10
+    from torchvision import datasets
 
-    for split in ("train", "test"):
-        try:
-            source = CIFAR10(str(root / "download"), train=split == "train", download=True)
-        except (OSError, RuntimeError) as error:
-            raise InputError(
-                f"no CIFAR-10: {error}",
-                expected="a connection to its home page, or its archive in 'download' under the folder",
-                remedy="Check the connection and the disk, and run the command again.",
-            ) from error
-        for name in source.classes:
-            (root / split / name).mkdir(parents=True, exist_ok=True)
-        for number in track(range(len(source)), f"writing {split}", console=Console(stderr=True)):
-            picture, label = source[number]
-            picture.save(root / split / source.classes[label] / f"{number:05d}.png")
+    write_parts(lambda train: datasets.CIFAR10(str(root / "download"), train=train, download=True), "CIFAR-10", root)

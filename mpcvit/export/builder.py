@@ -106,13 +106,17 @@ class Builder:
 
     def parameter(self, name: str, real: torch.Tensor, frac: int | None = None) -> Value:
         """A secret parameter, encoded with ``frac`` fractional bits or as many as ``weight_bits`` allow."""
-        largest = float(real.abs().max())
         if frac is None:
-            frac = self.precision.weight_bits - 1 - math.ceil(math.log2(max(largest, 2.0**-20)) + 1e-9)
+            frac = self.weight_frac(real)
         kind = TensorType(tuple(real.shape), QType(frac=frac, lo=float(real.min()), hi=float(real.max())))
         self._parameters[name] = kind
         self.weights[name] = encode(real.numpy(), kind.qtype)
         return Value(name, kind, real)
+
+    def weight_frac(self, real: torch.Tensor) -> int:
+        """The fractional bits that ``weight_bits`` leave beside the largest of ``real``."""
+        largest = float(real.abs().max())
+        return self.precision.weight_bits - 1 - math.ceil(math.log2(max(largest, 2.0**-20)) + 1e-9)
 
     def affine(self, name: str, x: Value, weight: torch.Tensor, bias: torch.Tensor) -> Value:
         """x @ weight + bias at ordinary precision: linear, add, one rescale."""
@@ -121,9 +125,9 @@ class Builder:
         total = self.add(f"{name}.sum", product, offset)
         return self.rescale(name, total)
 
-    def linear(self, name: str, x: Value, weight: torch.Tensor) -> Value:
-        """x @ weight; fractional bits add."""
-        matrix = self.parameter(f"{name}.weight", weight)
+    def linear(self, name: str, x: Value, weight: torch.Tensor, frac: int | None = None) -> Value:
+        """x @ weight, encoded with ``frac`` fractional bits or as many as ``weight_bits`` allow; they add to x's."""
+        matrix = self.parameter(f"{name}.weight", weight, frac)
         return self._add(name, Linear(), [x, matrix], x.real @ weight)
 
     def matmul(self, name: str, left: Value, right: Value) -> Value:
@@ -142,9 +146,9 @@ class Builder:
         """left * right; fractional bits add."""
         return self._add(name, Multiply(), [left, right], left.real * right.real)
 
-    def square(self, name: str, x: Value) -> Value:
+    def square(self, name: str, x: Value, bounds: tuple[float, float] | None = None) -> Value:
         """x * x; fractional bits double."""
-        return self._add(name, Square(), [x], x.real.square())
+        return self._add(name, Square(), [x], x.real.square(), bounds)
 
     def relu(self, name: str, x: Value, slack: float | None = None, bounds: tuple[float, float] | None = None) -> Value:
         """max(x, 0); either x or 0 where |x| is below ``slack``, by default the precision's."""
@@ -210,6 +214,10 @@ class Builder:
             return x
         bounds = (x.type.qtype.lo, x.type.qtype.hi)
         return self._add(name, Rescale(x.type.frac - target), [x], x.real, bounds)
+
+    def widen_frac(self, name: str, x: Value, frac: int) -> Value:
+        """x with ``frac`` fractional bits, at least its own; exact and local."""
+        return x if frac == x.type.frac else self.scale(name, x, 1.0, frac - x.type.frac)
 
     def spline(self, name: str, x: Value, fit: Fit, real: torch.Tensor, frac: int | None = None) -> Value:
         """A fitted spline of x, rescaled to ``frac`` bits; ``real`` is the exact function's value."""

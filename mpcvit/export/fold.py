@@ -1,33 +1,46 @@
 """Algebra that costs nothing in clear and saves secure work: weights that already contain norms, scales and order.
 
-* The mean of the residual stream is never read (every reader is a layer norm, which removes it), so it is removed where
+* The mean of the residual stream is never read (every reader is a norm, and norms remove it), so it is removed where
   the stream is *written*: embedding, attention projection and second MLP layer lose their mean over the output axis,
   and layer norm becomes division by the root mean square (SliceGPT, ICLR 2024, section 3.2).
-* Layer-norm gain and bias go into the linear layer that follows.
-* 1/sqrt(head dim) goes into the query weights.
-* Where an activation was removed, the two layers of the MLP are one.
+* The norms' gains and biases go into the linear layer that follows; of batch norm and affine norm nothing is left.
+* 1/sqrt(head dim) goes into the query weights, with what a head's kind wants there (``QUERY_GAIN``).
+* Linear parts of an MLP become one layer (``fold_mlp``).
 * Heads are reordered so that heads of one kind are neighbours, in ``qkv`` and, to undo it, in ``proj``.
 """
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import cast
 
 import torch
-from torch import nn
 
-from mpcvit.models.config import Activation, AttentionKind, ViTConfig
+from mpcvit.export.affine import Affine
+from mpcvit.export.attention import QUERY_GAIN
+from mpcvit.export.fold_mlp import FoldedMlp, fold_mlp
+from mpcvit.models.attention import AttentionKernel
+from mpcvit.models.attention.lepe import Lepe
+from mpcvit.models.config import AttentionKind, Norm, ViTConfig
 from mpcvit.models.vit import Attention, Block, VisionTransformer
 
 
 @dataclass(frozen=True)
-class Affine:
-    """x @ weight + bias, float64; weight [in, out], bias [out] (or [tokens, out] for the embedding, whose
-    class token, if any, is a bias behind a row of zeros)."""
+class HeadGroup:
+    """The heads of one kind in a block.
 
-    weight: torch.Tensor
-    bias: torch.Tensor
+    Attributes:
+        kind: of all of them.
+        count: how many.
+        kernel: the model's module for them, float64.
+        mask: [count, N, M] that multiplies their scores, float64; None for none.
+    """
+
+    kind: AttentionKind
+    count: int
+    kernel: AttentionKernel
+    mask: torch.Tensor | None
 
 
 @dataclass(frozen=True)
@@ -35,22 +48,23 @@ class FoldedBlock:
     """One block's weights after folding.
 
     Attributes:
-        groups: (kind, number of heads) in the order in which heads now lie.
+        norm: the norm before the attention, of which only layer norm's division is left to do.
+        groups: in the order in which heads now lie.
         qkv: columns are all queries, then all keys, then all values.
-        fc2: None if there is no activation before it; then ``fc1`` is the whole MLP.
+        lepe: [filters, N, N], each for equally many neighbouring columns of the values, float64; None for none.
     """
 
-    groups: tuple[tuple[AttentionKind, int], ...]
+    norm: Norm
+    groups: tuple[HeadGroup, ...]
     qkv: Affine
     proj: Affine
-    fc1: Affine
-    activation: Activation
-    fc2: Affine | None
+    mlp: FoldedMlp
+    lepe: torch.Tensor | None
 
 
 @dataclass(frozen=True)
 class FoldedViT:
-    """A ViT whose norms are plain root mean squares."""
+    """A ViT whose norms are a division by the root mean square, or nothing."""
 
     config: ViTConfig
     embed: Affine
@@ -60,7 +74,7 @@ class FoldedViT:
 
 def fold(model: VisionTransformer) -> FoldedViT:
     """The folded float64 weights of ``model``; it computes the same function."""
-    embed = _centred(_affine(model.patch_embed))
+    embed = Affine.of(model.patch_embed).centred()
     offsets = model.pos_embed.detach().double().clone()
     if model.cls_token is not None:
         offsets[:1] += model.cls_token.detach().double()
@@ -70,45 +84,52 @@ def fold(model: VisionTransformer) -> FoldedViT:
         model.config,
         Affine(embed.weight, offsets),
         tuple(_fold_block(cast(Block, block), model.config) for block in model.blocks),
-        _after_norm(_affine(model.head), model.norm),
+        Affine.of(model.head).after(model.norm),
     )
 
 
 def _fold_block(block: Block, config: ViTConfig) -> FoldedBlock:
     order, groups = _by_kind(block.attn)
     columns = torch.tensor([head * config.head_dim + i for head in order for i in range(config.head_dim)])
-    qkv = _after_norm(_affine(block.attn.qkv), block.norm1)
-    scale = torch.ones(3, 1, dtype=torch.float64)
-    scale[0] = config.head_dim**-0.5
+    qkv = Affine.of(block.attn.qkv).after(block.norm1)
+    scale = torch.ones(3, config.dim, dtype=torch.float64)
+    gains = torch.cat([_query_gain(group, config.tokens) for group in groups])
+    scale[0] = config.head_dim**-0.5 * gains.repeat_interleave(config.head_dim)
     weight = qkv.weight.reshape(config.dim, 3, config.dim)[:, :, columns] * scale
     bias = qkv.bias.reshape(3, config.dim)[:, columns] * scale
-    proj = _affine(block.attn.proj)
-    fc1, fc2 = _after_norm(_affine(block.mlp.fc1), block.norm2), _centred(_affine(block.mlp.fc2))
-    fused = block.mlp.activation is Activation.IDENTITY
+    proj = Affine.of(block.attn.proj)
     return FoldedBlock(
+        block.norm1.kind,
         groups,
         Affine(weight.reshape(config.dim, 3 * config.dim), bias.reshape(3 * config.dim)),
-        _centred(Affine(proj.weight[columns], proj.bias)),
-        Affine(fc1.weight @ fc2.weight, fc1.bias @ fc2.weight + fc2.bias) if fused else fc1,
-        block.mlp.activation,
-        None if fused else fc2,
+        Affine(proj.weight[columns], proj.bias).centred(),
+        fold_mlp(block.mlp, block.norm2),
+        None if block.attn.lepe is None else _ordered_filters(block.attn.lepe, order),
     )
 
 
-def _by_kind(attention: Attention) -> tuple[list[int], tuple[tuple[AttentionKind, int], ...]]:
-    kinds = list(dict.fromkeys(attention.kinds))
-    order = [head for kind in kinds for head, other in enumerate(attention.kinds) if other is kind]
-    return order, tuple((kind, attention.kinds.count(kind)) for kind in kinds)
+def _by_kind(attention: Attention) -> tuple[list[int], tuple[HeadGroup, ...]]:
+    """The heads in their new order, and what they are in that order."""
+    masks = None if attention.mask is None else copy.deepcopy(attention.mask).double()().detach()
+    order, groups = [], []
+    for kind in dict.fromkeys(attention.kinds):
+        members = [head for head, other in enumerate(attention.kinds) if other is kind]
+        kernel = copy.deepcopy(cast(AttentionKernel, attention.kernels[kind.value])).double()
+        groups.append(HeadGroup(kind, len(members), kernel, None if masks is None else masks[members]))
+        order += members
+    return order, tuple(groups)
 
 
-def _affine(layer: nn.Linear) -> Affine:
-    return Affine(layer.weight.detach().double().T, layer.bias.detach().double())
+def _ordered_filters(lepe: Lepe, order: list[int]) -> torch.Tensor:
+    """The matrices of ``lepe``, heads in ``order``."""
+    matrices = copy.deepcopy(lepe).double().matrices().detach()
+    by_head = matrices.reshape(len(order), -1, *matrices.shape[1:])
+    return by_head[order].flatten(0, 1)
 
 
-def _centred(layer: Affine) -> Affine:
-    return Affine(layer.weight - layer.weight.mean(-1, keepdim=True), layer.bias - layer.bias.mean(-1, keepdim=True))
-
-
-def _after_norm(layer: Affine, norm: nn.LayerNorm) -> Affine:
-    gain, bias = norm.weight.detach().double(), norm.bias.detach().double()
-    return Affine(gain[:, None] * layer.weight, layer.bias + bias @ layer.weight)
+def _query_gain(group: HeadGroup, tokens: int) -> torch.Tensor:
+    """A factor [count] of the queries."""
+    gain = torch.ones(group.count, dtype=torch.float64)
+    if group.kind in QUERY_GAIN:
+        gain *= QUERY_GAIN[group.kind](group.kernel, tokens)
+    return gain

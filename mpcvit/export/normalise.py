@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from mpcvit.export.affine import Affine
 from mpcvit.export.builder import Builder, Value, widen
 from mpcvit.export.spline_fit import Floats, Function
 from mpcvit.export.split_fit import fit_split
-from mpcvit.models.vit import LAYER_NORM_EPSILON
+from mpcvit.models.config import Norm
+from mpcvit.models.norm import LAYER_NORM_EPSILON
 
 #: Extra fractional bits of a product that a row factor still scales.
 _EXTRA_FRAC = 2
@@ -23,15 +26,61 @@ def normalise_rows(b: Builder, name: str, weights: Value, total: Value, v: Value
     return b.rescale(f"{name}.output", b.multiply(f"{name}.normalised", mixed, inverse))
 
 
-def normalised_affine(
-    b: Builder, name: str, x: Value, weight: torch.Tensor, bias: torch.Tensor, divisor: int = 1
-) -> Value:
-    """y / sqrt(mean(y^2) + epsilon) @ weight + bias over the last axis for y = x / divisor, not rescaled.
+@dataclass(frozen=True)
+class Normed:
+    """x times a factor per row, the product not computed.
 
-    What layer norm and the linear layer behind it are once the stream has no mean. The row factor commutes with the
-    linear layer, so that the product with the weights and the sum of squares are computed side by side. Neither the
-    mean nor the divisor is computed: the factor is a function of the sum of squares of x.
+    Attributes:
+        factor: None for 1: norms without a division.
     """
+
+    x: Value
+    factor: Value | None
+
+
+def normalised_affine(
+    b: Builder,
+    name: str,
+    x: Value,
+    weight: torch.Tensor,
+    bias: torch.Tensor,
+    divisor: int = 1,
+    norm: Norm = Norm.LAYERNORM,
+) -> Value:
+    """The norm of x / divisor over the last axis, and the linear layer behind it; not rescaled.
+
+    For layer norm that is y / sqrt(mean(y^2) + epsilon) @ weight + bias with y = x / divisor.
+    """
+    return read_affine(b, name, normed(b, name, x, norm, divisor), Affine(weight, bias))
+
+
+def read(b: Builder, name: str, stream: Normed, weight: torch.Tensor) -> Value:
+    """stream @ weight, not rescaled.
+
+    The row factor commutes with the linear layer, so that the product with the weights and the sum of squares are
+    computed side by side.
+    """
+    unscaled = b.linear(f"{name}.matmul", stream.x, weight)
+    if stream.factor is None:
+        return unscaled
+    product = b.rescale(f"{name}.unscaled", unscaled, b.precision.frac + _EXTRA_FRAC)
+    return b.multiply(f"{name}.scaled", product, stream.factor)
+
+
+def read_affine(b: Builder, name: str, stream: Normed, layer: Affine) -> Value:
+    """stream @ weight + bias, not rescaled."""
+    product = read(b, name, stream, layer.weight)
+    return b.add(f"{name}.sum", product, b.parameter(f"{name}.bias", layer.bias, product.type.frac))
+
+
+def normed(b: Builder, name: str, x: Value, norm: Norm, divisor: int = 1) -> Normed:
+    """The norm of x / divisor, for x without a mean and with gain and bias folded into what reads it.
+
+    Neither the mean nor the divisor is computed: layer norm's factor is a function of the sum of squares of x.
+    """
+    if norm is not Norm.LAYERNORM:
+        assert divisor == 1  # noqa: S101 - the head, which alone divides, has a layer norm
+        return Normed(x, None)
     count = x.type.shape[-1] * divisor**2
 
     def factor_of(total: Floats) -> Floats:
@@ -44,11 +93,7 @@ def normalised_affine(
     # so many bits that the smallest sum is known to the relative error asked for
     wanted = math.ceil(-math.log2(b.precision.relative) - math.log2(bounds[0])) + 1
     total = b.rescale(f"{name}.sum_of_squares", total, min(total.type.frac, max(wanted, 0)))
-    factor = _row_factor(b, f"{name}.factor", total, factor_of)
-    unscaled = b.linear(f"{name}.matmul", x, weight)
-    product = b.rescale(f"{name}.unscaled", unscaled, b.precision.frac + _EXTRA_FRAC)
-    scaled = b.multiply(f"{name}.scaled", product, factor)
-    return b.add(f"{name}.sum", scaled, b.parameter(f"{name}.bias", bias, scaled.type.frac))
+    return Normed(x, _row_factor(b, f"{name}.factor", total, factor_of))
 
 
 def _row_factor(b: Builder, name: str, x: Value, function: Function) -> Value:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 
 from mpcvit.errors import InputError, ProgramError, RangeError
-from mpcvit.export.activation import ACTIVATION
-from mpcvit.export.attention import ATTENTION
+from mpcvit.export.attention import ATTENTION, Heads
 from mpcvit.export.builder import Builder, Precision, Value
 from mpcvit.export.fold import FoldedBlock, fold
+from mpcvit.export.mlp import lower_mlp
 from mpcvit.export.normalise import normalised_affine
 from mpcvit.export.ranking import top_labels, top_labels_in_clear
 from mpcvit.models.config import ViTConfig
@@ -95,7 +95,7 @@ def export_vit(
     # rescaled although it costs a round: the unrounded product would tell the client the norm's factor
     logits = b.reshape("logits", b.rescale("head", wide), config.classes)
     program = b.program(logits if reveal.logits else _labels(b, logits, reveal.top))
-    fidelity = float((logits.real - copy.deepcopy(model).double()(real)).abs().max())
+    fidelity = float((logits.real - copy.deepcopy(model).eval().double()(real)).abs().max())
     if fidelity > _FIDELITY:
         raise ProgramError(
             f"logits that differ by {fidelity:.2g} between model and Program in real arithmetic",
@@ -136,31 +136,42 @@ def _block(b: Builder, name: str, x: Value, block: FoldedBlock, config: ViTConfi
     """The residual stream behind a block, its first ``rows`` tokens."""
     attention = _attention(b, f"{name}.attn", x, block, config, rows)
     x = b.add(f"{name}.residual1", _first_rows(b, f"{name}.rows", x, rows), attention)
-    wide = normalised_affine(b, f"{name}.norm_fc1", x, block.fc1.weight, block.fc1.bias)
-    mlp = b.rescale(f"{name}.fc1", wide)
-    if block.fc2 is not None:
-        mlp = ACTIVATION[block.activation](b, f"{name}.act", mlp)
-        mlp = b.affine(f"{name}.fc2", mlp, block.fc2.weight, block.fc2.bias)
-    return b.add(f"{name}.residual2", x, mlp)
+    return b.add(f"{name}.residual2", x, lower_mlp(b, name, x, block.mlp))
 
 
 def _attention(b: Builder, name: str, x: Value, block: FoldedBlock, config: ViTConfig, rows: int) -> Value:
-    wide = normalised_affine(b, f"{name}.norm_qkv", x, block.qkv.weight, block.qkv.bias)
+    wide = normalised_affine(b, f"{name}.norm_qkv", x, block.qkv.weight, block.qkv.bias, norm=block.norm)
     qkv = b.rescale(f"{name}.qkv", wide)
     outputs, start = [], 0
-    for kind, count in block.groups:
+    for group in block.groups:
+        kind, count = group.kind, group.count
         q, k, v = (
             _heads(b, f"{name}.{kind}.{part}", qkv, offset * config.dim + start, count, config)
             for offset, part in enumerate("qkv")
         )
         q = _first_rows(b, f"{name}.{kind}.q_rows", q, rows)
         keys = b.permute(f"{name}.{kind}.keys", k, 0, 2, 1)
-        output = ATTENTION[kind](b, f"{name}.{kind}", q, keys, v)
+        mask = None if group.mask is None else group.mask[:, :rows]
+        output = ATTENTION[kind](b, f"{name}.{kind}", Heads(q, keys, v, group.kernel, mask))
         output = b.permute(f"{name}.{kind}.by_token", output, 1, 0, 2)
         outputs.append(b.reshape(f"{name}.{kind}.joined", output, rows, count * config.head_dim))
         start += count * config.head_dim
     joined = b.concat(f"{name}.heads", outputs, axis=-1)
+    if block.lepe is not None:
+        local = _lepe(b, f"{name}.lepe", qkv, block.lepe[:, :rows], config)
+        joined = b.add(f"{name}.with_lepe", joined, local)
     return b.affine(f"{name}.proj", joined, block.proj.weight, block.proj.bias)
+
+
+def _lepe(b: Builder, name: str, qkv: Value, matrices: torch.Tensor, config: ViTConfig) -> Value:
+    """[rows, dim]: each filter's matrix [rows, N] times its columns of the values."""
+    filters, rows = matrices.shape[:2]
+    v = b.slice(f"{name}.v", qkv, -1, 2 * config.dim, 3 * config.dim)
+    v = b.reshape(f"{name}.split", v, config.tokens, filters, config.dim // filters)
+    mixed = b.rescale(
+        f"{name}.mixed", b.linear(f"{name}.matmul", b.permute(f"{name}.columns", v, 1, 2, 0), matrices.mT)
+    )
+    return b.reshape(name, b.permute(f"{name}.by_token", mixed, 2, 0, 1), rows, config.dim)
 
 
 def _first_rows(b: Builder, name: str, x: Value, rows: int) -> Value:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from itertools import pairwise
+from operator import index
 from typing import Any
 
 from mpcvit.errors import ConfigError
@@ -15,6 +17,16 @@ class AttentionKind(StrEnum):
     SOFTMAX = "softmax"
     RELU_SOFTMAX = "relu_softmax"
     SCALING = "scaling"
+    SQUARE = "square"
+    QUAD2 = "2quad"
+    LINEAR_RELU = "linear_relu"
+    LINFORMER = "linformer"
+    THEX = "thex"
+    POOLED_KV = "pooled_kv"
+
+
+#: Kinds without a score for every pair of tokens, so that a mask on the scores has nothing to multiply.
+UNMASKED = frozenset({AttentionKind.LINEAR_RELU, AttentionKind.LINFORMER, AttentionKind.POOLED_KV})
 
 
 class Activation(StrEnum):
@@ -24,6 +36,53 @@ class Activation(StrEnum):
     RELU = "relu"
     QUAD = "quad"
     IDENTITY = "identity"
+
+
+class Norm(StrEnum):
+    """What a block's branch does to the residual stream before its first linear layer, the mean being removed."""
+
+    LAYERNORM = "layernorm"
+    BATCHNORM = "batchnorm"
+    AFFINE = "affine"
+
+
+class GateAxis(StrEnum):
+    """What a gate chooses among."""
+
+    TOKEN = "token"  # noqa: S105 - not a password
+    CHANNEL = "channel"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """Where a block's activation is applied; elsewhere the value passes through unchanged.
+
+    Tokens: MPCViT+ (per block). Channels of the MLP: the idle channels of RePaViT.
+
+    Attributes:
+        axis: what ``kept`` numbers. Token 0 is the class token where there is one.
+        kept: the positions with activation, ascending, at least one.
+
+    Raises:
+        ConfigError: no position, a negative one, one twice, or not in order.
+    """
+
+    axis: GateAxis
+    kept: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        ordered = all(first < second for first, second in pairwise(self.kept))
+        if not self.kept or self.kept[0] < 0 or not ordered:
+            raise ConfigError(
+                f"a gate that keeps {self.axis}s {self.kept}",
+                expected="at least one position, each once, ascending from 0",
+                remedy="Sort the positions; where nothing is kept, make the block's activation 'identity'.",
+            )
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Gate:
+        """The gate that ``dataclasses.asdict`` wrote."""
+        return cls(**{**document, "axis": GateAxis(document["axis"]), "kept": tuple(map(index, document["kept"]))})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +99,13 @@ class ViTConfig:
         activations: per block, the activation of its MLP.
         channels: colour channels of the input.
         class_token: whether a learnt token is put before the patches, and read by the head instead of the mean.
+        gates: per block, where its activation is applied, or None for everywhere; empty for no gates at all.
+        norms: per block, the norm before the attention and that before the MLP; empty for layer norms only.
+        linformer_rank: rows of the matrices that project keys and values of linformer heads.
+        pooled_side: side of the grid that keys and values of pooled_kv heads are averaged to.
+        gmm: Gaussians per head of the mask on its scores; 0 for no mask.
+        lepe: convolution filters per block that are applied to V and added to its attention; a multiple of the number
+            of heads that divides ``dim``; 0 for none.
 
     Raises:
         ConfigError: the numbers do not fit together.
@@ -54,6 +120,12 @@ class ViTConfig:
     activations: tuple[Activation, ...]
     channels: int = 3
     class_token: bool = False
+    gates: tuple[Gate | None, ...] = ()
+    norms: tuple[tuple[Norm, Norm], ...] = ()
+    linformer_rank: int = 16
+    pooled_side: int = 4
+    gmm: int = 0
+    lepe: int = 0
 
     def __post_init__(self) -> None:
         sizes = (self.image_size, self.patch_size, self.classes, self.dim, self.hidden, self.channels)
@@ -87,6 +159,8 @@ class ViTConfig:
         for wrong, got, expected in problems:
             if wrong:
                 raise ConfigError(got, expected=expected, remedy="Correct the model configuration.")
+        _check_gates_and_norms(self)
+        _check_attention_options(self)
 
     @property
     def depth(self) -> int:
@@ -104,9 +178,24 @@ class ViTConfig:
         return self.dim // self.head_count
 
     @property
+    def block_gates(self) -> tuple[Gate | None, ...]:
+        """Every block's gate."""
+        return self.gates or (None,) * self.depth
+
+    @property
+    def block_norms(self) -> tuple[tuple[Norm, Norm], ...]:
+        """Every block's norms: attention's, MLP's."""
+        return self.norms or ((Norm.LAYERNORM, Norm.LAYERNORM),) * self.depth
+
+    @property
+    def patch_side(self) -> int:
+        """Patches in a row of the image, and in a column."""
+        return self.image_size // self.patch_size
+
+    @property
     def patches(self) -> int:
         """Number of patches."""
-        return (self.image_size // self.patch_size) ** 2
+        return self.patch_side**2
 
     @property
     def tokens(self) -> int:
@@ -132,10 +221,74 @@ class ViTConfig:
         try:
             heads = tuple(tuple(AttentionKind(kind) for kind in block) for block in document["heads"])
             activations = tuple(Activation(kind) for kind in document["activations"])
-            return cls(**{**document, "heads": heads, "activations": activations})
+            fields = {**document, "heads": heads, "activations": activations}
+            if "gates" in document:
+                fields["gates"] = tuple(None if gate is None else Gate.from_json(gate) for gate in document["gates"])
+            if "norms" in document:
+                fields["norms"] = tuple(tuple(Norm(kind) for kind in block) for block in document["norms"])
+            return cls(**fields)
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(
                 f"a model configuration with {error}",
                 expected="the fields of ViTConfig and known kinds",
                 remedy="Write configurations with ViTConfig.to_json.",
             ) from error
+
+
+def _check_gates_and_norms(config: ViTConfig) -> None:
+    """Raise ConfigError unless gates and norms fit the rest, which is valid."""
+    sizes = {GateAxis.TOKEN: config.tokens, GateAxis.CHANNEL: config.hidden}
+    for number, gate in enumerate(config.gates):
+        if gate is not None and gate.kept[-1] >= sizes[gate.axis]:
+            raise ConfigError(
+                f"a gate in block {number} that keeps {gate.axis} {gate.kept[-1]}",
+                expected=f"positions below {sizes[gate.axis]}",
+                remedy="Correct the model configuration.",
+            )
+    lengths = {"gates": len(config.gates), "norms": len(config.norms)}
+    for name, length in lengths.items():
+        if length not in (0, config.depth):
+            raise ConfigError(
+                f"{length} {name} for {config.depth} blocks",
+                expected=f"one of the {name} per block, or none",
+                remedy="Correct the model configuration.",
+            )
+    for pair in config.norms:
+        if len(pair) != 2:
+            raise ConfigError(
+                f"{len(pair)} norms in a block", expected="attention's and MLP's", remedy="Give a pair per block."
+            )
+
+
+def _check_attention_options(config: ViTConfig) -> None:
+    """Raise ConfigError unless the options of attention kinds fit the rest, which is valid."""
+    kinds = {kind for block in config.heads for kind in block}
+    unmasked = ", ".join(sorted(kinds & UNMASKED))
+    problems = [
+        (
+            config.linformer_rank < 1 or config.gmm < 0,
+            f"linformer_rank {config.linformer_rank} and gmm {config.gmm}",
+            "a positive rank, and no or some Gaussians",
+        ),
+        (
+            config.pooled_side < 1
+            or (AttentionKind.POOLED_KV in kinds and config.patch_side % config.pooled_side != 0),
+            f"pooled_side {config.pooled_side} for {config.patch_side} x {config.patch_side} patches",
+            "a positive side that divides the patches' in models with pooled_kv heads",
+        ),
+        (
+            config.gmm > 0 and bool(unmasked),
+            f"a mask on the scores of {unmasked} heads",
+            "gmm = 0, or only kinds with a score for every pair of tokens",
+        ),
+        (
+            config.lepe < 0
+            or config.lepe % config.head_count != 0
+            or (config.lepe > 0 and config.dim % config.lepe != 0),
+            f"lepe {config.lepe} for width {config.dim} and {config.head_count} heads",
+            "0, or equally many filters for every head and equally many channels for every filter",
+        ),
+    ]
+    for wrong, got, expected in problems:
+        if wrong:
+            raise ConfigError(got, expected=expected, remedy="Correct the model configuration.")

@@ -17,7 +17,7 @@ prepare_torchvision()
 
 from timm.models import register_model  # noqa: E402
 
-_RS, _SC = AttentionKind.RELU_SOFTMAX, AttentionKind.SCALING
+_RS, _SC, _SM = AttentionKind.RELU_SOFTMAX, AttentionKind.SCALING, AttentionKind.SOFTMAX
 
 
 @register_model  # type: ignore[untyped-decorator]  # timm has no annotations
@@ -48,6 +48,52 @@ def mpcvit_7_4_32(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
         activations=(Activation.GELU,) * 7,
     )
     return _build(config, pretrained, **kwargs)
+
+
+@register_model  # type: ignore[untyped-decorator]  # timm has no annotations
+def mpcvit_9_12_64(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
+    """MPCViT's Tiny-ImageNet size: 9 layers, patch 4, 64 x 64 pixels, width 192, 12 ReLU-softmax heads; GELU."""
+    config = ViTConfig(
+        image_size=64,
+        patch_size=4,
+        classes=200,
+        dim=192,
+        hidden=384,
+        heads=((_RS,) * 12,) * 9,
+        activations=(Activation.GELU,) * 9,
+    )
+    return _build(config, pretrained, **kwargs)
+
+
+@register_model  # type: ignore[untyped-decorator]  # timm has no annotations
+def deit_tiny(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
+    """DeiT-Ti (Touvron et al. 2021): 12 layers, patch 16, 224 x 224 pixels, width 192, 3 softmax heads; GELU."""
+    return _build(_deit(dim=192, heads=3), pretrained, **kwargs)
+
+
+@register_model  # type: ignore[untyped-decorator]  # timm has no annotations
+def deit_small(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
+    """DeiT-S: DeiT-Ti with width 384 and 6 heads."""
+    return _build(_deit(dim=384, heads=6), pretrained, **kwargs)
+
+
+@register_model  # type: ignore[untyped-decorator]  # timm has no annotations
+def deit_base(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
+    """DeiT-B: DeiT-Ti with width 768 and 12 heads."""
+    return _build(_deit(dim=768, heads=12), pretrained, **kwargs)
+
+
+def _deit(*, dim: int, heads: int) -> ViTConfig:
+    return ViTConfig(
+        image_size=224,
+        patch_size=16,
+        classes=1000,
+        dim=dim,
+        hidden=4 * dim,
+        heads=((_SM,) * heads,) * 12,
+        activations=(Activation.GELU,) * 12,
+        class_token=True,
+    )
 
 
 def _build(

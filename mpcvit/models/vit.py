@@ -9,9 +9,12 @@ import torch
 from torch import nn
 
 from mpcvit.compat import prepare_torchvision
-from mpcvit.models.activation import ACTIVATIONS
-from mpcvit.models.attention import KERNELS
-from mpcvit.models.config import Activation, AttentionKind, ViTConfig
+from mpcvit.models.activation import ACTIVATIONS, HardGate, RelaxedGate
+from mpcvit.models.attention import KERNELS, AttentionKernel
+from mpcvit.models.attention.gmm_mask import GmmMask
+from mpcvit.models.attention.lepe import Lepe
+from mpcvit.models.config import Activation, AttentionKind, Gate, GateAxis, ViTConfig
+from mpcvit.models.norm import NORMS, LayerNorm
 
 prepare_torchvision()
 
@@ -19,19 +22,27 @@ from timm.layers import DropPath, trunc_normal_  # noqa: E402
 
 Intermediates = dict[str, torch.Tensor]
 
-LAYER_NORM_EPSILON = 1e-4  # below 2**-12 it would vanish in fixed point
-
 
 class Attention(nn.Module):
     """Multi-head attention in which heads of one kind run together.
 
     ``qkv`` holds all heads' Q, then K, then V, heads in configuration order.
+
+    Attributes:
+        kernels: by a kind's value, what the heads of this kind do; kinds in the order of their first heads.
+        mask: what the scores of all heads are multiplied with, if the model has masks.
+        lepe: what is made of V and added to the heads' outputs, if the model has it.
     """
 
     def __init__(self, config: ViTConfig, kinds: tuple[AttentionKind, ...]) -> None:
         super().__init__()
         self.kinds = kinds
         self.head_dim = config.head_dim
+        self.kernels = nn.ModuleDict(
+            {kind.value: KERNELS[kind](config, kinds.count(kind)) for kind in dict.fromkeys(kinds)}
+        )
+        self.mask = GmmMask(config) if config.gmm else None
+        self.lepe = Lepe(config) if config.lepe else None
         self.qkv = nn.Linear(config.dim, 3 * config.dim)
         self.proj = nn.Linear(config.dim, config.dim)
 
@@ -42,39 +53,62 @@ class Attention(nn.Module):
         q_BHND, k_BHND, v_BHND = qkv.unbind(0)
         q_BHND = q_BHND * self.head_dim**-0.5
         output_BHND = torch.empty_like(v_BHND)
-        for kind in dict.fromkeys(self.kinds):
-            members = [head for head, other in enumerate(self.kinds) if other is kind]
-            output_BHND[:, members] = KERNELS[kind](q_BHND[:, members], k_BHND[:, members], v_BHND[:, members])
-        mixed: torch.Tensor = self.proj(output_BHND.transpose(1, 2).reshape(batch, tokens, width))
-        return mixed
+        mask_HNN = None if self.mask is None else self.mask()
+        for kind, kernel in self.kernels.items():
+            members = self._members(kind)
+            masks = () if mask_HNN is None else (mask_HNN[members],)
+            mixed_BHND = kernel(q_BHND[:, members], k_BHND[:, members], v_BHND[:, members], *masks)
+            output_BHND[:, members] = mixed_BHND.to(output_BHND.dtype)  # under autocast, sums are float32
+        if self.lepe is not None:
+            output_BHND = output_BHND + self.lepe(v_BHND)
+        projected: torch.Tensor = self.proj(output_BHND.transpose(1, 2).reshape(batch, tokens, width))
+        return projected
+
+    def _members(self, kind: str) -> slice | list[int]:
+        """The heads of a kind; a slice, which copies nothing, where they are neighbours."""
+        heads = [head for head, other in enumerate(self.kinds) if other == kind]
+        first, last = heads[0], heads[-1]
+        return slice(first, last + 1) if last - first == len(heads) - 1 else heads
 
 
 class Mlp(nn.Module):
-    """Two linear layers with the block's activation between them."""
+    """Two linear layers with the block's activation between them, where its gate applies it."""
 
-    def __init__(self, config: ViTConfig, activation: Activation) -> None:
+    def __init__(self, config: ViTConfig, activation: Activation, gate: Gate | None = None) -> None:
         super().__init__()
         self.fc1 = nn.Linear(config.dim, config.hidden)
         self.fc2 = nn.Linear(config.hidden, config.dim)
         self.activation = activation
+        self.act = ACTIVATIONS[activation]()
+        self.sizes = {GateAxis.TOKEN: config.tokens, GateAxis.CHANNEL: config.hidden}
+        self.gate: HardGate | RelaxedGate | None = None if gate is None else HardGate(gate, self.sizes[gate.axis])
+
+    def relax(self, axis: GateAxis) -> RelaxedGate:
+        """Put a learnable gate here, for a search, and return it; it begins with what the gate did before."""
+        before = self.gate if isinstance(self.gate, HardGate) else None
+        self.gate = RelaxedGate(axis, self.sizes[axis], before).to(self.fc1.weight.device)
+        return self.gate
 
     def forward(self, x_BND: torch.Tensor) -> torch.Tensor:
         """Transformed tokens, of the shape of ``x_BND``."""
-        transformed: torch.Tensor = self.fc2(ACTIVATIONS[self.activation](self.fc1(x_BND)))
+        h_BNM = self.fc1(x_BND)
+        activated_BNM = self.act(h_BNM)
+        if self.gate is not None:
+            activated_BNM = self.gate(h_BNM, activated_BNM)
+        transformed: torch.Tensor = self.fc2(activated_BNM)
         return transformed
 
 
 class Block(nn.Module):
     """x + attention(norm(x)), then x + mlp(norm(x))."""
 
-    def __init__(
-        self, config: ViTConfig, kinds: tuple[AttentionKind, ...], activation: Activation, drop_path: float
-    ) -> None:
+    def __init__(self, config: ViTConfig, number: int, drop_path: float) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(config.dim, eps=LAYER_NORM_EPSILON)
-        self.attn = Attention(config, kinds)
-        self.norm2 = nn.LayerNorm(config.dim, eps=LAYER_NORM_EPSILON)
-        self.mlp = Mlp(config, activation)
+        attention_norm, mlp_norm = config.block_norms[number]
+        self.norm1 = NORMS[attention_norm](config.dim)
+        self.attn = Attention(config, config.heads[number])
+        self.norm2 = NORMS[mlp_norm](config.dim)
+        self.mlp = Mlp(config, config.activations[number], config.block_gates[number])
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x_BND: torch.Tensor, name: str, out: Intermediates) -> torch.Tensor:
@@ -102,11 +136,8 @@ class VisionTransformer(nn.Module):
         self.pos_embed = nn.Parameter(torch.zeros(config.tokens, config.dim))
         self.cls_token = nn.Parameter(torch.zeros(1, config.dim)) if config.class_token else None
         drops = torch.linspace(0, drop_path_rate, config.depth).tolist()
-        self.blocks = nn.ModuleList(
-            Block(config, kinds, activation, drop)
-            for kinds, activation, drop in zip(config.heads, config.activations, drops, strict=True)
-        )
-        self.norm = nn.LayerNorm(config.dim, eps=LAYER_NORM_EPSILON)
+        self.blocks = nn.ModuleList(Block(config, number, drop) for number, drop in enumerate(drops))
+        self.norm = LayerNorm(config.dim)
         self.head = nn.Linear(config.dim, config.classes)
         self.apply(_initialise)
         trunc_normal_(self.pos_embed, std=0.02)
@@ -132,8 +163,8 @@ class VisionTransformer(nn.Module):
         return self.intermediates(images_BCHW)[0]
 
     def no_weight_decay(self) -> set[str]:
-        """Names that timm's optimisers leave without weight decay."""
-        return {"pos_embed", "cls_token"}
+        """Names, with wildcards, that timm's optimisers leave without weight decay."""
+        return {"pos_embed", "cls_token", "*.attn.mask.*"}
 
 
 def patchify(images_BCHW: torch.Tensor, patch: int) -> torch.Tensor:
@@ -147,3 +178,5 @@ def _initialise(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
         trunc_normal_(module.weight, std=0.02 if module.in_features >= 128 else module.in_features**-0.5)
         nn.init.zeros_(module.bias)
+    elif isinstance(module, AttentionKernel):  # after the linear layers inside it
+        module.initialise()

@@ -23,7 +23,7 @@ from mpcvit.session.session import Session
 
 @dataclass(frozen=True)
 class Linear(Op):
-    """x @ weight for x of shape [..., I] and a parameter of shape [I, O]; fractional bits add. Exact.
+    """x @ weight for x of shape [..., I] and a parameter of shape [..., I, O]; fractional bits add. Exact.
 
     1 round on stock shares, which open the masked weight anew in every inference.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,21 @@ _FILE = "checkpoint.safetensors"
 
 
 def save_checkpoint(
-    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, progress: dict[str, Any]
+    folder: Path,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    progress: dict[str, Any],
+    average: torch.nn.Module | None = None,
 ) -> None:
-    """Write ``folder/checkpoint.safetensors``, atomically; ``progress`` is kept as JSON."""
+    """Write ``folder/checkpoint.safetensors``, atomically; ``progress`` is kept as JSON.
+
+    Args:
+        average: the model with averaged weights, if the run has one.
+    """
     state = optimizer.state_dict()
     tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
+    if average is not None:
+        tensors |= {f"average/{name}": tensor for name, tensor in average.state_dict().items()}
     scalars: dict[str, dict[str, Any]] = {}
     for index, entries in state["state"].items():
         for name, value in entries.items():
@@ -33,22 +44,35 @@ def save_checkpoint(
     partial.replace(folder / _FILE)
 
 
-def load_checkpoint(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any] | None:
-    """Restore ``model`` and ``optimizer``; the saved progress, or None if there is no checkpoint."""
+def read_progress(folder: Path) -> dict[str, Any] | None:
+    """The progress saved in ``folder``, or None if there is no checkpoint."""
     path = folder / _FILE
     if not path.exists():
         return None
     with safe_open(path, framework="pt") as file:
+        progress: dict[str, Any] = json.loads(file.metadata()["state"])["progress"]
+    return progress
+
+
+def load_checkpoint(
+    folder: Path,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: torch.nn.Module | None = None,
+) -> None:
+    """Restore what :func:`save_checkpoint` wrote."""
+    with safe_open(folder / _FILE, framework="pt") as file:
         document = json.loads(file.metadata()["state"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
-    model.load_state_dict(
-        {name.removeprefix("model/"): tensor for name, tensor in tensors.items() if name.startswith("model/")}
-    )
+    model.load_state_dict(_under("model/", tensors))
+    if average is not None:
+        average.load_state_dict(_under("average/", tensors))
     state: dict[int, dict[str, Any]] = {int(index): dict(values) for index, values in document["scalars"].items()}
-    for name, tensor in tensors.items():
-        if name.startswith("optimizer/"):
-            _, index, key = name.split("/", 2)
-            state.setdefault(int(index), {})[key] = tensor
+    for name, tensor in _under("optimizer/", tensors).items():
+        index, key = name.split("/", 1)
+        state.setdefault(int(index), {})[key] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": document["groups"]})
-    progress: dict[str, Any] = document["progress"]
-    return progress
+
+
+def _under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,45 +1,21 @@
-"""Training configurations, and named recipes with the result that they promise."""
+"""Named recipes, each with the result that it promises.
+
+MPCViT is Zeng et al., ICCV 2023. Its recipes are those of its released configuration files; ours differ from them in
+three ways: our models have no dropout of attention weights (there 0.1), read the mean token instead of a class token,
+and are plain pre-norm ViTs, where the released block sends the normalised stream into the MLP's residual.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import replace
+from typing import Any
 
+from mpcvit.data.catalogue import data_set
+from mpcvit.models.config import Activation, AttentionKind, ViTConfig
+from mpcvit.train.config import ObjectiveName, Pipeline, Start, TrainConfig
 
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """Everything that determines a training run, but for the data's location and the device.
-
-    Attributes:
-        model: name in timm's registry.
-        epochs, batch_size: length of the run; the last partial batch of an epoch is dropped.
-        optimizer, lr, weight_decay: as timm's ``create_optimizer_v2`` takes them.
-        warmup_epochs: linear warm-up before the cosine decay to zero.
-        clip_norm: gradients are scaled down to this norm.
-        smoothing: label smoothing.
-        crop_scale: smallest share of the picture that a random crop keeps.
-        auto_augment: timm's RandAugment string, or None.
-        erasing: probability of random erasing.
-        drop_path: stochastic depth rate of the last block.
-        validation: training pictures held out to watch the run; the test set is never looked at.
-        seed: of initialisation, split, order and augmentation.
-    """
-
-    model: str
-    epochs: int
-    batch_size: int = 128
-    optimizer: str = "nadamuon"
-    lr: float = 4e-3
-    weight_decay: float = 0.05
-    warmup_epochs: int = 1
-    clip_norm: float = 1.0
-    smoothing: float = 0.1
-    crop_scale: float = 0.7
-    auto_augment: str | None = None
-    erasing: float = 0.0
-    drop_path: float = 0.0
-    validation: int = 2500
-    seed: int = 0
+__all__ = ["RECIPES", "TrainConfig"]
 
 
 def cifar10_first() -> TrainConfig:
@@ -51,4 +27,197 @@ def cifar10_first() -> TrainConfig:
     return TrainConfig(model="mpcvit_6_4_32", epochs=40)
 
 
-RECIPES: dict[str, Callable[[], TrainConfig]] = {"cifar10_first": cifar10_first}
+def cifar10_teacher_small() -> TrainConfig:
+    """A teacher that two CPU cores can train: the size of ``mpcvit_6_4_32``, with softmax and GELU.
+
+    Expected: not measured yet.
+    """
+    return TrainConfig(
+        model="vit_6_4_32",
+        architecture=_small(AttentionKind.SOFTMAX, Activation.GELU),
+        pipeline=Pipeline.TENSORS,
+        epochs=48,
+        drop_path=0.05,
+    )
+
+
+def cifar10_student_small() -> TrainConfig:
+    """``mpcvit_6_4_32``, as in :func:`cifar10_first`, distilled from :func:`cifar10_teacher_small` (MPCViT's way).
+
+    Expected: not measured yet.
+    """
+    return TrainConfig(
+        model="mpcvit_6_4_32", objective=ObjectiveName.DISTILLATION, pipeline=Pipeline.TENSORS, epochs=40
+    )
+
+
+def cifar10_mpcformer_small() -> TrainConfig:
+    """MPCFormer's 2Quad and Quad, distilled in two stages from :func:`cifar10_teacher_small`, starting at its weights.
+
+    MPCFormer (Li et al., ICLR 2023) fine-tunes BERT with learning rates of 5e-5, then 1e-5; these are ours, for a
+    model that never saw more than CIFAR-10. Expected: not measured yet.
+    """
+    last = TrainConfig(
+        model="mpcformer_6_4_32",
+        architecture=_small(AttentionKind.QUAD2, Activation.QUAD),
+        objective=ObjectiveName.MPCFORMER_LOGITS,
+        pipeline=Pipeline.TENSORS,
+        epochs=10,
+        optimizer="adamw",
+        lr=2e-4,
+        weight_decay=0.01,
+    )
+    first = replace(last, objective=ObjectiveName.MPCFORMER_HIDDEN, start=Start.TEACHER, epochs=10, lr=5e-4)
+    return replace(last, before=first)
+
+
+def mpcvit_cifar10_teacher() -> TrainConfig:
+    """MPCViT's teacher for CIFAR-10: ``mpcvit_7_4_32`` with softmax.
+
+    The paper's softmax ViT has 93.97 %. Expected here: not measured yet.
+    """
+    return replace(_mpcvit_cifar10("vit_7_4_32"), architecture=_softmax_7("cifar10"))
+
+
+def mpcvit_cifar10() -> TrainConfig:
+    """MPCViT's retraining for CIFAR-10: 600 epochs, distilled from :func:`mpcvit_cifar10_teacher`.
+
+    ``mpcvit_7_4_32`` has ReLU-softmax heads only; ``replace`` its ``architecture`` for a model that a search found.
+    The paper has 93.52 % for such a model without distillation, and 93.59 to 94.27 % for searched ones with it.
+    Expected here: not measured yet.
+    """
+    return replace(_mpcvit_cifar10("mpcvit_7_4_32"), objective=ObjectiveName.DISTILLATION, epochs=600)
+
+
+def mpcvit_cifar100_teacher() -> TrainConfig:
+    """MPCViT's teacher for CIFAR-100, trained for 600 epochs: ``mpcvit_7_4_32`` with softmax.
+
+    The paper's softmax ViT has 76.34 %. Expected here: not measured yet.
+    """
+    return replace(_mpcvit_cifar100("vit_7_4_32"), architecture=_softmax_7("cifar100"))
+
+
+def mpcvit_cifar100() -> TrainConfig:
+    """MPCViT's retraining for CIFAR-100, distilled from :func:`mpcvit_cifar100_teacher`; see :func:`mpcvit_cifar10`.
+
+    The paper has 75.27 % for such a model without distillation, and 76.40 to 77.46 % for searched ones with it.
+    Expected here: not measured yet.
+    """
+    return replace(_mpcvit_cifar100("mpcvit_7_4_32"), objective=ObjectiveName.DISTILLATION)
+
+
+def mpcvit_tinyimagenet_teacher() -> TrainConfig:
+    """MPCViT's teacher for Tiny-ImageNet: ``mpcvit_9_12_64`` with softmax.
+
+    The paper's softmax ViT has 60.71 %. Expected here: not measured yet.
+    """
+    data = data_set("tinyimagenet")
+    architecture = ViTConfig(
+        image_size=data.image_size,
+        patch_size=4,
+        classes=data.classes,
+        dim=192,
+        hidden=384,
+        heads=((AttentionKind.SOFTMAX,) * 12,) * 9,
+        activations=(Activation.GELU,) * 9,
+    )
+    return replace(_mpcvit_tinyimagenet("vit_9_12_64"), architecture=architecture.to_json())
+
+
+def mpcvit_tinyimagenet() -> TrainConfig:
+    """MPCViT's retraining for Tiny-ImageNet, distilled from :func:`mpcvit_tinyimagenet_teacher`.
+
+    The paper has 60.26 % for such a model without distillation, and 62.65 to 63.45 % for searched ones with it.
+    Expected here: not measured yet.
+    """
+    return replace(_mpcvit_tinyimagenet("mpcvit_9_12_64"), objective=ObjectiveName.DISTILLATION)
+
+
+def _mpcvit_cifar10(model: str) -> TrainConfig:
+    """What MPCViT's recipes have in common, with the values for CIFAR-10. The cooldown of 10 epochs is timm's."""
+    return TrainConfig(
+        model=model,
+        data="cifar10",
+        epochs=300,
+        cooldown_epochs=10,
+        batch_size=128,
+        optimizer="adamw",
+        lr=5.5e-4,
+        min_lr=1e-5,
+        weight_decay=0.06,
+        warmup_epochs=10,
+        warmup_lr=1e-5,
+        warmup_prefix=False,
+        clip_norm=None,
+        smoothing=0.1,
+        crop_scale=0.8,
+        auto_augment="rand-m9-mstd0.5-inc1",
+        erasing=0.25,
+        mixup=0.8,
+        cutmix=1.0,
+        mixup_epochs=175,
+        drop_path=0.1,
+        seed=42,
+    )
+
+
+def _mpcvit_cifar100(model: str) -> TrainConfig:
+    return replace(_mpcvit_cifar10(model), data="cifar100", epochs=600, lr=6e-4, warmup_lr=1e-6, mixup_epochs=None)
+
+
+def _mpcvit_tinyimagenet(model: str) -> TrainConfig:
+    """Its own loader flips and applies AutoAugment, without crops; which policy is not said, this is ImageNet's."""
+    return replace(
+        _mpcvit_cifar10(model),
+        data="tinyimagenet",
+        lr=5e-4,
+        weight_decay=0.05,
+        warmup_lr=1e-6,
+        crop_scale=1.0,
+        auto_augment="original",
+        mixup_epochs=None,
+    )
+
+
+def _softmax_7(data: str) -> dict[str, Any]:
+    """MPCViT's CIFAR size with softmax, as JSON."""
+    return ViTConfig(
+        image_size=data_set(data).image_size,
+        patch_size=4,
+        classes=data_set(data).classes,
+        dim=256,
+        hidden=512,
+        heads=((AttentionKind.SOFTMAX,) * 4,) * 7,
+        activations=(Activation.GELU,) * 7,
+    ).to_json()
+
+
+def _small(kind: AttentionKind, activation: Activation) -> dict[str, Any]:
+    """The size of ``mpcvit_6_4_32`` with heads of one kind and local enhancement, as JSON."""
+    return ViTConfig(
+        image_size=32,
+        patch_size=4,
+        classes=10,
+        dim=128,
+        hidden=256,
+        heads=((kind,) * 4,) * 6,
+        activations=(activation,) * 6,
+        lepe=32,
+    ).to_json()
+
+
+RECIPES: dict[str, Callable[[], TrainConfig]] = {
+    recipe.__name__: recipe
+    for recipe in (
+        cifar10_first,
+        cifar10_teacher_small,
+        cifar10_student_small,
+        cifar10_mpcformer_small,
+        mpcvit_cifar10_teacher,
+        mpcvit_cifar10,
+        mpcvit_cifar100_teacher,
+        mpcvit_cifar100,
+        mpcvit_tinyimagenet_teacher,
+        mpcvit_tinyimagenet,
+    )
+}

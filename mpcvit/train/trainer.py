@@ -1,179 +1,222 @@
-"""The training loop: resumable, seeded, on whatever device there is."""
+"""The training loop: resumable, seeded, on whatever devices there are."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
-from rich.console import Console
-from rich.progress import Progress
-from torch.utils.data import DataLoader, Dataset
+from safetensors.torch import save_file
+from torch import nn
 
 from mpcvit.compat import muon_in_float32, prepare_torchvision
-from mpcvit.data.cifar10 import CIFAR10_MEAN, CIFAR10_STD
+from mpcvit.data.catalogue import data_set
 from mpcvit.data.image_set import ImageSet
-from mpcvit.data.normalise import normalise
 from mpcvit.errors import ConfigError
-from mpcvit.models import presets  # noqa: F401  # registers the models with timm
-from mpcvit.models.files import save_model
+from mpcvit.models.files import FLOAT_FILE, save_model
 from mpcvit.models.vit import VisionTransformer
-from mpcvit.train.checkpoint import load_checkpoint, save_checkpoint
-from mpcvit.train.recipes import TrainConfig
+from mpcvit.train.accuracy import accuracy
+from mpcvit.train.batches import Batch, Batches, make_batches, make_mixup
+from mpcvit.train.checkpoint import load_checkpoint, read_progress, save_checkpoint
+from mpcvit.train.config import Precision, TrainConfig
+from mpcvit.train.objectives.objective import Objective
+from mpcvit.train.optimizer import make_optimizer, make_schedule
+from mpcvit.train.recorder import Recorder
+from mpcvit.train.replica import Replica, joined
+from mpcvit.train.sam import ascended
 
 prepare_torchvision()
 
-from timm import create_model  # noqa: E402
-from timm.data import create_transform  # noqa: E402
-from timm.optim import create_optimizer_v2  # noqa: E402
-from timm.scheduler import create_scheduler_v2  # noqa: E402
-from timm.utils import random_seed  # noqa: E402  # torch, numpy and Python, which augmentation uses
+from timm.utils import ModelEmaV3, random_seed  # noqa: E402  # seeds torch, numpy and Python, which augmentation uses
+
+#: (epochs done, model, the epoch's line in the log); may change the model, and is called in every process.
+AfterEpoch = Callable[[int, nn.Module, Mapping[str, float]], None]
 
 
-class _Augmented(Dataset[tuple[torch.Tensor, int]]):
-    def __init__(self, images: ImageSet, transform: Callable[[Image.Image], torch.Tensor]) -> None:
-        self.images = images
-        self.transform = transform
+def fit(
+    model: nn.Module,
+    config: TrainConfig,
+    images: ImageSet,
+    folder: Path,
+    *,
+    objective: Objective,
+    device: str = "auto",
+    workers: int = 1,
+    after_epoch: AfterEpoch | None = None,
+    facts: Mapping[str, Any] | None = None,
+) -> nn.Module:
+    """``model``, trained in place and in eval mode; with averaging, the averaged weights are put into it at the end.
 
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        return self.transform(Image.fromarray(self.images.images[index])), int(self.images.labels[index])
-
-
-@torch.inference_mode()
-def accuracy(model: torch.nn.Module, images: ImageSet, device: torch.device, batch: int = 500) -> float:
-    """Top-1 accuracy in [0, 1]."""
-    model.eval()
-    hits = 0
-    for start in range(0, len(images), batch):
-        batch_images = normalise(images.images[start : start + batch], CIFAR10_MEAN, CIFAR10_STD)
-        logits = model(batch_images.to(device))
-        hits += int((logits.argmax(1).cpu().numpy() == images.labels[start : start + batch]).sum())
-    return hits / len(images)
-
-
-def train(
-    config: TrainConfig, images: ImageSet, folder: Path, *, device: str = "auto", workers: int = 1
-) -> VisionTransformer:
-    """The trained model; also written to ``folder/model.safetensors`` with ``config.json`` and ``train.json``.
+    ``folder`` gets ``model.safetensors`` (and ``config.json`` for a plain ``VisionTransformer``), ``train.json``,
+    ``checkpoint.safetensors``, ``log.jsonl`` with one line per epoch, and the same numbers for TensorBoard where that
+    is installed.
 
     Continues from ``folder/checkpoint.safetensors`` if it exists. Every epoch is seeded by (seed, epoch), so that an
-    interrupted run ends like an uninterrupted one on the same machine. ``log.jsonl`` gets one line per epoch.
+    interrupted run ends like an uninterrupted one on the same machine with the same number of workers. The first
+    weights are the caller's.
+
+    Started by torchrun, several processes share each batch; the first one writes.
 
     Args:
         images: the training set; ``config.validation`` of it is held out.
+        objective: gives the loss. Parameters of its own are not trained.
         device: ``auto``, or a torch device name.
-        workers: processes that load and augment.
+        workers: processes that load and augment pictures.
+        after_epoch: called before the epoch is saved; what it raises ends the run.
+        facts: more that a continued run must have in common with the first, as JSON.
 
     Raises:
-        ConfigError: the checkpoint in ``folder`` belongs to another configuration.
+        ConfigError: the checkpoint in ``folder`` belongs to another configuration or other facts.
     """
-    target = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-    random_seed(config.seed)
+    with joined(device) as replica:
+        run = _prepare(model, config, images, objective, replica, workers)
+        identity: dict[str, Any] = {"config": config.to_json(), "torch": torch.__version__}
+        if facts:
+            identity["facts"] = dict(facts)
+        first = _resume(folder, run, identity)
+        with Recorder(folder, config.model, first, config.total_epochs, active=replica.leads) as recorder:
+            for epoch in range(first, config.total_epochs):
+                line = _epoch(run, epoch)
+                if after_epoch is not None:
+                    after_epoch(epoch + 1, model, line)
+                if replica.leads:
+                    average = None if run.average is None else run.average.module
+                    save_checkpoint(folder, model, run.optimizer, {**identity, "epochs_done": epoch + 1}, average)
+                recorder.write(epoch, line)
+        if run.average is not None:
+            model.load_state_dict(run.average.module.state_dict())
+        if replica.leads:
+            _save(model, folder)
+            (folder / "train.json").write_text(json.dumps(identity, indent=1) + "\n")
+    return model.eval()
+
+
+class _Loss(nn.Module):
+    """The loss as a module: what goes through DistributedDataParallel's forward gets its gradients averaged."""
+
+    def __init__(self, model: nn.Module, objective: Objective, autocast: bool, device: torch.device) -> None:
+        super().__init__()
+        self.model = model
+        self._objective = (objective,)  # in a tuple, so that a teacher that is a module does not become part of this
+        self._autocast = autocast
+        self._device = device
+
+    def forward(self, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        with self._precision():
+            return self._objective[0](self.model, images, targets)
+
+    def _precision(self) -> AbstractContextManager[object]:
+        return torch.autocast(self._device.type, torch.bfloat16) if self._autocast else nullcontext()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """What the loop needs."""
+
+    config: TrainConfig
+    replica: Replica
+    model: nn.Module
+    loss: nn.Module
+    optimizer: torch.optim.Optimizer
+    schedule: Any
+    batches: Batches
+    mixup: Callable[[torch.Tensor, torch.Tensor], Batch] | None
+    average: Any  # timm's ModelEmaV3, or None
+    held_out: ImageSet
+
+
+def _prepare(
+    model: nn.Module, config: TrainConfig, images: ImageSet, objective: Objective, replica: Replica, workers: int
+) -> _Run:
+    device = replica.device
     rest, held_out = images.split(config.validation, config.seed)
-    model: VisionTransformer = create_model(
-        config.model, num_classes=len(images.classes), drop_path_rate=config.drop_path
-    )
-    model.to(target)
-    if target.type == "cpu":
+    model.to(device)
+    if device.type == "cpu":
         muon_in_float32()
-    optimizer = create_optimizer_v2(model, opt=config.optimizer, lr=config.lr, weight_decay=config.weight_decay)
-    loader = _loader(config, rest, workers)
-    scheduler, _ = create_scheduler_v2(
-        optimizer,
-        num_epochs=config.epochs,
-        warmup_epochs=config.warmup_epochs,
-        warmup_lr=config.lr / 100,
-        warmup_prefix=True,
-        step_on_epochs=False,
-        updates_per_epoch=len(loader),
+    optimizer = make_optimizer(model, config)
+    batches = make_batches(config, rest, replica, workers)
+    autocast = config.precision == Precision.BFLOAT16 or (
+        config.precision == Precision.AUTO and device.type == "cuda" and torch.cuda.is_bf16_supported()
     )
-    identity = {"config": asdict(config), "torch": torch.__version__}
-    first = _resume(folder, model, optimizer, identity)
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(config.model, total=config.epochs, completed=first)
-        for epoch in range(first, config.epochs):
-            start = time.perf_counter()
-            loss = _epoch(config, epoch, model, optimizer, scheduler, loader, target)
-            line = {
-                "epoch": epoch,
-                "loss": round(loss, 4),
-                "validation": round(accuracy(model, held_out, target), 4),
-                "seconds": round(time.perf_counter() - start, 1),
-            }
-            save_checkpoint(folder, model, optimizer, {**identity, "epochs_done": epoch + 1})
-            with (folder / "log.jsonl").open("a") as log:
-                log.write(json.dumps(line) + "\n")
-            bar.console.print(line)
-            bar.advance(task)
-    save_model(model, folder)
-    (folder / "train.json").write_text(json.dumps(identity, indent=1) + "\n")
-    return model
-
-
-def _loader(config: TrainConfig, images: ImageSet, workers: int) -> DataLoader[tuple[torch.Tensor, int]]:
-    transform = create_transform(
-        input_size=images.images.shape[1:3],
-        is_training=True,
-        scale=(config.crop_scale, 1.0),
-        auto_augment=config.auto_augment,
-        color_jitter=0.0,
-        re_prob=config.erasing,
-        re_mode="pixel",
-        interpolation="bilinear",
-        mean=CIFAR10_MEAN,
-        std=CIFAR10_STD,
-    )
-    return DataLoader(
-        _Augmented(images, transform),
-        batch_size=config.batch_size,
-        shuffle=True,
-        drop_last=True,
-        num_workers=workers,
+    return _Run(
+        config=config,
+        replica=replica,
+        model=model,
+        loss=replica.wrap(_Loss(model, objective, autocast, device)),
+        optimizer=optimizer,
+        schedule=make_schedule(optimizer, config, len(batches)),
+        batches=batches,
+        mixup=make_mixup(config, len(images.classes)),
+        average=ModelEmaV3(model, decay=config.ema_decay, use_warmup=True) if config.ema_decay > 0 else None,
+        held_out=held_out,
     )
 
 
-def _resume(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, identity: dict[str, Any]) -> int:
-    """Number of epochs that a checkpoint in ``folder`` has behind it."""
-    progress = load_checkpoint(folder, model, optimizer)
+def _resume(folder: Path, run: _Run, identity: Mapping[str, Any]) -> int:
+    """Number of epochs that a checkpoint in ``folder`` has behind it; restores the run from it."""
+    progress = read_progress(folder)
     if progress is None:
         return 0
-    if progress["config"] != identity["config"]:
+    # fields that are younger than the checkpoint have their defaults
+    saved = {**TrainConfig(model="", epochs=1).to_json(), **progress["config"]}
+    if saved != identity["config"] or progress.get("facts") != identity.get("facts"):
         raise ConfigError(
             f"a checkpoint of another configuration in {folder}",
-            expected="the configuration that the run began with",
+            expected="the configuration, and the teacher, that the run began with",
             remedy="Choose another output folder, or delete this one to start afresh.",
         )
+    load_checkpoint(folder, run.model, run.optimizer, None if run.average is None else run.average.module)
     return int(progress["epochs_done"])
 
 
-def _epoch(
-    config: TrainConfig,
-    epoch: int,
-    model: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scheduler: Any,
-    loader: DataLoader[tuple[torch.Tensor, int]],
-    device: torch.device,
-) -> float:
-    """Mean training loss of one pass over the data."""
-    random_seed(config.seed * 1_000_003 + epoch)
-    model.train()
-    criterion = torch.nn.CrossEntropyLoss(label_smoothing=config.smoothing)
-    total = 0.0
-    for step, (batch, labels) in enumerate(loader):
-        scheduler.step_update(epoch * len(loader) + step)
-        loss = criterion(model(batch.to(device)), labels.to(device))
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
-        optimizer.step()
-        total += loss.item()
-    return total / len(loader)
+def _epoch(run: _Run, epoch: int) -> dict[str, float]:
+    """One pass over the data, and what the log says of it."""
+    start = time.perf_counter()
+    config = run.config
+    random_seed(config.seed * 1_000_003 + epoch, run.replica.rank)
+    run.model.train()
+    mixing = config.mixup_epochs is None or epoch < config.mixup_epochs
+    losses = []
+    for step, (images, targets) in enumerate(run.batches.epoch(epoch), start=epoch * len(run.batches)):
+        if run.mixup is not None:
+            run.mixup.mixup_enabled = mixing  # type: ignore[attr-defined]  # timm has no annotations
+            images, targets = run.mixup(images, targets)
+        run.schedule.step_update(step)
+        losses.append(_update(run, images, targets))
+        if run.average is not None:
+            run.average.update(run.model, step=step + 1)
+    run.replica.share_statistics(run.model)
+    line = {"loss": round(float(run.replica.mean(torch.stack(losses).double().mean())), 4)}
+    if len(run.held_out) > 0:
+        judged = run.model if run.average is None else run.average.module
+        right = accuracy(judged, run.held_out, data_set(config.data), run.replica.device)
+        line["validation"] = round(right, 4)
+    line["seconds"] = round(time.perf_counter() - start, 1)
+    line["lr"] = run.optimizer.param_groups[0]["lr"]
+    return line
+
+
+def _update(run: _Run, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """One step of the optimiser; the loss before it."""
+    loss: torch.Tensor = run.loss(images, targets)
+    run.optimizer.zero_grad()
+    loss.backward()
+    if run.config.sam_rho > 0:
+        with ascended(run.model, run.config.sam_rho):
+            run.loss(images, targets).backward()
+    if run.config.clip_norm is not None:
+        torch.nn.utils.clip_grad_norm_(run.model.parameters(), run.config.clip_norm)
+    run.optimizer.step()
+    return loss.detach()
+
+
+def _save(model: nn.Module, folder: Path) -> None:
+    if type(model) is VisionTransformer:
+        save_model(model, folder)
+    else:  # such as a supernet: its configuration alone does not say what the weights are for
+        save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / FLOAT_FILE)

@@ -28,6 +28,8 @@ def _config(kind: AttentionKind, activation: Activation, tokens_per_side: int = 
         hidden=16,
         heads=((kind, AttentionKind.SCALING, kind),),
         activations=(activation,),
+        linformer_rank=5,
+        pooled_side=1,
     )
 
 
@@ -38,7 +40,8 @@ def _config(kind: AttentionKind, activation: Activation, tokens_per_side: int = 
 def test_every_kind_on_shares_is_close_to_float(kind: AttentionKind, activation: Activation) -> None:
     """Float, reference and stock shares agree for every attention kind and activation, also with odd token counts."""
     config = _config(kind, activation, tokens_per_side=3)
-    model, images = make_model(config), make_images(config, 48)
+    # scores are squared and cubed: larger weights would give a residual stream of too many magnitudes
+    model, images = make_model(config, gain=1.5), make_images(config, 48)
     exported = export_vit(model, images)
     assert exported.fidelity < 1e-9
     codes = encode(images[:4].numpy(), exported.program.inputs[INPUT].qtype)

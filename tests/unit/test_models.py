@@ -11,67 +11,14 @@ import torch
 from mpcvit.compat import prepare_torchvision
 from mpcvit.errors import ConfigError, ModelFileError
 from mpcvit.models import presets
-from mpcvit.models.attention.relu_softmax import EPSILON, relu_softmax
-from mpcvit.models.attention.scaling import scaling
-from mpcvit.models.attention.softmax import softmax
 from mpcvit.models.config import Activation, AttentionKind, ViTConfig
 from mpcvit.models.files import load_model, save_model
-from mpcvit.models.vit import VisionTransformer, patchify
+from mpcvit.models.vit import patchify
 from tests.conftest import TINY, make_images, make_model
 
 prepare_torchvision()
 
 from timm import create_model  # noqa: E402
-
-
-def _qkv() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    torch.manual_seed(0)
-    return torch.randn(2, 3, 5, 4), torch.randn(2, 3, 5, 4), torch.randn(2, 3, 5, 4)
-
-
-def test_softmax_is_attention() -> None:
-    """The softmax kernel is torch's scaled-dot-product attention with scale 1."""
-    q, k, v = _qkv()
-    expected = torch.nn.functional.scaled_dot_product_attention(q, k, v, scale=1.0)
-    assert torch.allclose(softmax(q, k, v), expected, atol=1e-6)
-
-
-def test_relu_softmax_rows_are_weights() -> None:
-    """With ones as values every row gives sum / (sum + epsilon): weights add to just below one."""
-    q, k, _ = _qkv()
-    total = (q @ k.mT).relu().sum(-1)
-    got = relu_softmax(q, k, torch.ones(2, 3, 5, 4))
-    assert torch.allclose(got, (total / (total + EPSILON))[..., None].expand_as(got), atol=1e-6)
-
-
-def test_scaling_is_associative() -> None:
-    """The linear form equals the product with the score matrix divided by the number of keys."""
-    q, k, v = _qkv()
-    assert torch.allclose(scaling(q, k, v), (q @ k.mT / 5) @ v, atol=1e-6)
-
-
-def test_heads_of_one_block_are_independent() -> None:
-    """A block of mixed kinds computes for each head what a block of that kind alone computes."""
-    mixed = make_model(replace(TINY, heads=((AttentionKind.SCALING, AttentionKind.SOFTMAX),)))
-    x = torch.randn(2, 4, 16)
-    outputs = {}
-    for kind in AttentionKind:
-        mixed.blocks[0].attn.kinds = (kind, kind)
-        outputs[kind] = _heads(mixed, x)
-    mixed.blocks[0].attn.kinds = (AttentionKind.SCALING, AttentionKind.SOFTMAX)
-    got = _heads(mixed, x)
-    assert torch.allclose(got[..., :8], outputs[AttentionKind.SCALING][..., :8], atol=1e-6)
-    assert torch.allclose(got[..., 8:], outputs[AttentionKind.SOFTMAX][..., 8:], atol=1e-6)
-
-
-def _heads(model: VisionTransformer, x: torch.Tensor) -> torch.Tensor:
-    """What the output projection of the first block reads."""
-    seen = []
-    handle = model.blocks[0].attn.proj.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    with torch.no_grad():
-        model.blocks[0].attn(x)
-    handle.remove()
-    return seen[0]
 
 
 def test_intermediates_by_name() -> None:
@@ -100,6 +47,16 @@ def test_timm_builds_the_presets() -> None:
         create_model("mpcvit_6_4_32", pretrained=True)
     with pytest.raises(ConfigError, match="ViTConfig"):
         create_model("mpcvit_6_4_32", colour="red")
+
+
+def test_presets_have_published_sizes() -> None:
+    """DeiT's numbers of parameters (timm's deit_*_patch16_224), and MPCViT's size for Tiny-ImageNet."""
+    assert sum(p.numel() for p in create_model("deit_tiny").parameters()) == 5_717_416
+    assert sum(p.numel() for p in create_model("deit_small").parameters()) == 22_050_664
+    one_block = presets.deit_base(heads=((AttentionKind.SOFTMAX,) * 12,), activations=(Activation.GELU,))
+    assert sum(p.numel() for p in one_block.parameters()) == 86_567_656 - 11 * 7_087_872
+    config = create_model("mpcvit_9_12_64").config
+    assert (config.depth, config.head_dim, config.patches) == (9, 16, 256)
 
 
 @pytest.mark.parametrize(

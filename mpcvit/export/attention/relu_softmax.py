@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
+from mpcvit.export.attention.heads import SHARE, Heads, denominator, scores_product
 from mpcvit.export.builder import Builder, Value
 from mpcvit.export.normalise import normalise_rows
 from mpcvit.models.attention.relu_softmax import EPSILON
 
-#: Share of the denominator's epsilon that a row of negative weights may use up.
-_SHARE = 0.75
 
-
-def lower_relu_softmax(b: Builder, name: str, q: Value, keys: Value, v: Value) -> Value:
+def lower_relu_softmax(b: Builder, name: str, heads: Heads) -> Value:
     """Output of ReLU-softmax heads, normalised after the product with V."""
-    scores = b.rescale(f"{name}.scores", b.matmul(f"{name}.scores_product", q, keys))
-    keys_count = scores.type.shape[-1]
-    # a ReLU with slack may give small negative weights; all of them together must stay above -epsilon
-    slack = min(b.precision.relu_slack, _SHARE * EPSILON / keys_count + scores.type.qtype.step)
+    scores = b.rescale(f"{name}.scores", scores_product(b, name, heads))
+    # a ReLU with slack may give small negative weights; all of them together must stay above -SHARE * epsilon
+    slack = min(b.precision.relu_slack, SHARE * EPSILON / heads.count + scores.type.qtype.step)
     weights = b.relu(f"{name}.weights", scores, slack)
-    total = b.sum(f"{name}.total", weights, axis=-1)
-    bounds = ((1 - _SHARE) * EPSILON, EPSILON + total.type.qtype.hi)
-    total = b.offset(f"{name}.denominator", total, EPSILON, bounds)
-    return normalise_rows(b, name, weights, total, v)
+    total = denominator(b, name, b.sum(f"{name}.total", weights, axis=-1), EPSILON)
+    return normalise_rows(b, name, weights, total, heads.v)

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import torch
 
+from mpcvit.export.attention.heads import Heads, scores_product
 from mpcvit.export.builder import Builder, Value
 from mpcvit.export.normalise import normalise_rows
 from mpcvit.export.spline_fit import Floats, fit_grid
@@ -18,9 +19,9 @@ _SLACK = 2.0**-5
 _CLIP = 7.5
 
 
-def lower_softmax(b: Builder, name: str, q: Value, keys: Value, v: Value) -> Value:
+def lower_softmax(b: Builder, name: str, heads: Heads) -> Value:
     """Output of softmax heads: exp(S - max S) V / sum."""
-    scores = b.rescale(f"{name}.scores", b.matmul(f"{name}.scores_product", q, keys))
+    scores = b.rescale(f"{name}.scores", scores_product(b, name, heads))
     levels = math.ceil(math.log2(scores.type.shape[-1]))
     shifted = b.subtract(f"{name}.shifted", scores, _row_maximum(b, name, scores))
     above = _SLACK * (levels + 1)  # by how much the maximum may be missed
@@ -35,10 +36,10 @@ def lower_softmax(b: Builder, name: str, q: Value, keys: Value, v: Value) -> Val
         frac=b.precision.frac,
     )
     weights = b.spline(f"{name}.weights", clipped, fit, torch.exp(shifted.real))
-    slack = b.precision.tolerance * v.type.shape[-2]
-    bounds = (math.exp(-above) - slack, v.type.shape[-2] * math.exp(above) + slack)
+    slack = b.precision.tolerance * heads.count
+    bounds = (math.exp(-above) - slack, heads.count * math.exp(above) + slack)
     total = b.sum(f"{name}.total", weights, axis=-1, bounds=bounds)
-    return normalise_rows(b, name, weights, total, v)
+    return normalise_rows(b, name, weights, total, heads.v)
 
 
 def _clipped_exponential(x: Floats) -> Floats:

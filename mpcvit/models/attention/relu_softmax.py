@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import torch
 
+from mpcvit.models.attention.kernel import ScoreKernel
+
 #: Keeps the denominator away from 0. MPCViT trains with 1e-5, which fixed point rounds to nothing and whose reciprocal
 #: needs 17 bits of range; a power of two that 12 fractional bits hold exactly costs no accuracy when trained with.
 EPSILON = 2.0**-4
 
 
-def relu_softmax(q_BHND: torch.Tensor, k_BHMD: torch.Tensor, v_BHMD: torch.Tensor) -> torch.Tensor:
-    """Output of ReLU-softmax heads, normalised after the product with V: one factor per row instead of per score."""
-    weights_BHNM = (q_BHND @ k_BHMD.mT).relu()
-    return (weights_BHNM @ v_BHMD) / (weights_BHNM.sum(dim=-1, keepdim=True) + EPSILON)
+class ReluSoftmax(ScoreKernel):
+    """ReLU-softmax heads, normalised after the product with V: one factor per row instead of per score."""
+
+    def mix(self, scores_BHNM: torch.Tensor, v_BHMD: torch.Tensor) -> torch.Tensor:
+        weights_BHNM = scores_BHNM.relu()
+        return (weights_BHNM @ v_BHMD) / (weights_BHNM.sum(dim=-1, keepdim=True) + EPSILON)

@@ -1,0 +1,173 @@
+"""Does the search's price rank configurations as their measured latency does?
+
+    python benchmarks/search_ranking.py [--network wan] [--runs 3] [--out FILE] [--fit]
+
+Ten configurations of one size, from the dearest heads and activations to the cheapest, are exported with random weights
+and timed by mpcvit.bench.latency: real parties and a real dealer, as processes of this machine. The JSON written holds
+every prediction beside its measurement, Spearman's rank correlation, and the seconds' relative errors. A WAN and a LAN
+are emulated and need root.
+
+``--fit FILE ...`` measures nothing: it fits mpcvit.search.price.RATES to measurements of earlier runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.optimize import nnls
+from scipy.stats import spearmanr
+
+import mpcvit
+from mpcvit.bench.latency import measure_latency
+from mpcvit.cli.output import progress_console
+from mpcvit.export.vit import export_vit
+from mpcvit.link_profile import LinkProfile, link_profile
+from mpcvit.models.config import Activation, AttentionKind, Gate, GateAxis, Norm, ViTConfig
+from mpcvit.models.files import save_model
+from mpcvit.program.model_folder import Description, ModelFolder
+from mpcvit.search.price import PRECISION, RATES, PriceTable, random_images, random_weights
+
+_SM, _RS, _SC = AttentionKind.SOFTMAX, AttentionKind.RELU_SOFTMAX, AttentionKind.SCALING
+_Q2, _LIN = AttentionKind.QUAD2, AttentionKind.LINFORMER
+_GELU, _RELU, _NONE = Activation.GELU, Activation.RELU, Activation.IDENTITY
+_DEPTH, _HEADS = 4, 4
+
+
+def _config(heads: Sequence[AttentionKind], activation: Activation, **fields: Any) -> ViTConfig:
+    """Four blocks on 64 tokens of width 128, all alike."""
+    sizes = {"dim": 128, "hidden": 256, **fields}
+    return ViTConfig(
+        image_size=32,
+        patch_size=4,
+        classes=10,
+        heads=(tuple(heads),) * _DEPTH,
+        activations=(activation,) * _DEPTH,
+        **sizes,
+    )
+
+
+#: What is ranked: kinds of heads, mixtures, activations, gates, norms and widths all occur.
+CONFIGS = {
+    "softmax.gelu": _config([_SM] * 4, _GELU),
+    "softmax.relu": _config([_SM] * 4, _RELU),
+    "2quad.gelu": _config([_Q2] * 4, _GELU),
+    "relu_softmax.relu": _config([_RS] * 4, _RELU),
+    "half.relu": _config([_RS, _RS, _SC, _SC], _RELU),
+    "half.batchnorm": _config([_RS, _RS, _SC, _SC], _RELU, norms=((Norm.LAYERNORM, Norm.BATCHNORM),) * _DEPTH),
+    "quarter_softmax.gated": _config(
+        [_SM, _SC, _SC, _SC], _GELU, gates=(Gate(axis=GateAxis.TOKEN, kept=tuple(range(16))),) * _DEPTH
+    ),
+    "scaling.relu": _config([_SC] * 4, _RELU),
+    "scaling.identity": _config([_SC] * 4, _NONE),
+    "narrow.scaling.identity": _config([_SC] * 4, _NONE, dim=64, hidden=64),
+}
+
+
+def export(config: ViTConfig, folder: Path) -> None:
+    """Write the model of ``config`` with random weights into ``folder``."""
+    model = random_weights(config)
+    exported = export_vit(model, random_images(config), PRECISION)
+    labels = tuple(f"class{index}" for index in range(config.classes))
+    description = Description(
+        name=folder.name, version="random", labels=labels, mean=(0.5,) * config.channels, std=(0.25,) * config.channels
+    )
+    ModelFolder(description, exported.program, exported.weights).save(folder)
+    save_model(model, folder)
+
+
+def measure(profile: LinkProfile, runs: int, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Predicted and measured seconds of every configuration."""
+    prices = PriceTable(profile)
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="mpcvit-ranking-") as scratch:
+        for name in names:
+            progress_console.print(f"{profile.name}: {name}")
+            export(CONFIGS[name], Path(scratch) / name)
+            price = prices.price(CONFIGS[name])
+            latency = measure_latency(Path(scratch) / name, "fast", profile, runs)
+            rows.append(
+                {
+                    "name": name,
+                    "predicted_s": price.seconds,
+                    "measured_s": latency.online_s,
+                    "measured_s_all": latency.online_s_all,
+                    "rounds": {"predicted": price.rounds, "counted": latency.rounds},
+                    "bytes_sent": {"predicted": price.bytes_sent, "counted": latency.bytes_sent[0]},
+                    "amounts": asdict(prices.amounts(CONFIGS[name]).total),
+                }
+            )
+            progress_console.print(f"  predicted {price.seconds:.3f} s, measured {latency.online_s:.3f} s")
+    return rows
+
+
+def summary(profile: LinkProfile, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The rows with what they amount to."""
+    predicted = np.array([row["predicted_s"] for row in rows])
+    measured = np.array([row["measured_s"] for row in rows])
+    errors = predicted / measured - 1
+    return {
+        "date": date.today().isoformat(),
+        "machine": {
+            "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+            "torch": torch.__version__,
+        },
+        "mpcvit": mpcvit.__version__,
+        "network": profile.name,
+        "spearman": float(spearmanr(predicted, measured).statistic),
+        "relative_error": {"mean": float(np.abs(errors).mean()), "worst": float(np.abs(errors).max())},
+        "rates": asdict(RATES),
+        "configurations": rows,
+    }
+
+
+def fit(documents: list[dict[str, Any]]) -> dict[str, float]:
+    """Non-negative rates that minimise relative errors over all measurements."""
+    names = ("message_s", "delay", "byte_s", "mac_s", "gate", "step_s", "element_s")
+    rows = []
+    for document in documents:
+        profile = link_profile(document["network"])
+        for row in document["configurations"]:
+            amounts = row["amounts"]
+            network = amounts["rounds"] * profile.delay_s + amounts["bytes_sent"] / profile.bytes_per_s
+            factors = [amounts["rounds"], amounts["rounds"] * profile.delay_s, amounts["bytes_sent"], amounts["macs"]]
+            factors += [amounts["gate_s"], amounts["steps"], amounts["elements"]]
+            # errors relative to the software's share, so that a WAN's delays do not drown it
+            rows.append(np.array(factors) / (row["measured_s"] - network))
+    matrix = np.array(rows)
+    norms = np.maximum(np.linalg.norm(matrix, axis=0), 1e-30)
+    solution, _ = nnls(matrix / norms, np.ones(len(rows)))
+    return {name: float(value) for name, value in zip(names, solution / norms, strict=True)}
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", default="loopback")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--only", nargs="*", default=list(CONFIGS), choices=list(CONFIGS))
+    parser.add_argument("--fit", nargs="+", type=Path, metavar="FILE")
+    arguments = parser.parse_args()
+    if arguments.fit:
+        document: dict[str, Any] = fit([json.loads(path.read_text()) for path in arguments.fit])
+    else:
+        profile = link_profile(arguments.network)
+        document = summary(profile, measure(profile, arguments.runs, arguments.only))
+    text = json.dumps(document, indent=1) + "\n"
+    if arguments.out:
+        arguments.out.write_text(text)
+    print(text)  # noqa: T201 - its purpose
+
+
+if __name__ == "__main__":
+    main()

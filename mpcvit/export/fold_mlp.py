@@ -1,0 +1,112 @@
+"""Folding of an MLP: linear parts become one layer, coefficients of the activation go into the layers around it.
+
+* Where there is no activation (``identity``, tokens that a gate leaves out), the two layers are one.
+* Channels that a gate leaves out (RePaViT) are a linear map of rank len(channels) from what the MLP reads to what it
+  writes; their part of both layers becomes one matrix ``skip`` [D, D] beside the activated channels.
+* c2 h^2 + c1 h + c0 = c2 (h + s)^2 + (c0 - c2 s^2) with s = c1 / (2 c2): s goes into the first layer's bias, c2 into
+  the second layer's weight, the constant into its bias, and a square remains. Rounding h + s costs what rounding h
+  costs, but the numbers that are squared grow with s: where c2 is small beside c1, the linear term goes into ``skip``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from mpcvit.errors import ConfigError
+from mpcvit.export.affine import Affine
+from mpcvit.models.activation import HardGate, Quad, RelaxedGate
+from mpcvit.models.config import Activation, GateAxis, Norm
+from mpcvit.models.norm import TokenNorm
+from mpcvit.models.vit import Mlp
+
+#: The largest shift of what a quadratic activation reads that completing the square may cause.
+_MAX_SHIFT = 16.0
+
+
+@dataclass(frozen=True)
+class ActivatedLayers:
+    """fc2(act(fc1 x)) + x @ skip.
+
+    Attributes:
+        activation: what is computed between the layers; for ``quad`` only the square is left of it.
+        skip: [D, D], or None.
+    """
+
+    fc1: Affine
+    activation: Activation
+    fc2: Affine
+    skip: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class FoldedMlp:
+    """One MLP's weights after folding.
+
+    Attributes:
+        norm: the norm before it, of which only layer norm's division is left to do.
+        tokens: the tokens, ascending, that ``activated`` works on; None for all.
+        activated: None if there is no token for it.
+        fused: the layer for all other tokens; None if there are no others.
+    """
+
+    norm: Norm
+    tokens: tuple[int, ...] | None
+    activated: ActivatedLayers | None
+    fused: Affine | None
+
+
+def fold_mlp(mlp: Mlp, norm: TokenNorm) -> FoldedMlp:
+    """The folded float64 weights of ``mlp`` behind ``norm``, without the mean of what it writes.
+
+    Raises:
+        ConfigError: the gate is still relaxed.
+    """
+    first, second = Affine.of(mlp.fc1).after(norm), Affine.of(mlp.fc2).centred()
+    if mlp.activation is Activation.IDENTITY:
+        return FoldedMlp(norm.kind, (), None, first.then(second))
+    if isinstance(mlp.gate, RelaxedGate):
+        raise ConfigError(
+            "a model whose gates are being searched",
+            expected="a gate that says where the activation is applied, or none",
+            remedy="Put the gates that the search found into the configuration, and train that model.",
+        )
+    layers = ActivatedLayers(first, mlp.activation, second)
+    if mlp.gate is not None and mlp.gate.gate.axis is GateAxis.CHANNEL:
+        layers = _without_idle_channels(layers, mlp.gate)
+    if isinstance(mlp.act, Quad):
+        layers = _with_coefficients(layers, mlp.act)
+    if mlp.gate is not None and mlp.gate.gate.axis is GateAxis.TOKEN:
+        everywhere = len(mlp.gate.gate.kept) == len(mlp.gate.mask)
+        return FoldedMlp(norm.kind, mlp.gate.gate.kept, layers, None if everywhere else first.then(second))
+    return FoldedMlp(norm.kind, None, layers, None)
+
+
+def _without_idle_channels(layers: ActivatedLayers, gate: HardGate) -> ActivatedLayers:
+    kept = gate.mask.cpu()
+    if kept.all():
+        return layers
+    fc1, fc2 = layers.fc1, layers.fc2
+    idle = Affine(fc1.weight[:, ~kept], fc1.bias[~kept]).then(Affine(fc2.weight[~kept], fc2.bias))
+    return ActivatedLayers(
+        Affine(fc1.weight[:, kept], fc1.bias[kept]),
+        layers.activation,
+        Affine(fc2.weight[kept], idle.bias),
+        idle.weight,
+    )
+
+
+def _with_coefficients(layers: ActivatedLayers, quad: Quad) -> ActivatedLayers:
+    """``layers`` with a plain square as activation."""
+    c0, c1, c2 = quad.coefficients.detach().double().tolist()
+    fc1, fc2, skip = layers.fc1, layers.fc2, layers.skip
+    bias = fc2.bias + c0 * fc2.weight.sum(0)
+    if c2 != 0 and abs(c1) <= 2 * _MAX_SHIFT * abs(c2):
+        shift = c1 / (2 * c2)
+        bias = bias - c2 * shift**2 * fc2.weight.sum(0)
+        fc1 = Affine(fc1.weight, fc1.bias + shift)
+    else:
+        line = fc1.then(Affine(c1 * fc2.weight, bias))
+        bias, skip = line.bias, line.weight if skip is None else skip + line.weight
+    return ActivatedLayers(fc1, layers.activation, Affine(c2 * fc2.weight, bias), skip)

@@ -1,0 +1,64 @@
+"""Activations at some tokens or channels only: fixed, and relaxed for a search.
+
+beta * act(h) + (1 - beta) * h, with beta per token (MPCViT+, per block) or per channel (the idle channels of RePaViT,
+CVPR 2025). Axes: B batch, N tokens, M channels.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from mpcvit.models.config import Gate, GateAxis
+
+
+class HardGate(nn.Module):
+    """Activated values at the positions that ``gate`` keeps, unchanged ones elsewhere. Has no state to save."""
+
+    mask: torch.Tensor
+
+    def __init__(self, gate: Gate, size: int) -> None:
+        super().__init__()
+        self.gate = gate
+        mask = torch.zeros(size, dtype=torch.bool)
+        mask[list(gate.kept)] = True
+        self.register_buffer("mask", mask, persistent=False)
+
+    def forward(self, h_BNM: torch.Tensor, activated_BNM: torch.Tensor) -> torch.Tensor:
+        """One of the two at every position."""
+        return torch.where(_along(self.gate.axis, self.mask), activated_BNM, h_BNM)
+
+
+class RelaxedGate(nn.Module):
+    """A mixture of activated and unchanged values; ``beta`` [N] or [M] is learnt and is 1 where ``gate`` keeps.
+
+    A search adds a penalty on :meth:`values` to its loss and calls :meth:`project` after every step of its optimiser.
+    """
+
+    def __init__(self, axis: GateAxis, size: int, gate: HardGate | None = None) -> None:
+        super().__init__()
+        self.axis = axis
+        known = gate is not None and gate.gate.axis is axis
+        self.beta = nn.Parameter(gate.mask.float() if gate is not None and known else torch.ones(size))
+
+    def values(self) -> torch.Tensor:
+        """beta, limited to [0, 1]."""
+        return self.beta.clamp(0, 1)
+
+    @torch.no_grad()
+    def project(self) -> None:
+        """Put beta back into [0, 1]; beyond it no gradient would reach it any more."""
+        self.beta.clamp_(0, 1)
+
+    def kept(self, threshold: float = 0.5) -> tuple[int, ...]:
+        """The positions, ascending, whose beta is above ``threshold``; none, if the activation is not needed at all."""
+        return tuple(torch.nonzero(self.beta.detach() > threshold).flatten().tolist())
+
+    def forward(self, h_BNM: torch.Tensor, activated_BNM: torch.Tensor) -> torch.Tensor:
+        """beta * activated + (1 - beta) * h."""
+        return torch.lerp(h_BNM, activated_BNM, _along(self.axis, self.values()))
+
+
+def _along(axis: GateAxis, values: torch.Tensor) -> torch.Tensor:
+    """``values`` in a shape that broadcasts along ``axis`` of [B, N, M]."""
+    return values[:, None] if axis is GateAxis.TOKEN else values

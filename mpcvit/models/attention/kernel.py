@@ -1,0 +1,45 @@
+"""What all attention kernels have in common. Axes: B batch, H heads, N queries, M keys, D head dim."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from mpcvit.models.config import ViTConfig
+
+
+class AttentionKernel(nn.Module):
+    """The heads of one kind in one block.
+
+    Args:
+        config: the model's configuration.
+        heads: how many heads of the block are of this kind.
+    """
+
+    def __init__(self, config: ViTConfig, heads: int) -> None:
+        super().__init__()
+
+    def initialise(self) -> None:
+        """Give the kind's parameters, if it has any, their first values."""
+
+    def forward(self, q_BHND: torch.Tensor, k_BHMD: torch.Tensor, v_BHMD: torch.Tensor) -> torch.Tensor:
+        """Output [B, H, N, D] of the heads; ``q_BHND`` is scaled by 1/sqrt(D)."""
+        raise NotImplementedError
+
+
+class ScoreKernel(AttentionKernel):
+    """Heads that need a score for every pair of tokens, which a mask can multiply."""
+
+    def forward(
+        self,
+        q_BHND: torch.Tensor,
+        k_BHMD: torch.Tensor,
+        v_BHMD: torch.Tensor,
+        mask_HNM: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        scores_BHNM = q_BHND @ k_BHMD.mT
+        return self.mix(scores_BHNM if mask_HNM is None else scores_BHNM * mask_HNM, v_BHMD)
+
+    def mix(self, scores_BHNM: torch.Tensor, v_BHMD: torch.Tensor) -> torch.Tensor:
+        """Output [B, H, N, D] from scores that are scaled and, if there is a mask, masked."""
+        raise NotImplementedError

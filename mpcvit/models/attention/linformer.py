@@ -1,0 +1,30 @@
+"""Linformer attention (Wang et al. 2020): softmax(Q (E K)^T) (F V) with learned [k, M] matrices E and F."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from mpcvit.models.attention.kernel import AttentionKernel
+from mpcvit.models.config import ViTConfig
+
+
+class Linformer(AttentionKernel):
+    """Linformer heads; the heads of a block share E and F, of ``config.linformer_rank`` rows.
+
+    The row maximum, the exponentials and the rest of the softmax run over k columns instead of M.
+    """
+
+    def __init__(self, config: ViTConfig, heads: int) -> None:
+        super().__init__(config, heads)
+        self.key_projection = nn.Parameter(torch.empty(config.linformer_rank, config.tokens))
+        self.value_projection = nn.Parameter(torch.empty(config.linformer_rank, config.tokens))
+        self.initialise()
+
+    def initialise(self) -> None:
+        for projection in (self.key_projection, self.value_projection):
+            nn.init.xavier_normal_(projection, gain=2**0.5)
+
+    def forward(self, q_BHND: torch.Tensor, k_BHMD: torch.Tensor, v_BHMD: torch.Tensor) -> torch.Tensor:
+        scores = q_BHND @ (self.key_projection @ k_BHMD).mT
+        return scores.softmax(dim=-1) @ (self.value_projection @ v_BHMD)

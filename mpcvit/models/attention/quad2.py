@@ -1,0 +1,37 @@
+"""2Quad with learnable scale and shift: (a S + c)^2 V / sum (a S + c)^2.
+
+MPCFormer (ICLR 2023) has a = 1 and c = 5; SAL-ViT (ICCV 2023, L2Q) learns both.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from mpcvit.models.attention.kernel import ScoreKernel
+from mpcvit.models.config import ViTConfig
+
+#: Added to the mean weight of a row, so that no choice of a and c brings the denominator near 0.
+EPSILON = 2.0**-4
+#: MPCFormer's a = 1 and c = 5, both divided by 4: the same attention, from weights around 1.6 instead of 25, which need
+#: 4 bits less.
+SCALE, SHIFT = 0.25, 1.25
+
+
+class Quad2(ScoreKernel):
+    """2Quad heads; every head has its own scale a and shift c."""
+
+    def __init__(self, config: ViTConfig, heads: int) -> None:
+        super().__init__(config, heads)
+        self.scale = nn.Parameter(torch.empty(heads))
+        self.shift = nn.Parameter(torch.empty(heads))
+        self.initialise()
+
+    def initialise(self) -> None:
+        nn.init.constant_(self.scale, SCALE)
+        nn.init.constant_(self.shift, SHIFT)
+
+    def mix(self, scores_BHNM: torch.Tensor, v_BHMD: torch.Tensor) -> torch.Tensor:
+        weights_BHNM = (self.scale[:, None, None] * scores_BHNM + self.shift[:, None, None]).square()
+        total_BHN1 = weights_BHNM.sum(dim=-1, keepdim=True) + EPSILON * v_BHMD.shape[-2]
+        return (weights_BHNM @ v_BHMD) / total_BHN1

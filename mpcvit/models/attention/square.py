@@ -1,0 +1,14 @@
+"""Squared scores: S^2 V / M, what PriViT (TMLR 2024) puts in place of a softmax (there with M fixed to 197)."""
+
+from __future__ import annotations
+
+import torch
+
+from mpcvit.models.attention.kernel import ScoreKernel
+
+
+class Square(ScoreKernel):
+    """Square heads: one product per score, no comparison and no division by a secret."""
+
+    def mix(self, scores_BHNM: torch.Tensor, v_BHMD: torch.Tensor) -> torch.Tensor:
+        return scores_BHNM.square() @ v_BHMD / v_BHMD.shape[-2]

@@ -1,0 +1,213 @@
+"""Named searches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from mpcvit.errors import ConfigError
+from mpcvit.export.builder import Precision
+from mpcvit.models.config import Activation, AttentionKind, GateAxis, ViTConfig
+from mpcvit.search.price import PRECISION
+from mpcvit.search.relaxed import Pair
+from mpcvit.search.sampler import Method
+from mpcvit.search.space import Space
+from mpcvit.train.config import Pipeline, TrainConfig
+from mpcvit.train.recipes import RECIPES
+
+_SM, _RS, _SC = AttentionKind.SOFTMAX, AttentionKind.RELU_SOFTMAX, AttentionKind.SCALING
+
+
+class Stage(StrEnum):
+    """What a search does, in this order."""
+
+    SUPERNET = "supernet"  # relax, train, discretise, train anew
+    ANNEAL = "anneal"  # switch a trained model's operators off
+    SAMPLE = "sample"  # try configurations
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """Everything that determines a search, but for data, network, budget and device.
+
+    Attributes:
+        base: the architecture; pictures give its image size, channels and classes.
+        stages: what is done.
+        training: of every candidate. Its validation pictures are held out from everything.
+        search: of the relaxed model (supernet) or of the switches (anneal).
+        penalty: weight of the L1 terms.
+        weighted: whether a switch's term is in proportion to the seconds that it saves; else plain L1.
+        pair: the dear kind of heads and the cheap one; None to leave heads.
+        gate_axis: what activations are gated by; None to leave them.
+        mus: shares of switches to keep; each gives a candidate.
+        whole_blocks: whether a supernet's shares are also tried with heads chosen block by block, not one by one.
+        space: what the sampler chooses from; its base is replaced by this one's.
+        method, trials, warm_start: of the sampler.
+        precision: how models are to be exported, for prices.
+        pictures: number of synthetic ones when there is no data; 0 if it must be given.
+    """
+
+    name: str
+    base: ViTConfig
+    stages: tuple[Stage, ...]
+    training: TrainConfig
+    search: TrainConfig
+    penalty: float = 1e-5
+    weighted: bool = True
+    pair: Pair | None = None
+    gate_axis: GateAxis | None = None
+    mus: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7)
+    whole_blocks: bool = False
+    space: Space | None = None
+    method: Method = Method.NSGA2
+    trials: int = 40
+    warm_start: int = 10
+    precision: Precision = PRECISION
+    pictures: int = 0
+
+    def shortened(self, epochs: int) -> Preset:
+        """The same search with trainings of at most ``epochs`` epochs."""
+        return replace(self, training=self.training.shortened(epochs), search=self.search.shortened(epochs))
+
+
+def preset(name: str) -> Preset:
+    """The preset called ``name``.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"preset '{name}'", expected=f"one of {', '.join(PRESETS)}", remedy="Correct --preset.")
+    return PRESETS[name]()
+
+
+def smoke() -> Preset:
+    """All machinery in under five minutes on two CPU cores: a tiny model, and pictures of shapes made on the spot."""
+    base = ViTConfig(
+        image_size=16,
+        patch_size=4,
+        classes=4,
+        dim=32,
+        hidden=64,
+        heads=((_RS,) * 4,) * 3,
+        activations=(Activation.RELU,) * 3,
+    )
+    training = TrainConfig(
+        model="smoke",
+        epochs=16,
+        batch_size=32,
+        lr=3e-3,
+        pipeline=Pipeline.TENSORS,
+        crop_scale=0.9,
+        smoothing=0.0,
+        validation=200,
+    )
+    space = Space(
+        base=base,
+        kinds=(_SM, _RS, _SC),
+        activations=(Activation.GELU, Activation.RELU, Activation.IDENTITY),
+        dims=(16, 32),
+    )
+    return Preset(
+        name="smoke",
+        base=base,
+        stages=(Stage.SUPERNET, Stage.SAMPLE),
+        training=training,
+        search=training,
+        penalty=1e-3,
+        pair=(_RS, _SC),
+        mus=(0.35,),
+        whole_blocks=True,
+        space=space,
+        trials=10,
+        warm_start=6,
+        pictures=840,
+    )
+
+
+def mpcvit() -> Preset:
+    """MPCViT's search on its CIFAR size: 300 epochs of supernet, then each share mu trained anew for 600.
+
+    Its four shares of single heads, and as many of whole blocks, which save rounds.
+    """
+    recipe = RECIPES["mpcvit_cifar10"]()
+    return Preset(
+        name="mpcvit",
+        base=_cifar(_RS, Activation.GELU),
+        stages=(Stage.SUPERNET,),
+        training=recipe,
+        search=recipe.shortened(300),
+        pair=(_RS, _SC),
+        whole_blocks=True,
+    )
+
+
+def mpcvit_plus() -> Preset:
+    """MPCViT+: heads as in ``mpcvit``, and with them the tokens at which GELU is needed."""
+    return replace(mpcvit(), name="mpcvit_plus", gate_axis=GateAxis.TOKEN)
+
+
+def pareto() -> Preset:
+    """Heads, activations, norms and widths by NSGA-II with short trainings, on a size that two CPU cores train."""
+    base = ViTConfig(
+        image_size=32,
+        patch_size=4,
+        classes=10,
+        dim=128,
+        hidden=256,
+        heads=((_SM,) * 4,) * 6,
+        activations=(Activation.GELU,) * 6,
+    )
+    training = TrainConfig(model="pareto", epochs=10, pipeline=Pipeline.TENSORS)
+    space = Space(
+        base=base,
+        kinds=(_SM, AttentionKind.QUAD2, _RS, _SC),
+        activations=(Activation.GELU, Activation.RELU, Activation.QUAD, Activation.IDENTITY),
+        norms=("layernorm", "batchnorm_mlp"),
+        dims=(64, 96, 128),
+        expansions=(100, 200),
+    )
+    return Preset(name="pareto", base=base, stages=(Stage.SAMPLE,), training=training, search=training, space=space)
+
+
+def anneal() -> Preset:
+    """PriViT's annealing of a trained softmax model: 50 epochs of switches at most, 50 of fine-tuning."""
+    training = TrainConfig(
+        model="anneal",
+        epochs=50,
+        optimizer="adamw",
+        lr=1e-4,
+        auto_augment="rand-m9-mstd0.5-inc1",
+        cutmix=0.6,
+    )
+    return Preset(
+        name="anneal",
+        base=_cifar(_SM, Activation.GELU),
+        stages=(Stage.ANNEAL,),
+        training=training,
+        # switches start at 1 and move by about the learning rate per step, so this one must be larger
+        search=replace(training, lr=1e-3, auto_augment=None, cutmix=0.0),
+        penalty=3e-5,
+        pair=(_SM, AttentionKind.SQUARE),
+        gate_axis=GateAxis.TOKEN,
+        mus=(0.3, 0.5, 0.7),
+    )
+
+
+def _cifar(kind: AttentionKind, activation: Activation) -> ViTConfig:
+    """MPCViT's CIFAR size, vit_7_4_32."""
+    return ViTConfig(
+        image_size=32,
+        patch_size=4,
+        classes=10,
+        dim=256,
+        hidden=512,
+        heads=((kind,) * 4,) * 7,
+        activations=(activation,) * 7,
+    )
+
+
+PRESETS: dict[str, Callable[[], Preset]] = {
+    recipe.__name__: recipe for recipe in (smoke, mpcvit, mpcvit_plus, pareto, anneal)
+}

@@ -1,0 +1,152 @@
+"""Training a candidate, and stopping early where more would not change its place."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from torch import nn
+
+from mpcvit.data.image_set import ImageSet
+from mpcvit.models.config import ViTConfig
+from mpcvit.models.files import CONFIG_FILE, load_model
+from mpcvit.train.config import ObjectiveName, TrainConfig
+from mpcvit.train.objectives.make import make_objective
+from mpcvit.train.run import build_model
+from mpcvit.train.trainer import fit
+
+CHECKPOINT_FILE = "checkpoint.safetensors"
+_OUTCOME_FILE = "outcome.json"
+#: By how much a rival must lead at the same epoch, at no higher price, for a trial to be given up.
+_LEAD = 0.15
+#: Share of a training before which nothing is given up: curves cross early on.
+_GRACE = 0.5
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a training went.
+
+    Attributes:
+        curve: accuracy on held-out training pictures after every epoch.
+    """
+
+    curve: list[float]
+
+    @property
+    def accuracy(self) -> float:
+        """After the last epoch that was run."""
+        return self.curve[-1]
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A finished trial, as far as others compare with it."""
+
+    seconds: float
+    curve: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """The training of one configuration.
+
+    Attributes:
+        training: everything but the architecture.
+        folder: of all trials of the search.
+        teacher: folder of a trained model to learn from, or None.
+        seconds, rivals: of this configuration, and what finished before: a trial that is clearly behind is given up.
+    """
+
+    config: ViTConfig
+    training: TrainConfig
+    images: ImageSet
+    folder: Path
+    device: str = "auto"
+    teacher: Path | None = None
+    seconds: float = 0.0
+    rivals: tuple[Rival, ...] = ()
+
+    @property
+    def run(self) -> TrainConfig:
+        """The training with the architecture in it."""
+        run = replace(self.training, model="trial", architecture=self.config.to_json())
+        if self.teacher is None:
+            return replace(run, objective=ObjectiveName.CROSS_ENTROPY)
+        width = json.loads((self.teacher / CONFIG_FILE).read_text())["dim"]
+        # tokens of another width cannot be compared
+        weight = run.token_weight if width == self.config.dim else 0.0
+        return replace(run, objective=ObjectiveName.DISTILLATION, token_weight=weight)
+
+    @property
+    def own_folder(self) -> Path:
+        """Where this training lives: one folder per configuration and training."""
+        digest = hashlib.sha256(json.dumps([self.run.to_json(), str(self.teacher)], sort_keys=True).encode())
+        return self.folder / digest.hexdigest()[:16]
+
+
+def train(job: Job) -> Outcome:
+    """The outcome of ``job``: at once if it was finished before, from its checkpoint if it was begun."""
+    folder = job.own_folder
+    kept = folder / _OUTCOME_FILE
+    if kept.exists():
+        return Outcome(json.loads(kept.read_text())["curve"])
+    curve = _begun(folder)
+
+    def after_epoch(done: int, model: nn.Module, line: Mapping[str, float]) -> None:
+        curve[done - 1 :] = [line["validation"]]
+        if hopeless(curve, job.training.total_epochs, job.seconds, job.rivals):
+            raise _GivenUp
+
+    teacher = None if job.teacher is None else load_model(job.teacher)
+    with quiet(folder), suppress(_GivenUp):
+        fit(
+            build_model(job.run, len(job.images.classes)),
+            job.run,
+            job.images,
+            folder,
+            objective=make_objective(job.run, teacher),
+            device=job.device,
+            workers=0,
+            after_epoch=after_epoch,
+        )
+    kept.write_text(json.dumps({"curve": curve}) + "\n")
+    (folder / CHECKPOINT_FILE).unlink(missing_ok=True)  # the largest file, and of no more use
+    return Outcome(curve)
+
+
+def hopeless(curve: list[float], epochs: int, seconds: float, rivals: tuple[Rival, ...]) -> bool:
+    """Whether some rival that is no dearer was clearly better after as many epochs."""
+    done = len(curve)
+    if done < max(_GRACE * epochs, 2):
+        return False
+    return any(
+        rival.seconds <= seconds and len(rival.curve) >= done and rival.curve[done - 1] > curve[-1] + _LEAD
+        for rival in rivals
+    )
+
+
+@contextmanager
+def quiet(folder: Path) -> Iterator[None]:
+    """What training writes to standard error goes to ``folder/train.log``: the terminal shows the search."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "train.log").open("a") as log, redirect_stderr(log):
+        yield
+
+
+class _GivenUp(Exception):
+    """Ends a training that would not matter."""
+
+
+def _begun(folder: Path) -> list[float]:
+    """The curve of the epochs that a checkpoint has behind it."""
+    log = folder / "log.jsonl"
+    if not log.exists():
+        return []
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    by_epoch = {int(line["epoch"]): float(line["validation"]) for line in lines}
+    return [by_epoch[epoch] for epoch in sorted(by_epoch)]

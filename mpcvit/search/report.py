@@ -1,0 +1,296 @@
+"""A search's results as files: ``pareto.json``, ``pareto.png`` and ``report.html``, which needs nothing beside it."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html import escape
+from itertools import cycle
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+import mpcvit
+from mpcvit.link_profile import LinkProfile
+from mpcvit.models.config import Activation, AttentionKind, GateAxis, ViTConfig
+from mpcvit.search.trial import Trial, best
+
+PARETO_FILE, PLOT_FILE, REPORT_FILE = "pareto.json", "pareto.png", "report.html"
+
+#: Told apart by people with any colour vision (Okabe and Ito 2008), and a few tints of these.
+_PALETTE = ("#d55e00", "#0072b2", "#56b4e9", "#cc79a7", "#e69f00", "#009e73", "#8c6bb1", "#b3a125", "#7a8b99")
+_COLOURS = dict(zip(AttentionKind, cycle(_PALETTE), strict=False))
+_MLP_COLOURS = dict(zip(Activation, cycle(("#d55e00", "#e69f00", "#56b4e9", "#d7dde3")), strict=False))
+_INK, _FAINT, _ACCENT, _TINT = "#1f2933", "#9aa5b1", "#0b7285", "#7cc0c9"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a report is about.
+
+    Attributes:
+        title: e.g. the preset's name.
+        profile: the network that prices are for.
+        trials: all of them, in the order in which they were tried.
+        budget: seconds that the search was to stay within, or None.
+        facts: name-value pairs for the head of the page.
+    """
+
+    title: str
+    profile: LinkProfile
+    trials: list[Trial]
+    budget: float | None = None
+    facts: tuple[tuple[str, str], ...] = ()
+
+    def write(self, folder: Path) -> None:
+        """Write all three files into ``folder``."""
+        folder.mkdir(parents=True, exist_ok=True)
+        picture = plot(self)
+        (folder / PARETO_FILE).write_text(json.dumps(self.to_json(), indent=1) + "\n")
+        (folder / PLOT_FILE).write_bytes(picture)
+        (folder / REPORT_FILE).write_text(page(self, picture))
+
+    def to_json(self) -> dict[str, Any]:
+        """The Pareto set and all trials, JSON-ready."""
+        return {
+            "search": self.title,
+            "version": mpcvit.__version__,
+            "network": self.profile.name,
+            "budget": self.budget,
+            "facts": dict(self.facts),
+            "pareto": [trial.name for trial in best(self.trials)],
+            "trials": [trial.to_json() for trial in self.trials],
+        }
+
+
+def plot(report: Report) -> bytes:
+    """Accuracy over seconds as a PNG: all trials, the Pareto set joined by steps, the budget."""
+    figure = Figure(figsize=(8.4, 4.6), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    front = best(report.trials)
+    names = {trial.name for trial in front}
+    rest = [trial for trial in report.trials if trial.name not in names]
+    axes.scatter(
+        [t.seconds for t in rest], [100 * t.accuracy for t in rest], s=26, color=_FAINT, alpha=0.7, label="tried"
+    )
+    axes.step(
+        [t.seconds for t in front], [100 * t.accuracy for t in front], where="post", color=_ACCENT, lw=1.4, alpha=0.6
+    )
+    axes.scatter(
+        [t.seconds for t in front],
+        [100 * t.accuracy for t in front],
+        s=58,
+        color=_ACCENT,
+        edgecolor="white",
+        linewidth=1,
+        zorder=3,
+        label="Pareto set",
+    )
+    for trial in front:
+        axes.annotate(
+            trial.name,
+            (trial.seconds, 100 * trial.accuracy),
+            xytext=(5, -11),
+            textcoords="offset points",
+            fontsize=7.5,
+            color=_INK,
+        )
+    if report.budget is not None:
+        axes.axvline(report.budget, color=_PALETTE[0], lw=1, ls="--", label=f"budget {report.budget:g} s")
+    axes.set_xlabel(f"predicted seconds of one secure inference ({report.profile.name})", color=_INK)
+    axes.set_ylabel("accuracy on held-out pictures, %", color=_INK)
+    axes.grid(color="#e4e7eb", lw=0.8)
+    axes.set_axisbelow(True)
+    axes.margins(0.08)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def page(report: Report, picture: bytes) -> str:
+    """The report as one HTML page with no links to other files."""
+    front = best(report.trials)
+    names = {trial.name for trial in front}
+    rest = sorted((t for t in report.trials if t.name not in names), key=lambda t: (t.seconds, -t.accuracy))
+    longest = max((trial.seconds for trial in report.trials), default=1.0)
+    facts = [
+        ("network", _network(report.profile)),
+        ("tried", str(len(report.trials))),
+        ("in the Pareto set", str(len(front))),
+        *([("budget", f"{report.budget:g} s")] if report.budget is not None else []),
+        *report.facts,
+    ]
+    return _PAGE.substitute(
+        title=escape(report.title),
+        version=escape(mpcvit.__version__),
+        facts="".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts),
+        picture=base64.b64encode(picture).decode(),
+        legend=_legend(report.trials),
+        front="".join(_card(trial, longest) for trial in front) or "<p>Nothing was tried yet.</p>",
+        count=str(len(rest)),
+        rest="".join(_row(trial) for trial in rest),
+    )
+
+
+def _network(profile: LinkProfile) -> str:
+    if not profile.emulated:
+        return f"{profile.name}: processes of one machine"
+    return f"{profile.name}: {1e3 * profile.delay_s:g} ms one way, {8e-6 * profile.bytes_per_s:g} Mbit/s"
+
+
+def _legend(trials: list[Trial]) -> str:
+    """What the colours of heads and activations mean, as far as they occur."""
+    heads = {kind for trial in trials for block in trial.config.heads for kind in block}
+    activations = {kind for trial in trials for kind in trial.config.activations}
+    chips = [_chip(_COLOURS[kind], kind, "sq") for kind in AttentionKind if kind in heads]
+    bars = [_chip(_MLP_COLOURS[kind], kind, "bar") for kind in Activation if kind in activations]
+    return f"<span class=what>heads</span>{''.join(chips)}<span class=what>MLP</span>{''.join(bars)}"
+
+
+def _chip(colour: str, name: str, shape: str) -> str:
+    return f'<span class=key><i class={shape} style="background:{colour}"></i>{escape(name)}</span>'
+
+
+def _card(trial: Trial, longest: float) -> str:
+    config = trial.config
+    return _CARD.substitute(
+        name=escape(trial.name),
+        method=escape(trial.method),
+        accuracy=f"{100 * trial.accuracy:.1f}",
+        epochs=str(trial.epochs),
+        seconds=f"{trial.seconds:.3g}",
+        rounds=f"{trial.price.rounds:,}",
+        sent=f"{trial.price.bytes_sent / 1e6:.3g}",
+        material=f"{trial.price.material_bytes / 1e6:.3g}",
+        size=f"{config.depth} blocks, {config.head_count} heads, width {config.dim}, MLP {config.hidden}",
+        blocks="".join(_blocks(config)),
+        bars="".join(_bars(trial, longest)),
+    )
+
+
+def _blocks(config: ViTConfig) -> Iterator[str]:
+    """Per block a column: a square per head, under them a bar for the MLP, filled as far as its gate applies it."""
+    sizes = {GateAxis.TOKEN: config.tokens, GateAxis.CHANNEL: config.hidden}
+    columns = zip(config.heads, config.activations, config.block_gates, config.block_norms, strict=True)
+    for number, (kinds, activation, gate, norms) in enumerate(columns):
+        share = 1.0 if gate is None else len(gate.kept) / sizes[gate.axis]
+        where = "" if gate is None else f" at {len(gate.kept)} of {sizes[gate.axis]} {gate.axis}s"
+        title = f"block {number}: {', '.join(kinds)}; {activation}{where}; norms {', '.join(norms)}"
+        heads = "".join(f'<i class=sq style="background:{_COLOURS[kind]}"></i>' for kind in sorted(kinds))
+        colour, idle = _MLP_COLOURS[activation], _MLP_COLOURS[Activation.IDENTITY]
+        fill = f"linear-gradient(90deg,{colour} {100 * share:.0f}%,{idle} {100 * share:.0f}%)"
+        yield f'<div class=block title="{escape(title)}">{heads}<i class=bar style="background:{fill}"></i>'
+        yield f"<small>{number}</small></div>"
+
+
+def _bars(trial: Trial, longest: float) -> Iterator[str]:
+    """The price as a bar of parts, as long as the price relative to the dearest trial."""
+    colours = {"attention": _ACCENT, "mlp": _TINT}
+    for name, seconds in trial.price.parts:
+        colour = colours.get(name.rpartition(".")[2], _FAINT)
+        title = f"{name}: {seconds:.3g} s"
+        yield f'<i style="width:{100 * seconds / longest:.2f}%;background:{colour}" title="{escape(title)}"></i>'
+
+
+def _row(trial: Trial) -> str:
+    cells = (f"{100 * trial.accuracy:.1f} %", f"{trial.seconds:.3g} s", f"{trial.price.rounds:,}", str(trial.epochs))
+    numbers = "".join(f"<td class=n>{cell}</td>" for cell in cells)
+    size = f"{trial.config.dim} / {trial.config.hidden}"
+    map_ = f'<div class="blocks small">{"".join(_blocks(trial.config))}</div>'
+    return f"<tr><td>{escape(trial.name)}</td>{numbers}<td class=n>{size}</td><td>{map_}</td></tr>"
+
+
+_CARD = Template("""
+<article>
+ <header><h3>$name</h3><span class=method>$method</span></header>
+ <div class=numbers>
+  <div><b>$accuracy<small> %</small></b><span>accuracy, $epochs epochs</span></div>
+  <div><b>$seconds<small> s</small></b><span>secure inference</span></div>
+  <div><b>$rounds</b><span>rounds</span></div>
+  <div><b>$sent<small> MB</small></b><span>sent by each party</span></div>
+  <div><b>$material<small> MB</small></b><span>from the dealer, ahead</span></div>
+ </div>
+ <div class=blocks>$blocks</div>
+ <div class=price>$bars</div>
+ <p class=size>$size</p>
+</article>""")
+
+_PAGE = Template("""<!doctype html>
+<html lang=en>
+<meta charset=utf-8>
+<meta name=viewport content="width=device-width, initial-scale=1">
+<title>mpcvit search: $title</title>
+<style>
+ :root { --ink: #1f2933; --soft: #52606d; --line: #e4e7eb; --paper: #fff; --ground: #f5f7fa; --accent: #0b7285 }
+ * { box-sizing: border-box }
+ body { margin: 0; background: var(--ground); color: var(--ink);
+        font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif }
+ main { max-width: 1000px; margin: 0 auto; padding: 32px 20px 64px }
+ h1 { font-size: 26px; margin: 0 0 4px; letter-spacing: -.01em } h1 em { color: var(--accent); font-style: normal }
+ h2 { font-size: 17px; margin: 36px 0 12px } h3 { font-size: 16px; margin: 0 }
+ p.lead { color: var(--soft); margin: 0 0 20px; max-width: 70ch }
+ dl { display: flex; flex-wrap: wrap; gap: 10px 32px; margin: 0 0 20px } dt { color: var(--soft); font-size: 12.5px }
+ dd { margin: 0; font-weight: 600 }
+ figure, article, .table { background: var(--paper); border: 1px solid var(--line); border-radius: 10px }
+ figure { margin: 0; padding: 12px } figure img { width: 100%; display: block }
+ article { padding: 16px 18px; margin-bottom: 14px }
+ article header { display: flex; gap: 10px; align-items: baseline }
+ .method { font-size: 12.5px; color: var(--accent); background: #e6f4f6; border-radius: 99px; padding: 1px 9px }
+ .numbers { display: flex; flex-wrap: wrap; gap: 8px 34px; margin: 10px 0 14px }
+ .numbers b { display: block; font-size: 20px; font-variant-numeric: tabular-nums; line-height: 1.25 }
+ .numbers b small { font-size: 13px; font-weight: 500; color: var(--soft) }
+ .numbers span, .size { color: var(--soft); font-size: 12.5px } .size { margin: 8px 0 0 }
+ i { display: inline-block; font-style: normal }
+ .blocks { display: flex; flex-wrap: wrap; gap: 7px }
+ .block { display: grid; justify-items: center; gap: 3px; width: 22px }
+ .sq { width: 15px; height: 15px; border-radius: 4px } .bar { width: 22px; height: 7px; border-radius: 3px }
+ .block small { font-size: 10px; color: var(--soft); line-height: 1 }
+ .small .sq { width: 9px; height: 9px; border-radius: 2.5px } .small .bar { width: 14px; height: 4px }
+ .small .block { width: 14px; gap: 2px } .small { gap: 4px } .small small { display: none }
+ .price { display: flex; gap: 1px; height: 12px; margin-top: 16px; background: var(--ground); border-radius: 4px;
+          overflow: hidden }
+ .price i { height: 100% }
+ .legend { display: flex; flex-wrap: wrap; align-items: center; gap: 6px 16px; margin: 0 0 14px; font-size: 13px }
+ .legend .what { color: var(--soft) } .key { display: inline-flex; align-items: center; gap: 6px; white-space: nowrap }
+ .key i { flex: none }
+ .key .bar { width: 18px }
+ details summary { cursor: pointer; font-weight: 600; margin: 28px 0 10px }
+ .table { overflow-x: auto } table { border-collapse: collapse; width: 100%; font-size: 13.5px }
+ th, td { padding: 7px 12px; border-bottom: 1px solid var(--line); text-align: left; white-space: nowrap }
+ th { color: var(--soft); font-weight: 600 } td.n, th.n { text-align: right; font-variant-numeric: tabular-nums }
+ tr:last-child td { border-bottom: 0 }
+ footer { margin-top: 40px; color: var(--soft); font-size: 12.5px }
+</style>
+<main>
+ <h1>mpcvit search <em>$title</em></h1>
+ <p class=lead>Configurations of a Vision Transformer that no other one tried beats in both accuracy and seconds of
+ secure inference. Seconds are predicted from the runtime's own plan of every configuration.</p>
+ <dl>$facts</dl>
+ <figure><img alt="Accuracy over seconds of all trials" src="data:image/png;base64,$picture"></figure>
+ <h2>Pareto set, cheapest first</h2>
+ <div class=legend>$legend<span class=what>price bar</span>
+  <span class=key><i class=bar style="background:#0b7285"></i>attention</span>
+  <span class=key><i class=bar style="background:#7cc0c9"></i>MLP</span>
+  <span class=key><i class=bar style="background:#9aa5b1"></i>stem, head</span></div>
+ $front
+ <details><summary>The other $count trials</summary>
+  <div class=table><table>
+   <tr><th>trial<th class=n>accuracy<th class=n>price<th class=n>rounds<th class=n>epochs<th class=n>width / MLP
+   <th>blocks</tr>
+   $rest
+  </table></div>
+ </details>
+ <footer>A column per block: a square per head, below them the MLP's activation, filled as far as a gate keeps it.
+ Point at a block or a part of a price bar to see its numbers. mpcvit $version.</footer>
+</main>
+</html>
+""")

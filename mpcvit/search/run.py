@@ -1,0 +1,362 @@
+"""A whole search: its stages one after the other, a report after every trial; it continues where it stopped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, as_completed
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from mpcvit.data.image_set import ImageSet
+from mpcvit.errors import ConfigError
+from mpcvit.link_profile import LinkProfile
+from mpcvit.models.config import ViTConfig
+from mpcvit.models.files import FLOAT_FILE, load_model
+from mpcvit.models.vit import VisionTransformer
+from mpcvit.search.anneal import Annealing, anneal
+from mpcvit.search.discretise import largest_within
+from mpcvit.search.linearise import gate_weights, gates_by_mu
+from mpcvit.search.presets import Preset, Stage
+from mpcvit.search.price import PriceTable
+from mpcvit.search.proxy import Job, Outcome, Rival, quiet, train
+from mpcvit.search.relaxed import Group, Penalised, RelaxedViT
+from mpcvit.search.report import Report
+from mpcvit.search.sampler import Sampler
+from mpcvit.search.supernet import blocks_by_mu, head_weights, heads_by_mu
+from mpcvit.search.synthetic import synthetic_pictures
+from mpcvit.search.trial import Trial
+from mpcvit.search.workers import Workers
+from mpcvit.train.objectives.cross_entropy import CrossEntropy
+from mpcvit.train.run import build_model
+from mpcvit.train.trainer import fit
+
+IDENTITY_FILE = "search.json"
+#: Steps of mu that are looked at for the largest model within a budget.
+_MU_STEPS = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """One search in one folder.
+
+    Attributes:
+        preset: what is searched, and how.
+        folder: gets everything; a search continues from what is there.
+        profile: the network that prices are for.
+        images: training pictures; some are held out to measure accuracy.
+        budget: seconds that no candidate may cost, or None.
+        model: folder of a trained model: what annealing starts from, and the teacher of candidates elsewhere.
+        prices_folder: where prices' probes are kept.
+        device: as ``fit`` takes it.
+        on_trial, say: called with every finished trial, and with what is going on.
+    """
+
+    preset: Preset
+    folder: Path
+    profile: LinkProfile
+    images: ImageSet
+    budget: float | None = None
+    model: Path | None = None
+    prices_folder: Path | None = None
+    device: str = "auto"
+    on_trial: Callable[[Trial], None] = lambda trial: None
+    say: Callable[[str], None] = lambda what: None
+
+    @cached_property
+    def base(self) -> ViTConfig:
+        """The preset's architecture for these pictures."""
+        size = self.images.images.shape[1]
+        return replace(self.preset.base, image_size=size, classes=len(self.images.classes))
+
+    @cached_property
+    def prices(self) -> PriceTable:
+        """Prices on the profile."""
+        return PriceTable(
+            self.profile,
+            self.prices_folder or self.folder / "prices",
+            lambda what: self.say(f"pricing {what}"),
+            self.preset.precision,
+        )
+
+    def run(self, workers: Workers) -> Report:
+        """The finished search's report, which is also written.
+
+        Raises:
+            ConfigError: the folder holds another search, or the preset does not fit data, model or budget.
+        """
+        self._claim()
+        trials: dict[str, Trial] = {}
+
+        def found(trial: Trial) -> None:
+            trials[trial.name] = trial
+            self._report(list(trials.values())).write(self.folder)
+            self.on_trial(trial)
+
+        stages = {Stage.SUPERNET: self._supernet, Stage.ANNEAL: self._anneal, Stage.SAMPLE: self._sample}
+        for stage in self.preset.stages:
+            stages[stage](found, workers)
+        report = self._report(list(trials.values()))
+        report.write(self.folder)
+        return report
+
+    def _claim(self) -> None:
+        """Write what this search is, or see that the folder is of the same one. The number of trials may change."""
+        preset = self.preset
+        identity = {
+            "preset": preset.name,
+            "network": self.profile.name,
+            "budget": self.budget,
+            "base": self.base.to_json(),
+            "training": preset.training.to_json(),
+            "search": preset.search.to_json(),
+            "pictures": len(self.images),
+        }
+        path = self.folder / IDENTITY_FILE
+        if path.exists() and json.loads(path.read_text()) != json.loads(json.dumps(identity)):
+            raise ConfigError(
+                f"another search in {self.folder}",
+                expected="the preset, data, network, budget and epochs that it began with",
+                remedy="Choose another folder with --out, or repeat the first command to continue.",
+            )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(identity, indent=1) + "\n")
+
+    def _report(self, trials: list[Trial]) -> Report:
+        facts = (
+            ("pictures", f"{len(self.images):,} of {len(self.images.classes)} classes"),
+            ("held out", f"{self.preset.training.validation:,}"),
+        )
+        return Report(title=self.preset.name, profile=self.profile, trials=trials, budget=self.budget, facts=facts)
+
+    # -- candidates ------------------------------------------------------------------------------------------------
+
+    def _job(self, config: ViTConfig, rivals: list[Rival]) -> Job:
+        return Job(
+            config=config,
+            training=self.preset.training,
+            images=self.images,
+            folder=self.folder / "trials",
+            device=self.device,
+            teacher=self.model,
+            seconds=self.prices.seconds(config),
+            rivals=tuple(rivals),
+        )
+
+    def _try_all(
+        self, choices: list[tuple[str, ViTConfig]], method: str, found: Callable[[Trial], None], workers: Workers
+    ) -> None:
+        """Train every choice anew."""
+        futures: dict[Future[Outcome], tuple[str, ViTConfig]] = {}
+        for name, config in choices:
+            self.say(f"training {name}")
+            futures[workers.executor.submit(train, self._job(config, []))] = name, config
+        for future in as_completed(futures):
+            (name, config), outcome = futures[future], future.result()
+            found(self._trial(name, method, config, outcome.accuracy, len(outcome.curve)))
+
+    def _trial(self, name: str, method: str, config: ViTConfig, accuracy: float, epochs: int) -> Trial:
+        price = self.prices.price(config)
+        return Trial(name=name, method=method, config=config, accuracy=accuracy, epochs=epochs, price=price)
+
+    # -- stages ----------------------------------------------------------------------------------------------------
+
+    def _supernet(self, found: Callable[[Trial], None], workers: Workers) -> None:
+        """Relax, train, discretise, train anew."""
+        preset, folder = self.preset, self.folder / "supernet"
+        training = replace(preset.search, model="supernet", architecture=self.base.to_json())
+        build_model(training, self.base.classes)  # seeds first weights
+        model = self._relaxed(None)
+        model.penalties.fill_(preset.penalty)
+        objective = Penalised(model=model, base=CrossEntropy(training.smoothing), weights=self._weights(model))
+
+        def after_epoch(done: int, trained: nn.Module, line: Mapping[str, float]) -> None:
+            self.say(f"supernet: epoch {done} of {training.total_epochs}, validation {line['validation']:.3f}")
+
+        with quiet(folder):
+            fit(
+                model,
+                training,
+                self.images,
+                folder,
+                objective=objective,
+                device=self.device,
+                workers=0,
+                after_epoch=after_epoch,
+            )
+        model.cpu().project()
+        self._write_switches(model, folder)
+        choices = {self._chosen(model, mu): f"mu{mu:g}" for mu in sorted(preset.mus, reverse=True)}
+        if preset.whole_blocks and model.head_switches:
+            for mu in preset.mus:
+                heads = blocks_by_mu(model, mu).heads
+                choices.setdefault(replace(self._chosen(model, mu), heads=heads), f"blocks{mu:g}")
+        if self.budget is not None:
+            choices = {config: name for config, name in choices.items() if self.prices.seconds(config) <= self.budget}
+            choices.setdefault(self._chosen(model, self._mu_within(model)), "budget")
+        self._try_all([(name, config) for config, name in choices.items()], Stage.SUPERNET, found, workers)
+
+    def _anneal(self, found: Callable[[Trial], None], workers: Workers) -> None:
+        """Switch operators of the trained model off, once per mu."""
+        pretrained = self._pretrained()
+        mus = list(self.preset.mus)
+        if self.budget is not None:
+            mus = [self._mu_within(self._relaxed(pretrained))]
+        settings = Annealing(
+            training=self.preset.search,
+            fine_tuning=self.preset.training,
+            penalty=self.preset.penalty,
+            warmup_epochs=min(5, self.preset.search.epochs // 10),
+            device=self.device,
+        )
+        for mu in mus:
+
+            def after_epoch(stage: str, done: int, line: Mapping[str, float], mu: float = mu) -> None:
+                self.say(f"mu {mu:g}: {stage}, epoch {done}, validation {line['validation']:.3f}")
+
+            folder = self.folder / f"anneal{mu:g}"
+            student = anneal(
+                pretrained,
+                lambda: self._relaxed(pretrained),
+                self._weights(self._relaxed(pretrained)),
+                mu,
+                self.images,
+                folder,
+                settings,
+                after_epoch,
+            )
+            last = json.loads((folder / "tuned" / "log.jsonl").read_text().splitlines()[-1])
+            epochs = self.preset.training.total_epochs
+            found(self._trial(f"mu{mu:g}", Stage.ANNEAL, student.config, float(last["validation"]), epochs))
+
+    def _sample(self, found: Callable[[Trial], None], workers: Workers) -> None:
+        """Try configurations that optuna proposes."""
+        preset = self.preset
+        if preset.space is None:
+            raise ConfigError(
+                f"preset '{preset.name}' without a space", expected="a space to sample", remedy="Give it one."
+            )
+
+        def submit(config: ViTConfig, rivals: list[Rival]) -> Future[Outcome]:
+            return workers.executor.submit(train, self._job(config, rivals))
+
+        Sampler(
+            space=replace(preset.space, base=self.base),
+            prices=self.prices,
+            storage=self.folder / "trials.sqlite",
+            submit=submit,
+            method=preset.method,
+            warm_start=preset.warm_start,
+            budget=self.budget,
+            seed=preset.training.seed,
+            on_trial=found,
+            say=self.say,
+        ).run(preset.trials, workers)
+
+    # -- relaxed models --------------------------------------------------------------------------------------------
+
+    def _relaxed(self, pretrained: VisionTransformer | None) -> RelaxedViT:
+        preset = self.preset
+        return RelaxedViT(
+            self.base if pretrained is None else pretrained.config,
+            pair=preset.pair,
+            gate_axis=preset.gate_axis,
+            weights=None if pretrained is None else pretrained.state_dict(),
+            drop_path_rate=preset.search.drop_path,
+        )
+
+    def _weights(self, model: RelaxedViT) -> dict[Group, list[list[float]]]:
+        """Weights of the L1 terms."""
+        if not self.preset.weighted:
+            return {group: [[1.0]] * len(switches) for group, switches in model.switches.items()}
+        weights: dict[Group, list[list[float]]] = {}
+        if model.head_switches:
+            weights["heads"] = head_weights(self.prices, model.config, model.pair)
+        if model.gate_switches:
+            weights["gates"] = gate_weights(self.prices, model.config)
+        return weights
+
+    def _chosen(self, model: RelaxedViT, mu: float) -> ViTConfig:
+        """The configuration that keeps the share ``mu`` of each group of switches."""
+        config = model.config
+        if model.gate_switches:
+            config = gates_by_mu(model, mu)
+        if model.head_switches:
+            config = replace(config, heads=heads_by_mu(model, mu).heads)
+        return config
+
+    def _mu_within(self, model: RelaxedViT) -> float:
+        """The largest share that fits the budget, in percent steps.
+
+        Raises:
+            ConfigError: not even nothing does.
+        """
+        budget = self.budget
+        assert budget is not None  # noqa: S101 - asked for only with one
+        least = self.prices.seconds(self._chosen(model, 0.0))
+        if least > budget:
+            raise ConfigError(
+                f"a budget of {budget:g} s",
+                expected=f"at least {least:.3g} s on '{self.profile.name}'",
+                remedy="Raise --budget, or choose another preset.",
+            )
+        steps = largest_within(
+            _MU_STEPS, budget, lambda count: self.prices.seconds(self._chosen(model, count / _MU_STEPS))
+        )
+        return steps / _MU_STEPS
+
+    def _pretrained(self) -> VisionTransformer:
+        """The model given, or one that is trained now."""
+        if self.model is not None:
+            model = load_model(self.model)
+            expected = (self.base.image_size, self.base.classes)
+            if (model.config.image_size, model.config.classes) != expected:
+                raise ConfigError(
+                    f"a model for {model.config.classes} classes of {model.config.image_size} pixels",
+                    expected=f"{expected[1]} classes of {expected[0]} pixels, as the pictures have",
+                    remedy="Choose the model that was trained on this data.",
+                )
+            return model
+        folder = self.folder / "base"
+        if not (folder / FLOAT_FILE).exists():
+            self.say("training the model to start from")
+            training = replace(self.preset.training, model="base", architecture=self.base.to_json())
+            with quiet(folder):
+                fit(
+                    build_model(training, self.base.classes),
+                    training,
+                    self.images,
+                    folder,
+                    objective=CrossEntropy(training.smoothing),
+                    device=self.device,
+                    workers=0,
+                )
+        return load_model(folder)
+
+    @staticmethod
+    def _write_switches(model: RelaxedViT, folder: Path) -> None:
+        """What the relaxed training ended with, for people."""
+        values: dict[str, Any] = {
+            group: [[round(value, 4) for value in switch.tolist()] for switch in switches]
+            for group, switches in model.switches.items()
+        }
+        (folder / "switches.json").write_text(json.dumps(values, indent=1) + "\n")
+
+
+def pictures_for(preset: Preset) -> ImageSet:
+    """The preset's synthetic pictures.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    if not preset.pictures:
+        raise ConfigError(
+            f"preset '{preset.name}' without pictures",
+            expected="an image folder with a 'train' part",
+            remedy="Give it with --data; 'mpcvit data cifar10 FOLDER' fetches one.",
+        )
+    return synthetic_pictures(preset.pictures, preset.base.image_size)

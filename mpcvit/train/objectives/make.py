@@ -1,0 +1,40 @@
+"""From an objective's name to the objective."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import nn
+
+from mpcvit.errors import ConfigError
+from mpcvit.train.config import ObjectiveName, TrainConfig
+from mpcvit.train.objectives.cross_entropy import CrossEntropy
+from mpcvit.train.objectives.distillation import Distillation
+from mpcvit.train.objectives.mpcformer import HiddenStates, SoftLabels
+from mpcvit.train.objectives.objective import Objective
+from mpcvit.train.objectives.teacher import Teacher
+
+_TAUGHT: dict[ObjectiveName, Callable[[TrainConfig, Teacher], Objective]] = {
+    ObjectiveName.DISTILLATION: lambda config, teacher: Distillation(
+        teacher, token_weight=config.token_weight, smoothing=config.smoothing
+    ),
+    ObjectiveName.MPCFORMER_HIDDEN: lambda _, teacher: HiddenStates(teacher),
+    ObjectiveName.MPCFORMER_LOGITS: lambda _, teacher: SoftLabels(teacher),
+}
+
+
+def make_objective(config: TrainConfig, teacher: nn.Module | None) -> Objective:
+    """The objective that ``config`` names; ``teacher`` is put in eval mode and frozen.
+
+    Raises:
+        ConfigError: it needs a teacher and there is none.
+    """
+    if config.objective not in _TAUGHT:
+        return CrossEntropy(config.smoothing)
+    if teacher is None:
+        raise ConfigError(
+            f"the objective '{config.objective}' without a teacher",
+            expected="a trained model to learn from",
+            remedy="Give its folder with --teacher.",
+        )
+    return _TAUGHT[config.objective](config, Teacher(teacher))

@@ -1,0 +1,122 @@
+"""From a configuration and pictures to a trained model in a folder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from mpcvit.compat import prepare_torchvision
+from mpcvit.data.image_set import ImageSet
+from mpcvit.errors import ConfigError
+from mpcvit.models import presets  # noqa: F401  # registers the models with timm
+from mpcvit.models.config import ViTConfig
+from mpcvit.models.files import CONFIG_FILE, FLOAT_FILE, load_model
+from mpcvit.models.vit import VisionTransformer
+from mpcvit.train.config import Start, TrainConfig
+from mpcvit.train.objectives.make import make_objective
+from mpcvit.train.replica import joined
+from mpcvit.train.trainer import fit
+
+prepare_torchvision()
+
+from timm import create_model  # noqa: E402
+from timm.utils import random_seed  # noqa: E402
+
+
+def train(
+    config: TrainConfig,
+    images: ImageSet,
+    folder: Path,
+    *,
+    teacher: Path | None = None,
+    device: str = "auto",
+    workers: int = 1,
+    facts: Mapping[str, Any] | None = None,
+) -> VisionTransformer:
+    """The model that ``config`` describes, trained; :func:`mpcvit.train.trainer.fit` says what ``folder`` gets.
+
+    A run that ``config.before`` puts first goes to ``folder/before``.
+
+    Args:
+        images: the training set.
+        teacher: folder of the trained model that distillation learns from.
+        facts: more to note in ``train.json``; must be the same when a run is continued.
+
+    Raises:
+        ConfigError: the configuration, the pictures, the teacher and the folder do not fit together.
+        ModelFileError: there is no teacher in its folder.
+    """
+    with joined(device):  # one process group for all stages
+        taught_by = None if teacher is None else load_model(teacher)
+        model = build_model(config, len(images.classes))
+        if config.start == Start.TEACHER:
+            if taught_by is None:
+                raise ConfigError(
+                    "a start from the teacher's weights without a teacher",
+                    expected="a trained model to start from",
+                    remedy="Give its folder with --teacher.",
+                )
+            copy_matching(taught_by, model)
+        objective = make_objective(config, taught_by)
+        if config.before is not None:
+            earlier = train(
+                config.before,
+                images,
+                folder / "before",
+                teacher=teacher,
+                device=device,
+                workers=workers,
+                facts=facts,
+            )
+            model.load_state_dict(earlier.state_dict())
+        known = dict(facts or {})
+        if teacher is not None:
+            known["teacher"] = _digest(teacher)
+        fit(model, config, images, folder, objective=objective, device=device, workers=workers, facts=known)
+    return model
+
+
+def build_model(config: TrainConfig, classes: int) -> VisionTransformer:
+    """The model of ``config`` with its first weights, drawn under ``config.seed``.
+
+    Raises:
+        ConfigError: there is no such model, or its architecture has another number of classes.
+    """
+    random_seed(config.seed)
+    if config.architecture is None:
+        try:
+            model: VisionTransformer = create_model(config.model, num_classes=classes, drop_path_rate=config.drop_path)
+        except RuntimeError as error:  # timm's word for an unknown name
+            raise ConfigError(
+                f"model '{config.model}'", expected="a preset of mpcvit.models.presets", remedy="Correct the name."
+            ) from error
+        return model
+    architecture = ViTConfig.from_json(config.architecture)
+    if architecture.classes != classes:
+        raise ConfigError(
+            f"an architecture of {architecture.classes} classes for pictures of {classes}",
+            expected="equal numbers of classes",
+            remedy="Correct the architecture, or take the pictures that it is for.",
+        )
+    return VisionTransformer(architecture, config.drop_path)
+
+
+def copy_matching(source: nn.Module, target: nn.Module) -> list[str]:
+    """Copy ``source``'s parameters and buffers to those of ``target`` with equal names and shapes; their names."""
+    theirs = source.state_dict()
+    ours = target.state_dict()
+    names = [name for name in ours if name in theirs and theirs[name].shape == ours[name].shape]
+    target.load_state_dict({name: theirs[name] for name in names}, strict=False)
+    return names
+
+
+def _digest(folder: Path) -> str:
+    """SHA-256 of a model's files, in hexadecimal."""
+    digest = hashlib.sha256()
+    for name in (CONFIG_FILE, FLOAT_FILE):
+        digest.update((folder / name).read_bytes())
+    return digest.hexdigest()

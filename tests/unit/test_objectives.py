@@ -1,0 +1,161 @@
+"""Objectives against their formulas, and that they teach."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from mpcvit.errors import ConfigError
+from mpcvit.models.config import Activation, AttentionKind, ViTConfig
+from mpcvit.models.vit import VisionTransformer
+from mpcvit.train.config import ObjectiveName, TrainConfig
+from mpcvit.train.objectives.cross_entropy import CrossEntropy
+from mpcvit.train.objectives.distillation import Distillation
+from mpcvit.train.objectives.make import make_objective
+from mpcvit.train.objectives.mpcformer import HiddenStates, SoftLabels
+from mpcvit.train.objectives.objective import Objective
+from mpcvit.train.objectives.teacher import Teacher
+
+STUDENT = ViTConfig(
+    image_size=8,
+    patch_size=4,
+    classes=3,
+    dim=16,
+    hidden=24,
+    heads=((AttentionKind.SCALING, AttentionKind.SCALING),) * 2,
+    activations=(Activation.RELU,) * 2,
+)
+TEACHER = replace(STUDENT, heads=((AttentionKind.SOFTMAX,) * 2,) * 2, activations=(Activation.GELU,) * 2)
+LABELS = torch.tensor([0, 2, 1, 1])
+
+
+def _model(config: ViTConfig, seed: int) -> VisionTransformer:
+    """Weights large enough to matter."""
+    torch.manual_seed(seed)
+    model = VisionTransformer(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return model
+
+
+@pytest.fixture
+def student() -> VisionTransformer:
+    """The model that learns."""
+    return _model(STUDENT, 0)
+
+
+@pytest.fixture
+def teacher() -> Teacher:
+    """The one that it learns from."""
+    return Teacher(_model(TEACHER, 1))
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    """Four pictures."""
+    torch.manual_seed(2)
+    return torch.randn(4, 3, 8, 8)
+
+
+OBJECTIVES: dict[str, Callable[[Teacher], Objective]] = {
+    "cross_entropy": lambda _: CrossEntropy(0.1),
+    "distillation": lambda teacher: Distillation(teacher, token_weight=0.5, smoothing=0.1),
+    "hidden": HiddenStates,
+    "logits": SoftLabels,
+}
+
+
+def _smooth(labels: torch.Tensor, smoothing: float) -> torch.Tensor:
+    return nn.functional.one_hot(labels, 3) * (1 - smoothing) + smoothing / 3
+
+
+def _naive_cross_entropy(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    return -(wanted * (logits - logits.exp().sum(1, keepdim=True).log())).sum() / len(logits)
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_cross_entropy_is_its_formula(student: VisionTransformer, images: torch.Tensor, soft: bool) -> None:
+    """Class numbers are smoothed; distributions are taken as they are."""
+    wanted = _smooth(LABELS, 0.1)
+    got = CrossEntropy(0.1)(student, images, wanted if soft else LABELS)
+    assert torch.allclose(got, _naive_cross_entropy(student(images), wanted), atol=1e-6)
+
+
+def test_distillation_is_its_formula(student: VisionTransformer, teacher: Teacher, images: torch.Tensor) -> None:
+    """Labels, the teacher's softmax, and kappa times the squared error of all normalised tokens of the last block."""
+    got = Distillation(teacher, token_weight=0.5, smoothing=0.1)(student, images, LABELS)
+    logits, out = student.intermediates(images)
+    teacher_logits, teacher_out = teacher.model.intermediates(images)
+    exponentials = teacher_logits.exp()
+    tokens = student.norm(out["block1"]) - teacher.model.norm(teacher_out["block1"])
+    expected = (
+        _naive_cross_entropy(logits, _smooth(LABELS, 0.1))
+        + _naive_cross_entropy(logits, exponentials / exponentials.sum(1, keepdim=True))
+        + 0.5 * tokens.square().sum() / tokens.numel()
+    )
+    assert torch.allclose(got, expected, atol=1e-5)
+
+
+def test_mpcformer_is_its_formulas(student: VisionTransformer, teacher: Teacher, images: torch.Tensor) -> None:
+    """Stage 1 adds up five squared errors of a two-block model; stage 2 is the teacher's softmax alone."""
+    logits, out = student.intermediates(images)
+    teacher_logits, wanted = teacher(images)
+    names = ["embed", "block0.attn", "block0", "block1.attn", "block1"]
+    expected = sum((out[name] - wanted[name]).square().mean() for name in names)
+    assert torch.allclose(HiddenStates(teacher)(student, images, LABELS), torch.as_tensor(expected), rtol=1e-5)
+    soft = _naive_cross_entropy(logits, teacher_logits.softmax(1))
+    assert torch.allclose(SoftLabels(teacher)(student, images, LABELS), soft, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_objectives_decrease_and_teachers_stay(
+    name: str, student: VisionTransformer, teacher: Teacher, images: torch.Tensor
+) -> None:
+    """Thirty steps lower the loss; the teacher has no gradient, does not train and keeps its weights."""
+    before = {key: value.clone() for key, value in teacher.model.state_dict().items()}
+    objective = OBJECTIVES[name](teacher)
+    optimizer = torch.optim.AdamW(student.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(30):
+        loss = objective(student.train(), images, LABELS)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.9 * losses[0]
+    assert all(parameter.grad is None and not parameter.requires_grad for parameter in teacher.model.parameters())
+    assert not teacher.model.training
+    assert all(torch.equal(value, before[key]) for key, value in teacher.model.state_dict().items())
+
+
+def test_unequal_teachers_are_refused(student: VisionTransformer, images: torch.Tensor) -> None:
+    """Tokens of another width, another depth, and a model without intermediates cannot be compared."""
+    wide = Teacher(_model(replace(TEACHER, dim=32), 1))
+    with pytest.raises(ConfigError, match=r"\[4, 16\] in the student, \[4, 32\] in the teacher"):
+        Distillation(wide)(student, images, LABELS)
+    assert Distillation(wide, token_weight=0)(student, images, LABELS).isfinite()
+    shallow = Teacher(_model(replace(TEACHER, heads=TEACHER.heads[:1], activations=(Activation.GELU,)), 1))
+    with pytest.raises(ConfigError, match="2 blocks in the student, 1 in the teacher"):
+        HiddenStates(shallow)(student, images, LABELS)
+    with pytest.raises(ConfigError, match="a Flatten in distillation"):
+        Distillation(wide)(nn.Flatten(), images, LABELS)
+
+
+@pytest.mark.parametrize("name", ObjectiveName)
+def test_names_make_objectives(name: ObjectiveName) -> None:
+    """Every name has an objective; all but cross entropy ask for a teacher."""
+    config = TrainConfig(model="tiny", epochs=1, objective=name, token_weight=0.25, smoothing=0.2)
+    made = make_objective(config, _model(TEACHER, 1))
+    assert made.__class__.__name__ in ("CrossEntropy", "Distillation", "HiddenStates", "SoftLabels")
+    if name == ObjectiveName.CROSS_ENTROPY:
+        assert made == CrossEntropy(0.2)
+    else:
+        with pytest.raises(ConfigError, match="--teacher"):
+            make_objective(config, None)
+    if isinstance(made, Distillation):
+        assert (made.token_weight, made.smoothing) == (0.25, 0.2)
