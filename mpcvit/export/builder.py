@@ -61,7 +61,9 @@ class Precision:
         weight_bits: bits of a weight code, sign included; the fraction fills what the largest weight leaves.
         margin: every calibrated bound is moved away from the data by this factor.
         norm_margin: the same for mean squares, whose reciprocal root is approximated on just that range.
-        tolerance: absolute error of splines of activations and exponentials.
+        tolerance: absolute error of splines of exponentials.
+        activation_tolerance: absolute error of splines of activations. GELU has 0.0038 with knots 1/2 apart,
+            half as many as the next finer grid, and these are most of the work in models with GELU.
         relu_slack: a ReLU may be off by less than this, around 0: bits below it are not compared, which shortens keys.
         relative: relative error of splines of normalisers, where their input is known that well.
     """
@@ -71,6 +73,7 @@ class Precision:
     margin: float = 2.0
     norm_margin: float = 4.0
     tolerance: float = 2.0**-10
+    activation_tolerance: float = 0.0043
     relu_slack: float = 2.0**-9
     relative: float = 2.0**-10
 

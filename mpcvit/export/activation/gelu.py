@@ -17,7 +17,7 @@ def lower_gelu(b: Builder, name: str, x: Value) -> Value:
     """GELU on the calibrated range, within the precision's absolute tolerance."""
     fit = fit_grid(
         _gelu,
-        lambda v: np.full_like(v, b.precision.tolerance),
+        lambda v: np.full_like(v, b.precision.activation_tolerance),
         lo=x.type.qtype.lo,
         hi=x.type.qtype.hi,
         input_frac=x.type.frac,

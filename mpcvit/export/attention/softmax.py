@@ -15,8 +15,8 @@ from mpcvit.export.spline_fit import Floats, fit_grid
 #: A softmax does not change when its row is shifted, so the maximum may be off by a little: comparisons on the way to
 #: it ignore differences below this.
 _SLACK = 2.0**-5
-#: Differences to the maximum beyond this count as this: exp(-7.5) = 5.5e-4.
-_CLIP = 7.5
+#: Differences to the maximum beyond this count as this: exp(-7.25) = 7.1e-4. With it 32 knots 1/4 apart are enough.
+_CLIP = 7.25
 
 
 def lower_softmax(b: Builder, name: str, heads: Heads) -> Value:
