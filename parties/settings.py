@@ -58,7 +58,7 @@ class Pool(Section):
 
     sessions: int = Field(default=1, ge=1)
     memory_mib: int = Field(default=256, ge=0)
-    expansion_mib: int = Field(default=2048, ge=0)
+    expansion_mib: int = Field(default=1900, ge=0)
 
 
 class Timeouts(Section):

@@ -14,9 +14,11 @@ from mpcvit.cli.health import health
 from mpcvit.cli.infer import infer
 from mpcvit.cli.model import model_app
 from mpcvit.cli.provision import provision
+from mpcvit.cli.report import report
 from mpcvit.cli.search import search
 from mpcvit.cli.serve import dealer_app, party_app
 from mpcvit.cli.train import train
+from mpcvit.cli.zoo import zoo_app
 
 app = typer.Typer(
     help="Private images, private Vision Transformers: inference on secret shares.",
@@ -31,6 +33,8 @@ app.add_typer(model_app, name="model")
 app.command()(cost)
 app.add_typer(bench_app, name="bench")
 app.command("eval")(evaluate)
+app.command()(report)
+app.add_typer(zoo_app, name="zoo")
 app.command()(train)
 app.command()(search)
 app.add_typer(data_app, name="data")

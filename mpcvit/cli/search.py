@@ -27,7 +27,9 @@ _ROWS = 18
 @command
 def search(
     out: Annotated[Path, typer.Option(help="Folder of trainings, trials and report; continued if it exists.")],
-    preset: Annotated[str, typer.Option(help="smoke, mpcvit, mpcvit_plus, pareto or anneal.")] = "smoke",
+    preset: Annotated[
+        str, typer.Option(help="smoke, mpcvit, mpcvit_plus, either with _small, pareto or anneal.")
+    ] = "smoke",
     data: Annotated[
         Path | None, typer.Option(help="Image folder with a 'train' part; smoke makes pictures of its own.")
     ] = None,
@@ -41,7 +43,7 @@ def search(
         int | None, typer.Option(min=2, help="Take only so many training pictures, evenly from all classes.")
     ] = None,
     model: Annotated[
-        Path | None, typer.Option(help="Trained model: what anneal starts from, else the candidates' teacher.")
+        Path | None, typer.Option(help="Trained model: the teacher, and what anneal and the _small ones start from.")
     ] = None,
     workers: Annotated[str, typer.Option(help="Trainings side by side: a number of processes, or ray.")] = "1",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",

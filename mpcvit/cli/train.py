@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -14,15 +15,29 @@ from mpcvit.cli.output import Json, command, print_json, print_table
 from mpcvit.errors import ConfigError
 
 
+def _list(wanted: bool) -> None:
+    """Print all recipes and stop."""
+    if not wanted:
+        return
+    from mpcvit.train.recipes import RECIPES
+
+    firsts = ((name, (recipe.__doc__ or "").partition("\n")[0]) for name, recipe in RECIPES.items())
+    print_table("recipes", [(name, re.sub(r":func:|`", "", first)) for name, first in firsts])
+    raise typer.Exit
+
+
 @command
 def train(
-    recipe: Annotated[str, typer.Argument(help="Name of a recipe in mpcvit.train.recipes.")],
+    recipe: Annotated[str, typer.Argument(help="Name of a recipe (see --list).")],
     data: Annotated[Path, typer.Option(help="Image folder with a 'train' part.")],
     out: Annotated[Path, typer.Option(help="Folder of checkpoint, log and model; continued if it exists.")],
     teacher: Annotated[Path | None, typer.Option(help="Folder of the trained model to learn from.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
     workers: Annotated[int, typer.Option(help="Processes that load pictures.")] = 1,
     epochs: Annotated[int | None, typer.Option(min=1, help="Shorten the run, in proportion.")] = None,
+    list_recipes: Annotated[
+        bool, typer.Option("--list", is_eager=True, callback=_list, help="List recipes and stop.")
+    ] = False,
     json_output: Json = False,
 ) -> None:
     """Train a model by a named recipe; an interrupted run continues where it stopped.

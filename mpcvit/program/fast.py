@@ -22,7 +22,7 @@ from mpcvit.session.node_material import NodeMaterial
 from mpcvit.session.wires import Masked, Opening, Reopen, Step, Wire, shared
 
 #: What a party may expand before an inference, in bytes; the rest is expanded when its step starts.
-EXPANSION_BYTES = 2 << 30
+EXPANSION_BYTES = 1900 << 20
 
 
 class PlanMaterial(ABC):

@@ -13,7 +13,7 @@ from mpcvit.search.price import PRECISION
 from mpcvit.search.relaxed import Pair
 from mpcvit.search.sampler import Method
 from mpcvit.search.space import Space
-from mpcvit.train.config import Pipeline, TrainConfig
+from mpcvit.train.config import ObjectiveName, Pipeline, TrainConfig
 from mpcvit.train.recipes import RECIPES
 
 _SM, _RS, _SC = AttentionKind.SOFTMAX, AttentionKind.RELU_SOFTMAX, AttentionKind.SCALING
@@ -41,7 +41,7 @@ class Preset:
         pair: the dear kind of heads and the cheap one; None to leave heads.
         gate_axis: what activations are gated by; None to leave them.
         mus: shares of switches to keep; each gives a candidate.
-        whole_blocks: whether a supernet's shares are also tried with heads chosen block by block, not one by one.
+        block_mus: shares of a supernet's blocks to keep dear heads in, where ``mus`` are of single heads.
         space: what the sampler chooses from; its base is replaced by this one's.
         method, trials, warm_start: of the sampler.
         precision: how models are to be exported, for prices.
@@ -58,7 +58,7 @@ class Preset:
     pair: Pair | None = None
     gate_axis: GateAxis | None = None
     mus: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7)
-    whole_blocks: bool = False
+    block_mus: tuple[float, ...] = ()
     space: Space | None = None
     method: Method = Method.NSGA2
     trials: int = 40
@@ -118,7 +118,7 @@ def smoke() -> Preset:
         penalty=1e-3,
         pair=(_RS, _SC),
         mus=(0.35,),
-        whole_blocks=True,
+        block_mus=(0.35,),
         space=space,
         trials=10,
         warm_start=6,
@@ -137,10 +137,35 @@ def mpcvit() -> Preset:
         base=_cifar(_RS, Activation.GELU),
         stages=(Stage.SUPERNET,),
         training=recipe,
-        search=recipe.shortened(300),
+        search=replace(recipe.shortened(300), objective=ObjectiveName.CROSS_ENTROPY),
         pair=(_RS, _SC),
-        whole_blocks=True,
+        block_mus=(0.1, 0.3, 0.5, 0.7),
     )
+
+
+def mpcvit_small() -> Preset:
+    """MPCViT's search on a size that two CPU cores train, from a trained model's weights instead of from none.
+
+    Give that model, of recipe ``cifar10_teacher_small``, with ``--model``: it teaches every candidate, too.
+    """
+    recipe = RECIPES["cifar10_relu_softmax_small"]()
+    assert recipe.architecture is not None  # noqa: S101 - the recipe names one
+    return Preset(
+        name="mpcvit_small",
+        base=ViTConfig.from_json(recipe.architecture),
+        stages=(Stage.SUPERNET,),
+        training=recipe,
+        search=replace(recipe, epochs=4),
+        penalty=1e-3,
+        pair=(_RS, _SC),
+        mus=(0.5,),
+        block_mus=(0.1, 0.3, 0.5, 0.7),
+    )
+
+
+def mpcvit_plus_small() -> Preset:
+    """MPCViT+ as ``mpcvit_small``: heads, and with them the tokens at which GELU is needed."""
+    return replace(mpcvit_small(), name="mpcvit_plus_small", gate_axis=GateAxis.TOKEN, block_mus=())
 
 
 def mpcvit_plus() -> Preset:
@@ -209,5 +234,5 @@ def _cifar(kind: AttentionKind, activation: Activation) -> ViTConfig:
 
 
 PRESETS: dict[str, Callable[[], Preset]] = {
-    recipe.__name__: recipe for recipe in (smoke, mpcvit, mpcvit_plus, pareto, anneal)
+    recipe.__name__: recipe for recipe in (smoke, mpcvit, mpcvit_plus, mpcvit_small, mpcvit_plus_small, pareto, anneal)
 }

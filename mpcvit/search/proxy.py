@@ -16,7 +16,7 @@ from mpcvit.models.config import ViTConfig
 from mpcvit.models.files import CONFIG_FILE, load_model
 from mpcvit.train.config import ObjectiveName, TrainConfig
 from mpcvit.train.objectives.make import make_objective
-from mpcvit.train.run import build_model
+from mpcvit.train.run import begin, build_model
 from mpcvit.train.trainer import fit
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
@@ -103,9 +103,11 @@ def train(job: Job) -> Outcome:
             raise _GivenUp
 
     teacher = None if job.teacher is None else load_model(job.teacher)
+    model = build_model(job.run, len(job.images.classes))
+    begin(model, job.run, teacher)
     with quiet(folder), suppress(_GivenUp):
         fit(
-            build_model(job.run, len(job.images.classes)),
+            model,
             job.run,
             job.images,
             folder,

@@ -32,7 +32,8 @@ from mpcvit.search.synthetic import synthetic_pictures
 from mpcvit.search.trial import Trial
 from mpcvit.search.workers import Workers
 from mpcvit.train.objectives.cross_entropy import CrossEntropy
-from mpcvit.train.run import build_model
+from mpcvit.train.objectives.make import make_objective
+from mpcvit.train.run import begin, build_model
 from mpcvit.train.trainer import fit
 
 IDENTITY_FILE = "search.json"
@@ -169,10 +170,12 @@ class Search:
         """Relax, train, discretise, train anew."""
         preset, folder = self.preset, self.folder / "supernet"
         training = replace(preset.search, model="supernet", architecture=self.base.to_json())
+        teacher = None if self.model is None else load_model(self.model)
         build_model(training, self.base.classes)  # seeds first weights
         model = self._relaxed(None)
+        begin(model, training, teacher)
         model.penalties.fill_(preset.penalty)
-        objective = Penalised(model=model, base=CrossEntropy(training.smoothing), weights=self._weights(model))
+        objective = Penalised(model=model, base=make_objective(training, teacher), weights=self._weights(model))
 
         def after_epoch(done: int, trained: nn.Module, line: Mapping[str, float]) -> None:
             self.say(f"supernet: epoch {done} of {training.total_epochs}, validation {line['validation']:.3f}")
@@ -191,10 +194,9 @@ class Search:
         model.cpu().project()
         self._write_switches(model, folder)
         choices = {self._chosen(model, mu): f"mu{mu:g}" for mu in sorted(preset.mus, reverse=True)}
-        if preset.whole_blocks and model.head_switches:
-            for mu in preset.mus:
-                heads = blocks_by_mu(model, mu).heads
-                choices.setdefault(replace(self._chosen(model, mu), heads=heads), f"blocks{mu:g}")
+        for mu in sorted(preset.block_mus, reverse=True):
+            heads = blocks_by_mu(model, mu).heads
+            choices.setdefault(replace(self._chosen(model, mu), heads=heads), f"blocks{mu:g}")
         if self.budget is not None:
             choices = {config: name for config, name in choices.items() if self.prices.seconds(config) <= self.budget}
             choices.setdefault(self._chosen(model, self._mu_within(model)), "budget")

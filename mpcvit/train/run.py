@@ -53,14 +53,7 @@ def train(
     with joined(device):  # one process group for all stages
         taught_by = None if teacher is None else load_model(teacher)
         model = build_model(config, len(images.classes))
-        if config.start == Start.TEACHER:
-            if taught_by is None:
-                raise ConfigError(
-                    "a start from the teacher's weights without a teacher",
-                    expected="a trained model to start from",
-                    remedy="Give its folder with --teacher.",
-                )
-            copy_matching(taught_by, model)
+        begin(model, config, taught_by)
         objective = make_objective(config, taught_by)
         if config.before is not None:
             earlier = train(
@@ -103,6 +96,23 @@ def build_model(config: TrainConfig, classes: int) -> VisionTransformer:
             remedy="Correct the architecture, or take the pictures that it is for.",
         )
     return VisionTransformer(architecture, config.drop_path)
+
+
+def begin(model: nn.Module, config: TrainConfig, teacher: nn.Module | None) -> None:
+    """Give ``model`` the first weights that ``config.start`` asks for: its own, or the teacher's.
+
+    Raises:
+        ConfigError: the teacher's are asked for, and there is none.
+    """
+    if config.start == Start.FRESH:
+        return
+    if teacher is None:
+        raise ConfigError(
+            "a start from the teacher's weights without a teacher",
+            expected="a trained model to start from",
+            remedy="Give its folder.",
+        )
+    copy_matching(teacher, model)
 
 
 def copy_matching(source: nn.Module, target: nn.Module) -> list[str]:

@@ -98,6 +98,8 @@ MODELS = {
     "mixed-identity-class_token": tiny("scaling relu_softmax softmax", Activation.IDENTITY, class_token=True),
     "others": tiny("square 2quad linear_relu"),
     "others-class_token": tiny("linformer thex pooled_kv", image_size=16, pooled_side=2, class_token=True),
+    "lepe": tiny("scaling relu_softmax scaling", lepe=6),
+    "lepe-class_token": tiny("scaling softmax", lepe=4, class_token=True),
     "masks-class_token": tiny("relu_softmax square scaling", gmm=2, class_token=True),
 }
 

@@ -50,3 +50,18 @@ def test_latency_on_an_emulated_network(tiny_folder: Path) -> None:
     assert result["network"] == "wan"
     assert result["online_s"] > (result["rounds"] - 2) * 0.02
     assert result["floor_s"] > (result["rounds"] - 2) * 0.02
+
+
+def test_models_side_by_side(tiny_folder: Path, tmp_path: Path) -> None:
+    """``mpcvit report`` times a model, writes table, plot and page, and does not measure twice."""
+    out = tmp_path / "out"
+    result = mpcvit_json("report", str(tiny_folder), "--out", str(out), "--runs", "1")
+    (model,) = result["models"]
+    assert model["latency"]["loopback"]["argmax_match"]
+    assert {path.name for path in out.iterdir()} == {
+        f"{tiny_folder.name}.json",
+        "report.json",
+        "report.png",
+        "report.html",
+    }
+    assert mpcvit_json("report", str(tiny_folder), "--out", str(out), "--runs", "1") == result

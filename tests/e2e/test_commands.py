@@ -172,3 +172,22 @@ def test_provision_writes_certificates(tmp_path: Path) -> None:
         "ca.crt",
         *(f"{role}.{kind}" for role in result["roles"] for kind in ("crt", "key")),
     }
+
+
+def test_the_zoo_is_listed_and_shown() -> None:
+    """Every shipped model has a row with its accuracy, and a card; an unknown one is refused with the names."""
+    listed = mpcvit_json("zoo", "list")
+    assert listed["default"] == zoo.DEFAULT
+    assert [model["model"] for model in listed["models"]] == zoo.names()
+    assert "8,000" in mpcvit("zoo", "list").stdout
+    shown = mpcvit_json("zoo", "show")
+    assert shown["card"].startswith(f"# {zoo.DEFAULT}")
+    assert shown["measured"] == next(model for model in listed["models"] if model["model"] == zoo.DEFAULT)
+    assert zoo.DEFAULT in mpcvit("zoo", "show").stdout
+    refused = mpcvit_json("zoo", "show", "nothing", code=1)
+    assert zoo.DEFAULT in refused["error"]["expected"]
+
+
+def test_recipes_are_listed() -> None:
+    """``mpcvit train --list`` needs no other argument."""
+    assert "cifar10_first" in mpcvit("train", "--list").stdout

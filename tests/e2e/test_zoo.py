@@ -9,16 +9,20 @@ import pytest
 
 from mpcvit import zoo
 from mpcvit.bench.accuracy import Executor, evaluate, float_logits, reference_logits
+from mpcvit.bench.measured import RESULTS_FILE, Measured
 from mpcvit.client.image import encode_picture
 from mpcvit.data.image_set import ImageSet, load_folder
 from mpcvit.program.cost import stock_cost
+from mpcvit.program.fast_cost import fast_cost
 from mpcvit.program.model_folder import ModelFolder
+from mpcvit.program.objective import OBJECTIVES
+from mpcvit.program.plan import make_plan
 from tests.fast import replay, run_on_fast
 
 
 @pytest.mark.parametrize("name", zoo.names())
 def test_models_are_complete_and_small(name: str) -> None:
-    """Float weights, Program, integer weights and card, at most 8 MB together."""
+    """Float weights, Program, integer weights, card and measurements, at most 8 MB together."""
     files = {path.name: path.stat().st_size for path in zoo.folder(name).iterdir()}
     assert set(files) == {
         "card.md",
@@ -26,10 +30,24 @@ def test_models_are_complete_and_small(name: str) -> None:
         "model.json",
         "model.safetensors",
         "program.json",
+        "results.json",
         "weights.safetensors",
     }
     assert sum(files.values()) <= 8_000_000
     assert stock_cost(ModelFolder.load(zoo.folder(name)).program, 2).wrap_probability < 0.01
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_results_are_of_this_program(name: str) -> None:
+    """What ``mpcvit zoo list`` says was measured on the Program that ships; rounds and bytes are still those."""
+    program = ModelFolder.load(zoo.folder(name)).program
+    measured = Measured.load(zoo.folder(name) / RESULTS_FILE)
+    assert (measured.model, measured.program) == (name, program.digest)
+    assert {executor: one["n"] for executor, one in measured.accuracy.items()} == {"float": 8000, "reference": 8000}
+    assert set(measured.latency) == {"loopback", "wan"}
+    for network, latency in measured.latency.items():
+        cost = fast_cost(make_plan(program, OBJECTIVES[network])).total
+        assert (latency["rounds"], latency["bytes_sent"]) == (cost.rounds, list(cost.bytes_sent))
 
 
 @pytest.mark.parametrize("name", zoo.names())

@@ -15,6 +15,7 @@ from mpcvit.errors import ConfigError
 from mpcvit.export.vit import INPUT, export_vit
 from mpcvit.models.attention import AttentionKernel
 from mpcvit.models.attention.gmm_mask import GmmMask
+from mpcvit.models.attention.lepe import Lepe
 from mpcvit.models.config import UNMASKED, Activation, AttentionKind, ViTConfig
 from mpcvit.models.vit import VisionTransformer
 from mpcvit.program.reference import run_reference
@@ -142,6 +143,57 @@ def test_masked_models_mask_every_head_with_its_own_mask() -> None:
     assert (changed[:2] == 0).all()
 
 
+def make_lepe(config: ViTConfig) -> Lepe:
+    """Filters of some size; new ones are 0."""
+    torch.manual_seed(6)
+    lepe = Lepe(config)
+    return lepe.requires_grad_(False).apply(lambda module: torch.nn.init.normal_(module.weight))
+
+
+def test_lepe_adds_up_neighbours_in_the_grid() -> None:
+    """A patch gets its neighbours' values by its channels' filter, nothing from beyond the edge; a class token none."""
+    lepe = make_lepe(replace(CONFIG, lepe=15))
+    _, _, v = (x.float() for x in make_qkv())
+    got = lepe(v)
+    for head, channel, row, column in ((0, 0, 0, 0), (1, 3, 2, 3), (2, 1, 3, 1)):
+        kernel = lepe.weight[(head * CONFIG.head_dim + channel) // (CONFIG.dim // 15), 0]
+        expected = sum(
+            float(kernel[1 + down, 1 + right] * v[0, head, 1 + 4 * (row + down) + column + right, channel])
+            for down in (-1, 0, 1)
+            for right in (-1, 0, 1)
+            if 0 <= row + down < 4 and 0 <= column + right < 4
+        )
+        assert float(got[0, head, 1 + 4 * row + column, channel]) == pytest.approx(expected, abs=1e-5)
+    assert (got[:, :, 0] == 0).all()
+
+
+@pytest.mark.parametrize("filters", [3, 15])
+@pytest.mark.parametrize("class_token", [False, True])
+def test_lepe_is_a_matrix_per_filter(class_token: bool, filters: int) -> None:
+    """What export multiplies with is what the model computes."""
+    config = replace(CONFIG, lepe=filters, class_token=class_token)
+    lepe, v = make_lepe(config), torch.randn(2, 3, config.tokens, config.head_dim)
+    by_filter = v.permute(0, 1, 3, 2).reshape(2, filters, config.dim // filters, config.tokens)
+    got = (by_filter @ lepe.matrices().mT).reshape(2, 3, config.head_dim, config.tokens).permute(0, 1, 3, 2)
+    assert torch.allclose(got, lepe(v), atol=1e-5)
+
+
+def test_new_lepe_is_none() -> None:
+    """A model begins as the same model without it, and learns its filters."""
+    config = replace(CONFIG, lepe=3)
+    model, images = make_model(config), make_images(config, 2)
+    plain = make_model(CONFIG)
+    plain.load_state_dict(model.state_dict(), strict=False)
+    filters = [block.attn.lepe.weight for block in model.blocks]
+    with torch.no_grad():
+        for weight in filters:
+            weight.zero_()
+        assert torch.equal(Lepe(config).weight, torch.zeros(3, 1, 3, 3))
+        assert torch.allclose(model(images), plain(images), atol=1e-6)
+    model.train()(images).square().mean().backward()
+    assert all(weight.grad.abs().sum() > 0 for weight in filters)
+
+
 def test_heads_of_one_block_are_independent() -> None:
     """A block of mixed kinds computes for each head what a block of that kind alone computes."""
     kinds = (AttentionKind.SCALING, AttentionKind.SOFTMAX)
@@ -213,6 +265,9 @@ def _fresh(kind: AttentionKind) -> AttentionKernel:
         {"linformer_rank": 0},
         {"pooled_side": 0},
         {"gmm": -1},
+        {"lepe": -3},
+        {"lepe": 4},  # for 3 heads
+        {"lepe": 9},  # for 15 channels
         {"heads": ((AttentionKind.POOLED_KV,) * 3,), "pooled_side": 3},
         *({"heads": ((kind,) * 3,), "gmm": 1} for kind in sorted(UNMASKED)),
     ],
@@ -226,29 +281,34 @@ def test_impossible_options_are_refused(change: dict[str, Any]) -> None:
 def test_configurations_of_earlier_versions_are_read() -> None:
     """Options that a document does not name have their defaults; those that it names come back."""
     document = TINY.to_json()
-    for name in ("linformer_rank", "pooled_side", "gmm"):
+    for name in ("linformer_rank", "pooled_side", "gmm", "lepe"):
         del document[name]
     assert ViTConfig.from_json(document) == TINY
-    changed = replace(CONFIG, linformer_rank=3, pooled_side=1, gmm=4)
+    changed = replace(CONFIG, linformer_rank=3, pooled_side=1, gmm=4, lepe=15)
     assert ViTConfig.from_json(changed.to_json()) == changed
 
 
-#: Kinds of the heads of two blocks, of which the last attends for the class token only; Gaussians of the mask.
+#: Kinds of the heads of two blocks, of which the last attends for the class token only; Gaussians of the mask, filters.
 MODELS = [
-    ("softmax relu_softmax square", "2quad linear_relu linformer", 0),
-    ("thex pooled_kv linear_relu", "softmax relu_softmax square", 0),
-    ("2quad scaling linformer", "thex pooled_kv scaling", 0),
-    ("softmax 2quad scaling", "relu_softmax square thex", 2),
+    ("softmax relu_softmax square", "2quad linear_relu linformer", 0, 0),
+    ("thex pooled_kv linear_relu", "softmax relu_softmax square", 0, 0),
+    ("2quad scaling linformer", "thex pooled_kv scaling", 0, 3),
+    ("softmax 2quad scaling", "relu_softmax square thex", 2, 0),
+    ("scaling linformer scaling", "relu_softmax scaling relu_softmax", 0, 15),  # heads that change places
 ]
 
 
-@pytest.mark.parametrize(("first", "last", "gmm"), MODELS)
-def test_models_are_exported_faithfully(first: str, last: str, gmm: int) -> None:
-    """Every kind beside others, for all tokens and for the class token only, alone and behind a mask."""
+@pytest.mark.parametrize(("first", "last", "gmm", "lepe"), MODELS)
+def test_models_are_exported_faithfully(first: str, last: str, gmm: int, lepe: int) -> None:
+    """Every kind beside others, for all tokens and for the class token only, alone, behind a mask and with filters."""
     heads = tuple(tuple(AttentionKind(kind) for kind in block.split()) for block in (first, last))
-    config = replace(CONFIG, heads=heads, activations=(Activation.RELU,) * 2, gmm=gmm)
+    config = replace(CONFIG, heads=heads, activations=(Activation.RELU,) * 2, gmm=gmm, lepe=lepe)
     model, images = make_model(config, gain=1.5), make_images(config, 24)
-    with torch.no_grad():  # as large as a patch; a new one is so small that its rounding is most of the error
+    with torch.no_grad():
+        for block in model.blocks:
+            if block.attn.lepe is not None:
+                block.attn.lepe.weight.normal_(0.0, 0.3)
+        # as large as a patch; a new one is so small that its rounding is most of the error
         model.cls_token.add_(torch.randn_like(model.cls_token))
     exported = export_vit(model, images)
     assert exported.fidelity < 1e-9

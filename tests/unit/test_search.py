@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from mpcvit.cli.main import app
@@ -24,7 +25,8 @@ from mpcvit.errors import ConfigError
 from mpcvit.export.builder import Precision
 from mpcvit.link_profile import LOOPBACK, PROFILES, WAN, LinkProfile
 from mpcvit.models.config import Activation, AttentionKind, Gate, GateAxis, Norm, ViTConfig
-from mpcvit.models.files import load_model
+from mpcvit.models.files import load_model, save_model
+from mpcvit.models.vit import VisionTransformer
 from mpcvit.program.fast_cost import fast_cost
 from mpcvit.program.objective import objective
 from mpcvit.program.plan import make_plan
@@ -47,7 +49,7 @@ from mpcvit.search.synthetic import synthetic_pictures
 from mpcvit.search.training_free import Merit, merit, scores, select
 from mpcvit.search.trial import Trial
 from mpcvit.search.workers import Workers, workers
-from mpcvit.train.config import Pipeline, TrainConfig
+from mpcvit.train.config import ObjectiveName, Pipeline, Start, TrainConfig
 from mpcvit.train.objectives.cross_entropy import CrossEntropy
 from mpcvit.train.optimizer import make_optimizer
 
@@ -541,6 +543,34 @@ def test_a_search_ends_with_a_report_and_resumes(tmp_path: Path, probes: Path, i
         assert all(path.stat().st_mtime_ns == when for path, when in outcomes.items())
         with pytest.raises(ConfigError, match="another search"):
             replace(wanted, budget=5.0).run(pool)
+
+
+def test_a_search_begins_at_the_teachers_weights(tmp_path: Path, probes: Path, images: ImageSet) -> None:
+    """Where the preset says so: supernet and candidates; without a teacher it is refused."""
+    base = config((RS, RS))
+    teacher = VisionTransformer(replace(base, heads=((SM, SM),) * 2))
+    save_model(teacher, tmp_path / "teacher")
+    # a learning rate of 0 leaves first weights as they are
+    taught = replace(_TRAINING, epochs=1, lr=0.0, objective=ObjectiveName.DISTILLATION, start=Start.TEACHER)
+    small = replace(_tiny((Stage.SUPERNET,)), training=taught, search=taught, gate_axis=None)
+    search = Search(
+        preset=small,
+        folder=tmp_path / "search",
+        profile=WAN,
+        images=images,
+        model=tmp_path / "teacher",
+        prices_folder=probes,
+        device="cpu",
+    )
+    with workers("1") as pool:
+        search.run(pool)
+        (trial,) = (path.parent for path in (tmp_path / "search" / "trials").rglob("model.safetensors"))
+        found = [load_model(trial).state_dict(), load_file(tmp_path / "search" / "supernet" / "model.safetensors")]
+        for weights in found:
+            for name, wanted in teacher.state_dict().items():
+                assert torch.equal(weights[name], wanted), name
+        with pytest.raises(ConfigError, match="without a teacher"):
+            replace(search, model=None, folder=tmp_path / "alone").run(pool)
 
 
 def test_annealing_ends_with_a_tuned_model(tmp_path: Path, probes: Path, images: ImageSet) -> None:

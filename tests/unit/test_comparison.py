@@ -1,0 +1,100 @@
+"""Measurements of models as files, and models side by side."""
+
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mpcvit.bench.accuracy import Executor
+from mpcvit.bench.comparison import JSON_FILE, PAGE_FILE, PLOT_FILE, table, write
+from mpcvit.bench.measured import Measured, measure
+from mpcvit.data.image_set import ImageSet
+from mpcvit.errors import ModelFileError
+
+
+def measured(name: str = "small", **changes: Any) -> Measured:
+    """A model that was scored by two executors and timed on two networks."""
+    latency = {"rounds": 70, "bytes_sent": [1_000_000, 2_000_000], "material_bytes": [3_000_000, 4_000_000]}
+    return Measured(
+        **{
+            "model": name,
+            "program": "ab" * 32,
+            "heads": {"softmax": 3, "scaling": 1},
+            "accuracy": {"float": {"top1": 0.9, "n": 8000}, "reference": {"top1": 0.8975, "n": 8000}},
+            "latency": {"loopback": {**latency, "online_s": 0.25}, "wan": {**latency, "online_s": 2.5, "rounds": 60}},
+            **changes,
+        }
+    )
+
+
+def test_measurements_survive_a_file(tmp_path: Path) -> None:
+    """What is saved is loaded; a file of something else is refused."""
+    measured().save(tmp_path / "deep" / "one.json")
+    assert Measured.load(tmp_path / "deep" / "one.json") == measured()
+    (tmp_path / "other.json").write_text('{"fruit": 1}')
+    with pytest.raises(ModelFileError, match=r"other\.json"):
+        Measured.load(tmp_path / "other.json")
+
+
+def test_top1_is_that_of_the_reference_where_it_was_scored() -> None:
+    """The reference is what clients get; float stands in for it; nothing scored is None."""
+    assert measured().top1 == 0.8975
+    assert measured(accuracy={"float": {"top1": 0.9, "n": 8000}}).top1 == 0.9
+    assert measured(accuracy={}).top1 is None
+
+
+def test_scoring_is_not_repeated(tiny_folder: Path, tmp_path: Path) -> None:
+    """Float and reference are scored once per Program and number of pictures."""
+    rng = np.random.default_rng(3)
+    images = ImageSet(rng.integers(0, 256, (12, 8, 8, 3), dtype=np.uint8), np.arange(12) % 3, ("a", "b", "c"))
+    said: list[str] = []
+
+    def run(pictures: ImageSet) -> Measured:
+        executors = (Executor.FLOAT, Executor.REFERENCE)
+        path = tmp_path / "tiny.json"
+        return measure(tiny_folder, path, images=pictures, executors=executors, networks=(), runs=1, say=said.append)
+
+    first = run(images)
+    assert {name: one["n"] for name, one in first.accuracy.items()} == {"float": 12, "reference": 12}
+    assert len(said) == 2
+    assert run(images) == first
+    assert len(said) == 2
+    assert run(images.subset(np.arange(5))).accuracy["float"]["n"] == 5
+    assert len(said) == 4
+    document = json.loads((tmp_path / "tiny.json").read_text())
+    (tmp_path / "tiny.json").write_text(json.dumps({**document, "program": "another"}))
+    assert run(images) == first
+    assert len(said) == 6
+
+
+class _Cells(HTMLParser):
+    """Counts cells and pictures of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: dict[str, int] = {}
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.counts[tag] = self.counts.get(tag, 0) + 1
+
+
+def test_a_report_has_a_row_per_model(tmp_path: Path) -> None:
+    """Table, JSON, plot and page hold every model; what was not measured is empty."""
+    models = [measured("a <b>"), measured("bare", accuracy={}, latency={})]
+    headings, rows = table(models)
+    assert headings[:5] == ["model", "top-1, float", "top-1, reference", "online, loopback", "online, wan"]
+    assert rows[0][:5] == ["a <b>", "90.00 % of 8,000", "89.75 % of 8,000", "0.25 s", "2.5 s"]
+    assert rows[0][5:] == ["60", "2", "7", "3 softmax, 1 scaling"]  # of the slowest network's plan
+    assert rows[1] == ["bare", *[""] * 7, "3 softmax, 1 scaling"]
+    write(models, tmp_path)
+    assert [one["model"] for one in json.loads((tmp_path / JSON_FILE).read_text())["models"]] == ["a <b>", "bare"]
+    assert (tmp_path / PLOT_FILE).read_bytes().startswith(b"\x89PNG")
+    page = _Cells()
+    page.feed((tmp_path / PAGE_FILE).read_text())
+    assert (page.counts["th"], page.counts["td"], page.counts["img"]) == (9, 18, 1)
+    assert "b" not in page.counts  # names are escaped
