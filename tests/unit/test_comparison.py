@@ -68,7 +68,7 @@ def test_scoring_is_not_repeated(tiny_folder: Path, tmp_path: Path) -> None:
     assert len(said) == 4
     document = json.loads((tmp_path / "tiny.json").read_text())
     (tmp_path / "tiny.json").write_text(json.dumps({**document, "program": "another"}))
-    assert run(images) == first
+    assert run(images).accuracy["reference"]["n"] == 12
     assert len(said) == 6
 
 
