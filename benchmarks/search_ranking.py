@@ -1,11 +1,11 @@
 """Does the search's price rank configurations as their measured latency does?
 
-    python benchmarks/search_ranking.py [--network wan] [--runs 3] [--out FILE] [--fit]
+    python benchmarks/search_ranking.py [--network wan] [--turns 3] [--runs 3] [--out FILE] [--fit FILE ...]
 
 Ten configurations of one size, from the dearest heads and activations to the cheapest, are exported with random weights
-and timed by mpcvit.bench.latency: real parties and a real dealer, as processes of this machine. The JSON written holds
-every prediction beside its measurement, Spearman's rank correlation, and the seconds' relative errors. A WAN and a LAN
-are emulated and need root.
+and timed by mpcvit.bench.latency: real parties and a real dealer, as processes of this machine, turn by turn, so that
+slow minutes of the machine hit all of them. The JSON written holds every prediction beside its measurement, Spearman's
+rank correlation, and the seconds' relative errors. A WAN and a LAN are emulated and need root.
 
 ``--fit FILE ...`` measures nothing: it fits mpcvit.search.price.RATES to measurements of earlier runs.
 """
@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from scipy.optimize import nnls
 from scipy.stats import spearmanr
 
 import mpcvit
-from mpcvit.bench.latency import measure_latency
+from mpcvit.bench.latency import Latency, measure_latency
 from mpcvit.cli.output import progress_console
 from mpcvit.export.vit import export_vit
 from mpcvit.link_profile import LinkProfile, link_profile
@@ -85,28 +86,33 @@ def export(config: ViTConfig, folder: Path) -> None:
     save_model(model, folder)
 
 
-def measure(profile: LinkProfile, runs: int, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Predicted and measured seconds of every configuration."""
+def measure(profile: LinkProfile, turns: int, runs: int, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Predicted and measured seconds of every configuration; measured is the median over all turns' runs."""
     prices = PriceTable(profile)
-    rows = []
+    measured: dict[str, list[Latency]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory(prefix="mpcvit-ranking-") as scratch:
         for name in names:
-            progress_console.print(f"{profile.name}: {name}")
             export(CONFIGS[name], Path(scratch) / name)
-            price = prices.price(CONFIGS[name])
-            latency = measure_latency(Path(scratch) / name, "fast", profile, runs)
-            rows.append(
-                {
-                    "name": name,
-                    "predicted_s": price.seconds,
-                    "measured_s": latency.online_s,
-                    "measured_s_all": latency.online_s_all,
-                    "rounds": {"predicted": price.rounds, "counted": latency.rounds},
-                    "bytes_sent": {"predicted": price.bytes_sent, "counted": latency.bytes_sent[0]},
-                    "amounts": asdict(prices.amounts(CONFIGS[name]).total),
-                }
-            )
-            progress_console.print(f"  predicted {price.seconds:.3f} s, measured {latency.online_s:.3f} s")
+        for turn in range(turns):
+            for name in names:
+                latency = measure_latency(Path(scratch) / name, "fast", profile, runs)
+                measured[name].append(latency)
+                progress_console.print(f"{profile.name}, turn {turn + 1}: {name} took {latency.online_s:.3f} s")
+    rows = []
+    for name in names:
+        price, first = prices.price(CONFIGS[name]), measured[name][0]
+        seconds = [one for latency in measured[name] for one in latency.online_s_all]
+        rows.append(
+            {
+                "name": name,
+                "predicted_s": price.seconds,
+                "measured_s": median(seconds),
+                "measured_s_all": seconds,
+                "rounds": {"predicted": price.rounds, "counted": first.rounds},
+                "bytes_sent": {"predicted": price.bytes_sent, "counted": first.bytes_sent[0]},
+                "amounts": asdict(prices.amounts(CONFIGS[name]).total),
+            }
+        )
     return rows
 
 
@@ -153,7 +159,8 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", default="loopback")
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--runs", type=int, default=3, help="timed inferences per turn")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--only", nargs="*", default=list(CONFIGS), choices=list(CONFIGS))
     parser.add_argument("--fit", nargs="+", type=Path, metavar="FILE")
@@ -162,7 +169,7 @@ def main() -> None:
         document: dict[str, Any] = fit([json.loads(path.read_text()) for path in arguments.fit])
     else:
         profile = link_profile(arguments.network)
-        document = summary(profile, measure(profile, arguments.runs, arguments.only))
+        document = summary(profile, measure(profile, arguments.turns, arguments.runs, arguments.only))
     text = json.dumps(document, indent=1) + "\n"
     if arguments.out:
         arguments.out.write_text(text)

@@ -19,9 +19,7 @@ from mpcvit.bench.accuracy import Executor
 from mpcvit.bench.measured import Measured
 
 JSON_FILE, PLOT_FILE, PAGE_FILE = "report.json", "report.png", "report.html"
-#: Told apart by people with any colour vision (Okabe and Ito 2008).
-_COLOURS = ("#0072b2", "#d55e00", "#009e73")
-_INK = "#1f2933"
+_INK, _ACCENT = "#1f2933", "#0b7285"
 
 
 def write(models: Sequence[Measured], folder: Path) -> None:
@@ -35,11 +33,11 @@ def write(models: Sequence[Measured], folder: Path) -> None:
 
 
 def table(models: Sequence[Measured]) -> tuple[list[str], list[list[str]]]:
-    """Headings, and per model a row of cells; what was not measured is empty."""
+    """Headings, of two lines each, and per model a row of cells; what was not measured is empty."""
     executors = [one for one in Executor if any(one in model.accuracy for model in models)]
     networks = _networks(models)
-    headings = ["model", *(f"top-1, {executor}" for executor in executors)]
-    headings += [f"online, {network}" for network in networks] + ["rounds", "MB sent", "MB material", "heads"]
+    headings = ["\nmodel", *(f"top-1\n{executor[:5]}" for executor in executors)]
+    headings += [f"online\n{network}" for network in networks] + ["\nrounds", "MB\nsent", "MB\ndealt"]
     rows = []
     for model in models:
         accuracy = (model.accuracy.get(executor) for executor in executors)
@@ -47,48 +45,42 @@ def table(models: Sequence[Measured]) -> tuple[list[str], list[list[str]]]:
         rows.append(
             [
                 model.model,
-                *("" if one is None else f"{100 * one['top1']:.2f} % of {one['n']:,}" for one in accuracy),
+                *("" if one is None else f"{100 * one['top1']:.2f} %" for one in accuracy),
                 *("" if one is None else f"{one['online_s']:.3g} s" for one in latency),
-                # with several networks the plans differ; these are the last one's, the slowest
                 *_costs(next((one for one in reversed(latency) if one), None)),
-                ", ".join(f"{count} {kind}" for kind, count in model.heads.items()),
             ]
         )
     return headings, rows
 
 
+def caption(models: Sequence[Measured]) -> str:
+    """What the numbers of the table are of."""
+    counts = sorted({int(one["n"]) for model in models for one in model.accuracy.values()})
+    scored = f"top-1 on {' or '.join(f'{count:,}' for count in counts)} pictures. " if counts else ""
+    networks = _networks(models)
+    return f"{scored}Rounds and bytes are of the plan for {networks[-1]}." if networks else scored
+
+
 def plot(models: Sequence[Measured]) -> bytes:
-    """Accuracy over seconds of one secure inference as a PNG; a mark per model and network."""
-    figure = Figure(figsize=(8.4, 4.8), dpi=150, layout="constrained")
+    """Accuracy over seconds of one secure inference as a PNG; a panel per network, a mark per model."""
+    networks = _networks(models) or ["loopback"]
+    figure = Figure(figsize=(5.2 * len(networks), 4.8), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    for colour, network in zip(_COLOURS, _networks(models), strict=False):
-        points = [
-            (model.latency[network]["online_s"], 100 * model.top1, model.model)
-            for model in models
-            if network in model.latency and model.top1 is not None
-        ]
-        axes.scatter(
-            [point[0] for point in points],
-            [point[1] for point in points],
-            s=52,
-            color=colour,
-            edgecolor="white",
-            linewidth=1,
-            zorder=3,
-            label=network,
-        )
-        for seconds, percent, name in points:
-            axes.annotate(name, (seconds, percent), xytext=(6, 4), textcoords="offset points", fontsize=7.5, color=_INK)
-    axes.set_xscale("log")
-    axes.set_xlabel("seconds of one secure inference, online", color=_INK)
-    axes.set_ylabel("top-1, %", color=_INK)
-    axes.grid(color="#e4e7eb", lw=0.8, which="both")
-    axes.set_axisbelow(True)
-    axes.margins(0.12)
-    axes.spines[["top", "right"]].set_visible(False)
-    if axes.collections:
-        axes.legend(frameon=False, fontsize=8, loc="lower right")
+    panels = figure.subplots(1, len(networks), sharey=True, squeeze=False)[0]
+    for axes, network in zip(panels, networks, strict=True):
+        for model in models:
+            if network not in model.latency or model.top1 is None:
+                continue
+            place = model.latency[network]["online_s"], 100 * model.top1
+            axes.scatter(*place, s=52, color=_ACCENT, edgecolor="white", linewidth=1, zorder=3)
+            axes.annotate(model.model, place, xytext=(6, 4), textcoords="offset points", fontsize=7.5, color=_INK)
+        axes.set_title(network, fontsize=10, color=_INK)
+        axes.set_xlabel("seconds of one secure inference, online", color=_INK)
+        axes.grid(color="#e4e7eb", lw=0.8)
+        axes.set_axisbelow(True)
+        axes.margins(0.2, 0.12)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("top-1, %", color=_INK)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
@@ -97,10 +89,14 @@ def plot(models: Sequence[Measured]) -> bytes:
 def page(models: Sequence[Measured], picture: bytes) -> str:
     """The comparison as one HTML page with no links to other files."""
     headings, rows = table(models)
+    headings.append("heads")
+    for model, row in zip(models, rows, strict=True):
+        row.append(", ".join(f"{count} {kind}" for kind, count in model.heads.items()))
     return _PAGE.substitute(
+        caption=escape(caption(models)),
         version=escape(mpcvit.__version__),
         picture=base64.b64encode(picture).decode(),
-        headings="".join(f"<th>{escape(heading)}" for heading in headings),
+        headings="".join(f"<th>{escape(heading.strip())}" for heading in headings),
         rows="".join("<tr>" + "".join(f"<td>{escape(cell)}" for cell in row) for row in rows),
     )
 
@@ -139,8 +135,8 @@ _PAGE = Template("""<!doctype html>
 </style>
 <main>
  <h1>Models side by side</h1>
- <p>Accuracy on test pictures against the seconds of one inference on secret shares by two parties. Rounds, bytes sent
- by one party and material for both are those of the plan for the slowest network measured.</p>
+ <p>Accuracy on test pictures against the online seconds of one inference on secret shares by two parties. $caption
+ Sent is by one party; dealt is for both, ahead of the picture.</p>
  <figure><img alt="Accuracy over seconds" src="data:image/png;base64,$picture"></figure>
  <div class=table><table><tr>$headings$rows</table></div>
  <footer>mpcvit $version</footer>

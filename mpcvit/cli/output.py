@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Annotated, Any, ParamSpec
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -44,6 +45,17 @@ def print_table(title: str, rows: list[tuple[str, str]]) -> None:
         column.overflow = "fold"  # digests and paths stay whole
     for name, value in rows:
         table.add_row(name, value)
+    _result_console.print(table)
+
+
+def print_grid(title: str, headings: list[str], rows: list[list[str]], caption: str = "") -> None:
+    """Write a table of many columns, all but the first of them numbers."""
+    table = Table(title=title, caption=caption, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.title_justify = table.caption_justify = "left"
+    for number, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
     _result_console.print(table)
 
 

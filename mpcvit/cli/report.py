@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from mpcvit.cli.output import Json, command, print_json, progress_console
+from mpcvit.cli.output import Json, command, print_grid, print_json, progress_console
 
 
 @command
@@ -31,7 +29,7 @@ def report(
 
     from mpcvit import zoo
     from mpcvit.bench.accuracy import Executor
-    from mpcvit.bench.comparison import PAGE_FILE, table, write
+    from mpcvit.bench.comparison import PAGE_FILE, caption, table, write
     from mpcvit.bench.measured import measure
     from mpcvit.data.image_set import load_folder
     from mpcvit.link_profile import link_profile
@@ -60,8 +58,4 @@ def report(
     if json_output:
         print_json({"folder": str(out), "models": [asdict(model) for model in measured]})
         return
-    headings, rows = table(measured)
-    shown = Table(*headings, title=f"also in {out / PAGE_FILE}", title_justify="left")
-    for row in rows:
-        shown.add_row(*row)
-    Console().print(shown)
+    print_grid(f"also in {out / PAGE_FILE}", *table(measured), caption(measured))

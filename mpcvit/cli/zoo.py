@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markdown import Markdown
-from rich.table import Table
 
-from mpcvit.cli.output import Json, command, print_json
+from mpcvit.cli.output import Json, command, print_grid, print_json
 
 zoo_app = typer.Typer(help="The models that ship with the package.", no_args_is_help=True)
 
@@ -20,18 +19,14 @@ zoo_app = typer.Typer(help="The models that ship with the package.", no_args_is_
 def list_models(json_output: Json = False) -> None:
     """Names, accuracy and cost of all shipped models."""
     from mpcvit import zoo
-    from mpcvit.bench.comparison import table
+    from mpcvit.bench.comparison import caption, table
     from mpcvit.bench.measured import RESULTS_FILE, Measured
 
     models = [Measured.load(zoo.folder(name) / RESULTS_FILE) for name in zoo.names()]
     if json_output:
         print_json({"default": zoo.DEFAULT, "models": [asdict(model) for model in models]})
         return
-    headings, rows = table(models)
-    shown = Table(*headings, title=f"shipped models; default: {zoo.DEFAULT}", title_justify="left")
-    for row in rows:
-        shown.add_row(*row)
-    Console().print(shown)
+    print_grid(f"shipped models; default: {zoo.DEFAULT}", *table(models), caption(models))
 
 
 @zoo_app.command("show")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mpcvit.bench.accuracy import Executor
-from mpcvit.bench.comparison import JSON_FILE, PAGE_FILE, PLOT_FILE, table, write
+from mpcvit.bench.comparison import JSON_FILE, PAGE_FILE, PLOT_FILE, caption, table, write
 from mpcvit.bench.measured import Measured, measure
 from mpcvit.data.image_set import ImageSet
 from mpcvit.errors import ModelFileError
@@ -87,10 +87,20 @@ def test_a_report_has_a_row_per_model(tmp_path: Path) -> None:
     """Table, JSON, plot and page hold every model; what was not measured is empty."""
     models = [measured("a <b>"), measured("bare", accuracy={}, latency={})]
     headings, rows = table(models)
-    assert headings[:5] == ["model", "top-1, float", "top-1, reference", "online, loopback", "online, wan"]
-    assert rows[0][:5] == ["a <b>", "90.00 % of 8,000", "89.75 % of 8,000", "0.25 s", "2.5 s"]
-    assert rows[0][5:] == ["60", "2", "7", "3 softmax, 1 scaling"]  # of the slowest network's plan
-    assert rows[1] == ["bare", *[""] * 7, "3 softmax, 1 scaling"]
+    assert [" ".join(heading.split()) for heading in headings] == [
+        "model",
+        "top-1 float",
+        "top-1 refer",
+        "online loopback",
+        "online wan",
+        "rounds",
+        "MB sent",
+        "MB dealt",
+    ]
+    # rounds and bytes are those of the slowest network's plan
+    assert rows[0] == ["a <b>", "90.00 %", "89.75 %", "0.25 s", "2.5 s", "60", "2", "7"]
+    assert rows[1] == ["bare", *[""] * 7]
+    assert caption(models) == "top-1 on 8,000 pictures. Rounds and bytes are of the plan for wan."
     write(models, tmp_path)
     assert [one["model"] for one in json.loads((tmp_path / JSON_FILE).read_text())["models"]] == ["a <b>", "bare"]
     assert (tmp_path / PLOT_FILE).read_bytes().startswith(b"\x89PNG")
