@@ -65,8 +65,9 @@ class Rates:
     element_s: float
 
 
-#: Placeholder
-RATES = Rates(message_s=0.5e-3, delay=0.0, byte_s=4e-9, mac_s=0.25e-9, gate=1.0, step_s=0.1e-3, element_s=4e-9)
+#: Fitted by ``benchmarks/search_ranking.py --fit`` to its measurements on loopback and WAN (``benchmarks/results``,
+#: 2026-11-21, two cores). The fit leaves nothing to bytes and products of models of this size.
+RATES = Rates(message_s=1.3e-3, delay=0.065, byte_s=0.0, mac_s=0.0, gate=1.1, step_s=11e-6, element_s=3.6e-9)
 
 
 def seconds(amounts: Amounts, profile: LinkProfile, rates: Rates = RATES) -> float:
