@@ -32,6 +32,8 @@ class Attention(nn.Module):
         kernels: by a kind's value, what the heads of this kind do; kinds in the order of their first heads.
         mask: what the scores of all heads are multiplied with, if the model has masks.
         lepe: what is made of V and added to the heads' outputs, if the model has it.
+        quantize_q, quantize_k, quantize_v: what the operands of the products go through; a quantized model has
+            quantizers there.
     """
 
     def __init__(self, config: ViTConfig, kinds: tuple[AttentionKind, ...]) -> None:
@@ -43,6 +45,9 @@ class Attention(nn.Module):
         )
         self.mask = GmmMask(config) if config.gmm else None
         self.lepe = Lepe(config) if config.lepe else None
+        self.quantize_q: nn.Module = nn.Identity()
+        self.quantize_k: nn.Module = nn.Identity()
+        self.quantize_v: nn.Module = nn.Identity()
         self.qkv = nn.Linear(config.dim, 3 * config.dim)
         self.proj = nn.Linear(config.dim, config.dim)
 
@@ -51,7 +56,8 @@ class Attention(nn.Module):
         batch, tokens, width = x_BND.shape
         qkv = self.qkv(x_BND).reshape(batch, tokens, 3, len(self.kinds), self.head_dim).permute(2, 0, 3, 1, 4)
         q_BHND, k_BHND, v_BHND = qkv.unbind(0)
-        q_BHND = q_BHND * self.head_dim**-0.5
+        q_BHND = self.quantize_q(q_BHND * self.head_dim**-0.5)
+        k_BHND, v_BHND = self.quantize_k(k_BHND), self.quantize_v(v_BHND)
         output_BHND = torch.empty_like(v_BHND)
         mask_HNN = None if self.mask is None else self.mask()
         for kind, kernel in self.kernels.items():

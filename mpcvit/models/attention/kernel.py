@@ -14,10 +14,15 @@ class AttentionKernel(nn.Module):
     Args:
         config: the model's configuration.
         heads: how many heads of the block are of this kind.
+
+    Attributes:
+        quantize_weights: what the attention weights go through before they meet V, for kinds that have weights for
+            pairs of tokens; a quantized model has a quantizer there.
     """
 
     def __init__(self, config: ViTConfig, heads: int) -> None:
         super().__init__()
+        self.quantize_weights: nn.Module = nn.Identity()
 
     def initialise(self) -> None:
         """Give the kind's parameters, if it has any, their first values."""

@@ -27,4 +27,5 @@ class Linformer(AttentionKernel):
 
     def forward(self, q_BHND: torch.Tensor, k_BHMD: torch.Tensor, v_BHMD: torch.Tensor) -> torch.Tensor:
         scores = q_BHND @ (self.key_projection @ k_BHMD).mT
-        return scores.softmax(dim=-1) @ (self.value_projection @ v_BHMD)
+        weights: torch.Tensor = self.quantize_weights(scores.softmax(dim=-1))
+        return weights @ (self.value_projection @ v_BHMD)

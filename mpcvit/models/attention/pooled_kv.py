@@ -31,7 +31,8 @@ class PooledKV(AttentionKernel):
 
     def forward(self, q_BHND: torch.Tensor, k_BHMD: torch.Tensor, v_BHMD: torch.Tensor) -> torch.Tensor:
         scores = q_BHND @ self._pool(k_BHMD).mT
-        return scores.softmax(dim=-1) @ self._pool(v_BHMD)
+        weights: torch.Tensor = self.quantize_weights(scores.softmax(dim=-1))
+        return weights @ self._pool(v_BHMD)
 
     def _pool(self, x_BHMD: torch.Tensor) -> torch.Tensor:
         own = x_BHMD.shape[-2] - self.patches  # tokens that are no patches

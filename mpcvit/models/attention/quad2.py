@@ -32,6 +32,8 @@ class Quad2(ScoreKernel):
         nn.init.constant_(self.shift, SHIFT)
 
     def mix(self, scores_BHNM: torch.Tensor, v_BHMD: torch.Tensor) -> torch.Tensor:
-        weights_BHNM = (self.scale[:, None, None] * scores_BHNM + self.shift[:, None, None]).square()
+        shifted_BHNM = self.scale[:, None, None] * scores_BHNM + self.shift[:, None, None]
+        weights_BHNM = self.quantize_weights(shifted_BHNM.square())
         total_BHN1 = weights_BHNM.sum(dim=-1, keepdim=True) + EPSILON * v_BHMD.shape[-2]
-        return (weights_BHNM @ v_BHMD) / total_BHN1
+        output_BHND: torch.Tensor = (weights_BHNM @ v_BHMD) / total_BHN1
+        return output_BHND

@@ -15,5 +15,6 @@ class ReluSoftmax(ScoreKernel):
     """ReLU-softmax heads, normalised after the product with V: one factor per row instead of per score."""
 
     def mix(self, scores_BHNM: torch.Tensor, v_BHMD: torch.Tensor) -> torch.Tensor:
-        weights_BHNM = scores_BHNM.relu()
-        return (weights_BHNM @ v_BHMD) / (weights_BHNM.sum(dim=-1, keepdim=True) + EPSILON)
+        weights_BHNM = self.quantize_weights(scores_BHNM.relu())
+        output_BHND: torch.Tensor = (weights_BHNM @ v_BHMD) / (weights_BHNM.sum(dim=-1, keepdim=True) + EPSILON)
+        return output_BHND

@@ -11,4 +11,5 @@ class Softmax(ScoreKernel):
     """Softmax heads. Under MPC the dearest kind: a row maximum, exponentials, a reciprocal."""
 
     def mix(self, scores_BHNM: torch.Tensor, v_BHMD: torch.Tensor) -> torch.Tensor:
-        return scores_BHNM.softmax(dim=-1) @ v_BHMD
+        weights_BHNM: torch.Tensor = self.quantize_weights(scores_BHNM.softmax(dim=-1))
+        return weights_BHNM @ v_BHMD

@@ -11,4 +11,5 @@ class Square(ScoreKernel):
     """Square heads: one product per score, no comparison and no division by a secret."""
 
     def mix(self, scores_BHNM: torch.Tensor, v_BHMD: torch.Tensor) -> torch.Tensor:
-        return scores_BHNM.square() @ v_BHMD / v_BHMD.shape[-2]
+        weights_BHNM: torch.Tensor = self.quantize_weights(scores_BHNM.square())
+        return weights_BHNM @ v_BHMD / v_BHMD.shape[-2]

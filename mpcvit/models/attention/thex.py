@@ -36,7 +36,7 @@ class TheX(ScoreKernel):
     def mix(self, scores_BHNM: torch.Tensor, v_BHMD: torch.Tensor) -> torch.Tensor:
         cubes_BHNM = (scores_BHNM / 2 + 1).relu() ** 3
         factors_BHNM = self.layers(cubes_BHNM.mean(dim=-1, keepdim=True))
-        output_BHND: torch.Tensor = (scores_BHNM * factors_BHNM) @ v_BHMD
+        output_BHND: torch.Tensor = self.quantize_weights(scores_BHNM * factors_BHNM) @ v_BHMD
         return output_BHND
 
     def slope_and_intercept(self) -> tuple[torch.Tensor, torch.Tensor]:

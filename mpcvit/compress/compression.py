@@ -1,0 +1,61 @@
+"""What every compression pass is: data that says what to do, and a function from a model to a smaller one."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import asdict
+from typing import Any, ClassVar
+
+import torch
+
+from mpcvit.errors import InputError
+from mpcvit.models.vit import VisionTransformer
+
+
+class Compression(ABC):
+    """One pass; a frozen dataclass whose fields are its settings, checked when it is made.
+
+    Attributes:
+        name: what files and commands call it.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def apply(self, model: VisionTransformer, images: torch.Tensor) -> VisionTransformer:
+        """A new, smaller model in eval mode; ``model`` is not changed.
+
+        Args:
+            images: normalised training pictures, float [count, channels, size, size].
+
+        Raises:
+            ConfigError: the settings do not fit the model.
+        """
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings, with the pass' name under ``"pass"``."""
+        return {"pass": self.name, **asdict(self)}  # type: ignore[call-overload]  # every pass is a dataclass
+
+
+@torch.no_grad()
+def compress(model: VisionTransformer, config: Compression, images: torch.Tensor) -> VisionTransformer:
+    """``model`` after the pass ``config``.
+
+    Raises:
+        ConfigError: the settings do not fit the model.
+        InputError: ``images`` has another shape than the model's input.
+    """
+    check_images(model, images)
+    return config.apply(model, images).eval()
+
+
+def check_images(model: VisionTransformer, images: torch.Tensor) -> None:
+    """Raise InputError unless ``images`` can calibrate ``model``."""
+    config = model.config
+    expected = (config.channels, config.image_size, config.image_size)
+    if images.ndim != 4 or tuple(images.shape[1:]) != expected or len(images) == 0:
+        raise InputError(
+            f"calibration data of shape {tuple(images.shape)}",
+            expected=f"[count, {', '.join(map(str, expected))}] with count >= 1",
+            remedy="Resize the calibration pictures to the model's input size.",
+        )

@@ -1,0 +1,1 @@
+"""Post-training quantization: quantizers, methods, and what they become on secret shares."""

@@ -1,0 +1,98 @@
+"""How a model is to be quantized, as data that a file can hold."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from mpcvit.errors import ConfigError
+
+MIN_BITS, MAX_BITS = 2, 16
+
+
+class Method(StrEnum):
+    """Which quantizers sit where, and how they and the weights around them are calibrated."""
+
+    MINMAX = "minmax"
+    PERCENTILE = "percentile"
+    MSE = "mse"
+    REPQ = "repq"
+    ADALOG = "adalog"
+    MPTQ = "mptq"
+    IS_VIT = "is_vit"
+    DOPQ = "dopq"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bits:
+    """Widths of the codes of a layer's weights and of the activations that it reads.
+
+    Raises:
+        ConfigError: a width is outside 2 to 16.
+    """
+
+    weight: int
+    activation: int
+
+    def __post_init__(self) -> None:
+        for what, bits in (("weight", self.weight), ("activation", self.activation)):
+            if not MIN_BITS <= bits <= MAX_BITS:
+                raise ConfigError(
+                    f"{bits} {what} bits", expected=f"{MIN_BITS} to {MAX_BITS}", remedy="Choose a width in this range."
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizeConfig:
+    """A method and its widths.
+
+    Attributes:
+        bits: of every layer that ``layers`` does not name.
+        layers: other widths, by a layer's module name (``blocks.3.mlp.fc1``); products of activations in an attention
+            go by the name of the attention (``blocks.3.attn``), and only their activation bits count.
+        reconstruct: whether rounding and scales are learnt block by block after calibration.
+        steps: of reconstruction, per block.
+
+    Raises:
+        ConfigError: a width is outside the range, or a layer is named twice.
+    """
+
+    method: Method
+    bits: Bits
+    layers: tuple[tuple[str, Bits], ...] = ()
+    reconstruct: bool = False
+    steps: int = 1000
+
+    def __post_init__(self) -> None:
+        names = [name for name, _ in self.layers]
+        if len(set(names)) != len(names):
+            raise ConfigError(f"layers {names}", expected="each name once", remedy="Give one width per layer.")
+        if self.steps < 1:
+            raise ConfigError(f"{self.steps} steps", expected="at least 1", remedy="Correct the configuration.")
+
+    def bits_of(self, layer: str) -> Bits:
+        """The widths of one layer."""
+        return dict(self.layers).get(layer, self.bits)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready dict that :meth:`from_json` reads back."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> QuantizeConfig:
+        """The configuration that :meth:`to_json` wrote.
+
+        Raises:
+            ConfigError: a field or the method is unknown or missing, or a width is outside the range.
+        """
+        try:
+            layers = tuple((name, Bits(**bits)) for name, bits in document.get("layers", ()))
+            fields = {**document, "method": Method(document["method"]), "bits": Bits(**document["bits"])}
+            return cls(**{**fields, "layers": layers})
+        except (KeyError, TypeError, ValueError) as error:
+            raise ConfigError(
+                f"a quantization with {error}",
+                expected="the fields of QuantizeConfig and a known method",
+                remedy="Write configurations with QuantizeConfig.to_json.",
+            ) from error
