@@ -66,6 +66,8 @@ class Precision:
             half as many as the next finer grid, and these are most of the work in models with GELU.
         relu_slack: a ReLU may be off by less than this, around 0: bits below it are not compared, which shortens keys.
         relative: relative error of splines of normalisers, where their input is known that well.
+        steps: by a value's name, how coarse it may be: the step between the codes of a quantized model there. The value
+            then has no finer step than that needs, and an activation that gives it may be off by half a step.
     """
 
     frac: int = 12
@@ -76,6 +78,7 @@ class Precision:
     activation_tolerance: float = 0.0043
     relu_slack: float = 2.0**-9
     relative: float = 2.0**-10
+    steps: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ class Builder:
 
     def __init__(self, precision: Precision) -> None:
         self.precision = precision
+        self._steps = dict(precision.steps)
         self.inputs: dict[str, TensorType] = {}
         self.weights: dict[str, Codes] = {}
         self._parameters: dict[str, TensorType] = {}
@@ -120,6 +124,15 @@ class Builder:
         """The fractional bits that ``weight_bits`` leave beside the largest of ``real``."""
         largest = float(real.abs().max())
         return self.precision.weight_bits - 1 - math.ceil(math.log2(max(largest, 2.0**-20)) + 1e-9)
+
+    def frac(self, name: str) -> int:
+        """The ordinary number of fractional bits of the value ``name``: fewer where it may be coarse."""
+        step = self._steps.get(name)
+        return self.precision.frac if step is None else min(max(math.ceil(-math.log2(step)), 0), self.precision.frac)
+
+    def slack(self, name: str, least: float) -> float:
+        """By how much an activation's result ``name`` may be off: half a step where it may be coarse, else ``least``."""
+        return max(least, self._steps.get(name, 0.0) / 2)
 
     def affine(self, name: str, x: Value, weight: torch.Tensor, bias: torch.Tensor) -> Value:
         """x @ weight + bias at ordinary precision: linear, add, one rescale."""
@@ -155,7 +168,7 @@ class Builder:
 
     def relu(self, name: str, x: Value, slack: float | None = None, bounds: tuple[float, float] | None = None) -> Value:
         """max(x, 0); either x or 0 where |x| is below ``slack``, by default the precision's."""
-        allowed = self.precision.relu_slack if slack is None else slack
+        allowed = self.slack(name, self.precision.relu_slack) if slack is None else slack
         drop = max(x.type.frac + math.floor(math.log2(allowed)), 0)
         return self._add(name, Relu(drop), [x], x.real.relu(), bounds)
 
@@ -211,10 +224,10 @@ class Builder:
         return self.rescale(name, self.scale(f"{name}.scaled", x, 1 / divisor, exponent + _DIVISOR_BITS), target)
 
     def rescale(self, name: str, x: Value, frac: int | None = None) -> Value:
-        """x with ``frac`` (by default the ordinary number of) fractional bits; bounds stay."""
-        target = self.precision.frac if frac is None else frac
-        if target == x.type.frac:
-            return x
+        """x with ``frac`` (by default the ordinary number of) fractional bits; bounds stay, more bits are exact."""
+        target = self.frac(name) if frac is None else frac
+        if target >= x.type.frac:
+            return self.widen_frac(name, x, target)
         bounds = (x.type.qtype.lo, x.type.qtype.hi)
         return self._add(name, Rescale(x.type.frac - target), [x], x.real, bounds)
 

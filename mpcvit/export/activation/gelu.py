@@ -14,13 +14,13 @@ def _gelu(x: Floats) -> Floats:
 
 
 def lower_gelu(b: Builder, name: str, x: Value) -> Value:
-    """GELU on the calibrated range, within the precision's absolute tolerance."""
+    """GELU on the calibrated range, within the precision's absolute tolerance, or what a coarse result allows."""
     fit = fit_grid(
         _gelu,
-        lambda v: np.full_like(v, b.precision.activation_tolerance),
+        lambda v: np.full_like(v, b.slack(name, b.precision.activation_tolerance)),
         lo=x.type.qtype.lo,
         hi=x.type.qtype.hi,
         input_frac=x.type.frac,
-        frac=b.precision.frac,
+        frac=b.frac(name),
     )
     return b.spline(name, x, fit, torch.nn.functional.gelu(x.real))

@@ -12,7 +12,12 @@ def lower_relu_softmax(b: Builder, name: str, heads: Heads) -> Value:
     """Output of ReLU-softmax heads, normalised after the product with V."""
     scores = b.rescale(f"{name}.scores", scores_product(b, name, heads))
     # a ReLU with slack may give small negative weights; all of them together must stay above -SHARE * epsilon
-    slack = min(b.precision.relu_slack, SHARE * EPSILON / heads.count + scores.type.qtype.step)
+    slack = min(
+        b.slack(f"{name}.weights", b.precision.relu_slack), SHARE * EPSILON / heads.count + scores.type.qtype.step
+    )
     weights = b.relu(f"{name}.weights", scores, slack)
-    total = denominator(b, name, b.sum(f"{name}.total", weights, axis=-1), EPSILON)
+    total = b.sum(f"{name}.total", weights, axis=-1)
+    if total.type.frac < b.precision.frac:  # coarse weights: epsilon and the reciprocal need what these do not
+        total = b.widen_frac(f"{name}.fine_total", total, b.precision.frac)
+    total = denominator(b, name, total, EPSILON)
     return normalise_rows(b, name, weights, total, heads.v)
