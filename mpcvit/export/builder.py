@@ -131,7 +131,7 @@ class Builder:
         return self.precision.frac if step is None else min(max(math.ceil(-math.log2(step)), 0), self.precision.frac)
 
     def slack(self, name: str, least: float) -> float:
-        """By how much an activation's result ``name`` may be off: half a step where it may be coarse, else ``least``."""
+        """By how much a gate's result ``name`` may be off: half a step where it may be coarse, else ``least``."""
         return max(least, self._steps.get(name, 0.0) / 2)
 
     def affine(self, name: str, x: Value, weight: torch.Tensor, bias: torch.Tensor) -> Value:
