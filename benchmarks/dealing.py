@@ -27,6 +27,7 @@ from mpcvit.program.model_folder import ModelFolder
 from mpcvit.program.objective import DEFAULT_OBJECTIVE, objective
 from mpcvit.program.plan import Plan, make_plan
 from mpcvit.ring.prg import SEED_BYTES, Prg
+from parties.settings import Pool
 
 
 class _Dealt(PlanMaterial):
@@ -56,6 +57,7 @@ def measure(plan: Plan, model: ModelFolder, runs: int) -> dict[str, object]:
     masks = weight_masks(plan, (Prg(load[0]), Prg(load[1])))
     # any share of the weights takes as long as another; the exchange is with itself
     weights = open_weights(plan, model.weights, Prg(load[1]), lambda sent: memoryview(bytes(sent)))
+    expansion = Pool().expansion_mib << 20  # as a compute party has it by default
     dealing, preparing = [], []
     for _ in range(runs + 1):
         session, seeds = secrets.token_bytes(16), [secrets.token_bytes(SEED_BYTES) for _ in range(2)]
@@ -64,7 +66,7 @@ def measure(plan: Plan, model: ModelFolder, runs: int) -> dict[str, object]:
         dealing.append(time.perf_counter() - start)
         material = _Dealt(seeds[1], session, b"".join(sent))
         start = time.perf_counter()
-        PreparedPlan(plan, 1, material, weights)
+        PreparedPlan(plan, 1, material, weights, expansion)
         preparing.append(time.perf_counter() - start)
     return {
         "dealing_s": median(dealing[1:]),

@@ -17,7 +17,7 @@ import json
 import platform
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
 from statistics import median
@@ -35,26 +35,21 @@ from mpcvit.export.vit import export_vit
 from mpcvit.link_profile import LinkProfile, link_profile
 from mpcvit.models.config import Activation, AttentionKind, Gate, GateAxis, Norm, ViTConfig
 from mpcvit.models.files import save_model
+from mpcvit.models.random_weights import NOISE_MEAN, NOISE_STD
+from mpcvit.models.sizes import vit_6_4_32
 from mpcvit.program.model_folder import Description, ModelFolder
 from mpcvit.search.price import PRECISION, RATES, PriceTable, random_images, random_weights
 
 _SM, _RS, _SC = AttentionKind.SOFTMAX, AttentionKind.RELU_SOFTMAX, AttentionKind.SCALING
 _Q2, _LIN = AttentionKind.QUAD2, AttentionKind.LINFORMER
 _GELU, _RELU, _NONE = Activation.GELU, Activation.RELU, Activation.IDENTITY
-_DEPTH, _HEADS = 4, 4
+_DEPTH = 4
 
 
 def _config(heads: Sequence[AttentionKind], activation: Activation, **fields: Any) -> ViTConfig:
-    """Four blocks on 64 tokens of width 128, all alike."""
-    sizes = {"dim": 128, "hidden": 256, **fields}
-    return ViTConfig(
-        image_size=32,
-        patch_size=4,
-        classes=10,
-        heads=(tuple(heads),) * _DEPTH,
-        activations=(activation,) * _DEPTH,
-        **sizes,
-    )
+    """Four blocks, all alike, of the size of ``mpcvit_6_4_32``: 64 tokens of width 128."""
+    size = vit_6_4_32(heads[0], activation)
+    return replace(size, heads=(tuple(heads),) * _DEPTH, activations=(activation,) * _DEPTH, **fields)
 
 
 #: What is ranked: kinds of heads, mixtures, activations, gates, norms and widths all occur.
@@ -79,9 +74,8 @@ def export(config: ViTConfig, folder: Path) -> None:
     model = random_weights(config)
     exported = export_vit(model, random_images(config), PRECISION)
     labels = tuple(f"class{index}" for index in range(config.classes))
-    description = Description(
-        name=folder.name, version="random", labels=labels, mean=(0.5,) * config.channels, std=(0.25,) * config.channels
-    )
+    mean, std = (NOISE_MEAN,) * config.channels, (NOISE_STD,) * config.channels
+    description = Description(name=folder.name, version="random", labels=labels, mean=mean, std=std)
     ModelFolder(description, exported.program, exported.weights).save(folder)
     save_model(model, folder)
 

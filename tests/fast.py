@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from mpcvit.program.fast import EXPANSION_BYTES, PlanMaterial, PreparedPlan, open_weights, run_fast
+from mpcvit.program.fast import PlanMaterial, PreparedPlan, open_weights, run_fast
 from mpcvit.program.fast_dealer import Attempts, deal_plan, weight_masks
 from mpcvit.program.objective import DEFAULT_OBJECTIVE, Objective
 from mpcvit.program.plan import Plan, make_plan
@@ -20,7 +20,11 @@ from mpcvit.ring.sharing import join
 from mpcvit.session.link import Link
 from mpcvit.session.local import run_parties
 from mpcvit.session.trace import Trace
+from parties.settings import Pool
 from tests.secure import seed, share
+
+#: As a compute party has it by default.
+EXPANSION_BYTES = Pool().expansion_mib << 20
 
 
 class DealtMaterial(PlanMaterial):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -11,15 +9,13 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
 import mpcvit
+from mpcvit import report_style
 from mpcvit.bench.accuracy import Executor
 from mpcvit.bench.measured import Measured
+from mpcvit.report_style import ACCENT, INK, image, new_figure, png, style_axes
 
 JSON_FILE, PLOT_FILE, PAGE_FILE = "report.json", "report.png", "report.html"
-_INK, _ACCENT = "#1f2933", "#0b7285"
 
 
 def write(models: Sequence[Measured], folder: Path) -> None:
@@ -64,26 +60,21 @@ def caption(models: Sequence[Measured]) -> str:
 def plot(models: Sequence[Measured]) -> bytes:
     """Accuracy over seconds of one secure inference as a PNG; a panel per network, a mark per model."""
     networks = _networks(models) or ["loopback"]
-    figure = Figure(figsize=(5.2 * len(networks), 4.8), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(5.2 * len(networks), 4.8)
     panels = figure.subplots(1, len(networks), sharey=True, squeeze=False)[0]
     for axes, network in zip(panels, networks, strict=True):
         for model in models:
             if network not in model.latency or model.top1 is None:
                 continue
             place = model.latency[network]["online_s"], 100 * model.top1
-            axes.scatter(*place, s=52, color=_ACCENT, edgecolor="white", linewidth=1, zorder=3)
-            axes.annotate(model.model, place, xytext=(6, 4), textcoords="offset points", fontsize=7.5, color=_INK)
-        axes.set_title(network, fontsize=10, color=_INK)
-        axes.set_xlabel("seconds of one secure inference, online", color=_INK)
-        axes.grid(color="#e4e7eb", lw=0.8)
-        axes.set_axisbelow(True)
+            axes.scatter(*place, s=52, color=ACCENT, edgecolor="white", linewidth=1, zorder=3)
+            axes.annotate(model.model, place, xytext=(6, 4), textcoords="offset points", fontsize=7.5, color=INK)
+        axes.set_title(network, fontsize=10, color=INK)
+        axes.set_xlabel("seconds of one secure inference, online", color=INK)
         axes.margins(0.2, 0.12)
-        axes.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel("top-1, %", color=_INK)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+        style_axes(axes)
+    panels[0].set_ylabel("top-1, %", color=INK)
+    return png(figure)
 
 
 def page(models: Sequence[Measured], picture: bytes) -> str:
@@ -92,13 +83,14 @@ def page(models: Sequence[Measured], picture: bytes) -> str:
     headings.append("heads")
     for model, row in zip(models, rows, strict=True):
         row.append(", ".join(f"{count} {kind}" for kind, count in model.heads.items()))
-    return _PAGE.substitute(
+    body = _BODY.substitute(
         caption=escape(caption(models)),
         version=escape(mpcvit.__version__),
-        picture=base64.b64encode(picture).decode(),
+        image=image(picture, "Accuracy over seconds"),
         headings="".join(f"<th>{escape(heading.strip())}" for heading in headings),
         rows="".join("<tr>" + "".join(f"<td>{escape(cell)}" for cell in row) for row in rows),
     )
+    return report_style.page("mpcvit: models side by side", "", body)
 
 
 def _networks(models: Sequence[Measured]) -> list[str]:
@@ -115,31 +107,11 @@ def _costs(latency: dict[str, object] | None) -> tuple[str, str, str]:
     return str(latency["rounds"]), f"{max(sent) / 1e6:.3g}", f"{sum(material) / 1e6:.3g}"
 
 
-_PAGE = Template("""<!doctype html>
-<html lang=en>
-<meta charset=utf-8>
-<meta name=viewport content="width=device-width, initial-scale=1">
-<title>mpcvit: models side by side</title>
-<style>
- body { margin: 0; background: #f5f7fa; color: #1f2933;
-        font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif }
- main { max-width: 1100px; margin: 0 auto; padding: 32px 20px 64px }
- h1 { font-size: 26px; margin: 0 0 4px }
- p, footer { color: #52606d; max-width: 75ch } footer { margin-top: 32px; font-size: 12.5px }
- figure, .table { background: #fff; border: 1px solid #e4e7eb; border-radius: 10px; margin: 0 0 20px; padding: 12px }
- figure img { width: 100%; display: block }
- .table { overflow-x: auto } table { border-collapse: collapse; width: 100%; font-size: 13.5px }
- th, td { padding: 7px 12px; border-bottom: 1px solid #e4e7eb; text-align: left; white-space: nowrap;
-          font-variant-numeric: tabular-nums }
- th { color: #52606d; font-weight: 600 } tr:last-child td { border-bottom: 0 }
-</style>
-<main>
+_BODY = Template("""\
  <h1>Models side by side</h1>
- <p>Accuracy on test pictures against the online seconds of one inference on secret shares by two parties. $caption
- Sent is by one party; dealt is for both, ahead of the picture.</p>
- <figure><img alt="Accuracy over seconds" src="data:image/png;base64,$picture"></figure>
+ <p class=lead>Accuracy on test pictures against the online seconds of one inference on secret shares by two parties.
+ $caption Sent is by one party; dealt is for both, ahead of the picture.</p>
+ <figure>$image</figure>
  <div class=table><table><tr>$headings$rows</table></div>
  <footer>mpcvit $version</footer>
-</main>
-</html>
 """)

@@ -19,6 +19,8 @@ from mpcvit.program.model_folder import ModelFolder
 
 #: Beside a shipped model, its own measurements.
 RESULTS_FILE = "results.json"
+#: Hexadecimal digits of a Program's digest in names of files.
+_DIGITS = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +73,7 @@ class Measured:
 
 def measure(
     folder: Path,
-    path: Path,
+    out: Path,
     *,
     images: ImageSet | None,
     executors: Collection[Executor],
@@ -79,9 +81,10 @@ def measure(
     runs: int,
     say: Callable[[str], None] = lambda what: None,
 ) -> Measured:
-    """The measurements of the exported model in ``folder``, kept in ``path``; what is there already is not repeated.
+    """The measurements of the exported model in ``folder``; what ``out`` has of them already is not repeated.
 
     Args:
+        out: folder of measurements; gets a file named after the model's folder and its Program's digest.
         images: test pictures for ``executors``; None to score nothing.
         networks: names of link profiles; emulated ones need root.
         runs: inferences that are timed on each.
@@ -93,9 +96,8 @@ def measure(
     """
     model = ModelFolder.load(folder)
     name, digest = model.description.name, model.program.digest
-    found = Measured.load(path) if path.exists() else None
-    if found is None or found.program != digest:
-        found = Measured(model=name, program=digest, heads=_heads(folder))
+    path = out / f"{folder.resolve().name}-{digest[:_DIGITS]}.json"
+    found = Measured.load(path) if path.exists() else Measured(model=name, program=digest, heads=_heads(folder))
     for executor in executors if images is not None else ():
         assert images is not None  # noqa: S101 - only then is anything scored
         if found.accuracy.get(executor, {}).get("n") != len(images):

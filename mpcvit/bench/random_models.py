@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -12,6 +11,8 @@ from mpcvit.export.builder import Precision
 from mpcvit.export.vit import export_vit
 from mpcvit.models.config import Activation, AttentionKind, ViTConfig
 from mpcvit.models.files import save_model
+from mpcvit.models.random_weights import NOISE_MEAN, NOISE_STD, enliven, noise
+from mpcvit.models.sizes import deit, vit_7_4_32
 from mpcvit.models.vit import VisionTransformer
 from mpcvit.program.model_folder import Description, ModelFolder
 
@@ -20,34 +21,28 @@ _CALIBRATION_IMAGES = 8
 _MARGIN = 1.5
 
 
-def _vit(kind: AttentionKind, activation: Activation, *, depth: int, heads: int, **sizes: Any) -> ViTConfig:
-    return ViTConfig(heads=((kind,) * heads,) * depth, activations=(activation,) * depth, **sizes)
-
-
-def _cifar(kind: AttentionKind, activation: Activation) -> ViTConfig:
-    """MPCViT's CIFAR size, vit_7_4_32."""
-    return _vit(kind, activation, image_size=32, patch_size=4, classes=10, dim=256, hidden=512, depth=7, heads=4)
-
-
-def _imagenet(**sizes: Any) -> ViTConfig:
-    """224 x 224 pixels, patches of 16, softmax and GELU."""
-    return _vit(AttentionKind.SOFTMAX, Activation.GELU, image_size=224, patch_size=16, **sizes)
-
-
 RANDOM_MODELS = {
-    "vit_7_4_32.softmax.gelu": _cifar(AttentionKind.SOFTMAX, Activation.GELU),
-    "vit_7_4_32.relu_softmax.relu": _cifar(AttentionKind.RELU_SOFTMAX, Activation.RELU),
-    "vit_7_4_32.scaling.identity": _cifar(AttentionKind.SCALING, Activation.IDENTITY),
-    "deit_tiny": _imagenet(classes=1000, dim=192, hidden=768, depth=12, heads=3, class_token=True),
+    "vit_7_4_32.softmax.gelu": vit_7_4_32(AttentionKind.SOFTMAX, Activation.GELU),
+    "vit_7_4_32.relu_softmax.relu": vit_7_4_32(AttentionKind.RELU_SOFTMAX, Activation.RELU),
+    "vit_7_4_32.scaling.identity": vit_7_4_32(AttentionKind.SCALING, Activation.IDENTITY),
+    "deit_tiny": deit(dim=192, head_count=3),
     # one block of ViT-B/16 on 196 tokens, with patch embedding and a small head
-    "vit_base_block": _imagenet(classes=10, dim=768, hidden=3072, depth=1, heads=12),
+    "vit_base_block": ViTConfig.uniform(
+        AttentionKind.SOFTMAX,
+        Activation.GELU,
+        depth=1,
+        head_count=12,
+        image_size=224,
+        patch_size=16,
+        classes=10,
+        dim=768,
+        hidden=3072,
+    ),
 }
 
 
 def random_model(name: str) -> VisionTransformer:
-    """The model called ``name``, always with the same weights.
-
-    Matrices have variance 1 / rows; queries and keys are scaled so that scores deviate by about 2.
+    """The model called ``name``, always with the same weights; seeds torch's default generator.
 
     Raises:
         ConfigError: there is none.
@@ -56,17 +51,9 @@ def random_model(name: str) -> VisionTransformer:
         raise ConfigError(
             f"model '{name}'", expected=f"one of {', '.join(RANDOM_MODELS)}", remedy="Choose one of these."
         )
-    config = RANDOM_MODELS[name]
     torch.manual_seed(0)
-    model = VisionTransformer(config).eval()
-    with torch.no_grad():
-        for key, parameter in model.named_parameters():
-            if parameter.ndim == 2 and key.endswith("weight"):
-                parameter.normal_(0.0, parameter.shape[1] ** -0.5)
-            elif key in ("pos_embed", "cls_token"):
-                parameter.normal_(0.0, 0.5)
-        for block in model.blocks:
-            block.attn.qkv.weight[: 2 * config.dim] *= 2**0.5  # type: ignore[union-attr, index, operator]
+    model = VisionTransformer(RANDOM_MODELS[name]).eval()
+    enliven(model)
     return model
 
 
@@ -74,11 +61,9 @@ def export_random(name: str, folder: Path) -> None:
     """Export the model called ``name`` to ``folder``, calibrated on noise."""
     model = random_model(name)
     config = model.config
-    noise = torch.randint(0, 256, (_CALIBRATION_IMAGES, config.channels, config.image_size, config.image_size))
-    images = (noise.float() / 255 - 0.5) / 0.25
-    exported = export_vit(model, images, Precision(margin=_MARGIN))
-    channels = (0.5,) * config.channels, (0.25,) * config.channels
+    exported = export_vit(model, noise(config, _CALIBRATION_IMAGES), Precision(margin=_MARGIN))
     labels = tuple(f"class{index}" for index in range(config.classes))
-    description = Description(name=name, version="random", labels=labels, mean=channels[0], std=channels[1])
+    mean, std = (NOISE_MEAN,) * config.channels, (NOISE_STD,) * config.channels
+    description = Description(name=name, version="random", labels=labels, mean=mean, std=std)
     ModelFolder(description, exported.program, exported.weights).save(folder)
     save_model(model, folder)

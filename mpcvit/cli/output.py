@@ -50,8 +50,15 @@ def print_table(title: str, rows: list[tuple[str, str]]) -> None:
 
 def print_grid(title: str, headings: list[str], rows: list[list[str]], caption: str = "") -> None:
     """Write a table of many columns, all but the first of them numbers."""
-    table = Table(title=title, caption=caption, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    table.title_justify = table.caption_justify = "left"
+    table = Table(
+        title=title,
+        caption=caption,
+        title_justify="left",
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
     for number, heading in enumerate(headings):
         table.add_column(heading, justify="right" if number else "left", overflow="fold")
     for row in rows:

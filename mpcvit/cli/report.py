@@ -46,7 +46,7 @@ def report(
             measured.append(
                 measure(
                     folder,
-                    out / f"{folder.name}.json",
+                    out,
                     images=images,
                     executors=(Executor.FLOAT, Executor.REFERENCE),
                     networks=networks,

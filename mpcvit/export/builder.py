@@ -62,8 +62,10 @@ class Precision:
         margin: every calibrated bound is moved away from the data by this factor.
         norm_margin: the same for mean squares, whose reciprocal root is approximated on just that range.
         tolerance: absolute error of splines of exponentials.
-        activation_tolerance: absolute error of splines of activations. GELU has 0.0038 with knots 1/2 apart,
-            half as many as the next finer grid, and these are most of the work in models with GELU.
+        activation_tolerance: largest difference, anywhere in the calibrated range, between an activation and its
+            spline, in the units of the activation's result. 0.0043 is what GELU needs with knots 1/2 apart: 0.0038
+            is the polynomials' error, the rest is left to the rounding of coefficients. Anything below 0.0038 needs
+            twice as many knots, and these are most of the work in models with GELU.
         relu_slack: a ReLU may be off by less than this, around 0: bits below it are not compared, which shortens keys.
         relative: relative error of splines of normalisers, where their input is known that well.
         steps: by a value's name, how coarse it may be: the step between the codes of a quantized model there. The value

@@ -21,8 +21,6 @@ from mpcvit.ops import GridSpline
 Floats = npt.NDArray[np.float64]
 Function = Callable[[Floats], Floats]
 
-#: Share of the tolerance that the polynomial may use; the rest is for rounding.
-_FIT_SHARE = 0.6
 _POINTS = 65
 #: Largest magnitude of results, log2 of codes: beyond it a truncating opening would often have to be repeated.
 _MOST_BITS = 46

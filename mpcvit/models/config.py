@@ -162,6 +162,17 @@ class ViTConfig:
         _check_gates_and_norms(self)
         _check_attention_options(self)
 
+    @classmethod
+    def uniform(
+        cls, kind: AttentionKind, activation: Activation, *, depth: int, head_count: int, **fields: Any
+    ) -> ViTConfig:
+        """``depth`` blocks, all alike: ``head_count`` heads of one kind each; ``fields`` are those that are left.
+
+        Raises:
+            ConfigError: the numbers do not fit together.
+        """
+        return cls(heads=((kind,) * head_count,) * depth, activations=(activation,) * depth, **fields)
+
     @property
     def depth(self) -> int:
         """Number of blocks."""

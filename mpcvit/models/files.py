@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -42,3 +43,22 @@ def load_model(folder: Path) -> VisionTransformer:
             remedy="Train or copy the model again.",
         ) from error
     return model.eval()
+
+
+def model_digest(folder: Path) -> str:
+    """SHA-256 of a float model's files, 64 hexadecimal digits.
+
+    Raises:
+        ModelFileError: a file is missing.
+    """
+    digest = hashlib.sha256()
+    for name in (CONFIG_FILE, FLOAT_FILE):
+        try:
+            digest.update((folder / name).read_bytes())
+        except OSError as error:
+            raise ModelFileError(
+                f"no {name} in {folder}",
+                expected=f"the folder of a trained model, with {CONFIG_FILE} and {FLOAT_FILE}",
+                remedy="Correct the folder, or train the model first.",
+            ) from error
+    return digest.hexdigest()

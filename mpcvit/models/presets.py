@@ -11,89 +11,52 @@ from typing import Any
 from mpcvit.compat import prepare_torchvision
 from mpcvit.errors import ConfigError
 from mpcvit.models.config import Activation, AttentionKind, ViTConfig
+from mpcvit.models.sizes import deit, vit_6_4_32, vit_7_4_32, vit_9_12_64
 from mpcvit.models.vit import VisionTransformer
 
 prepare_torchvision()
 
 from timm.models import register_model  # noqa: E402
 
-_RS, _SC, _SM = AttentionKind.RELU_SOFTMAX, AttentionKind.SCALING, AttentionKind.SOFTMAX
+_RS, _SC = AttentionKind.RELU_SOFTMAX, AttentionKind.SCALING
 
 
 @register_model  # type: ignore[untyped-decorator]  # timm has no annotations
 def mpcvit_6_4_32(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
     """6 layers, patch 4, 32 x 32 pixels, width 128; two ReLU-softmax and two scaling heads per block; ReLU."""
-    config = ViTConfig(
-        image_size=32,
-        patch_size=4,
-        classes=10,
-        dim=128,
-        hidden=256,
-        heads=((_RS, _RS, _SC, _SC),) * 6,
-        activations=(Activation.RELU,) * 6,
-    )
+    config = vit_6_4_32(_RS, Activation.RELU)
+    config = replace(config, heads=((_RS, _RS, _SC, _SC),) * config.depth)
     return _build(config, pretrained, **kwargs)
 
 
 @register_model  # type: ignore[untyped-decorator]  # timm has no annotations
 def mpcvit_7_4_32(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
     """MPCViT's CIFAR size: 7 layers, patch 4, 32 x 32 pixels, width 256, 4 ReLU-softmax heads; GELU."""
-    config = ViTConfig(
-        image_size=32,
-        patch_size=4,
-        classes=10,
-        dim=256,
-        hidden=512,
-        heads=((_RS,) * 4,) * 7,
-        activations=(Activation.GELU,) * 7,
-    )
-    return _build(config, pretrained, **kwargs)
+    return _build(vit_7_4_32(_RS, Activation.GELU), pretrained, **kwargs)
 
 
 @register_model  # type: ignore[untyped-decorator]  # timm has no annotations
 def mpcvit_9_12_64(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
     """MPCViT's Tiny-ImageNet size: 9 layers, patch 4, 64 x 64 pixels, width 192, 12 ReLU-softmax heads; GELU."""
-    config = ViTConfig(
-        image_size=64,
-        patch_size=4,
-        classes=200,
-        dim=192,
-        hidden=384,
-        heads=((_RS,) * 12,) * 9,
-        activations=(Activation.GELU,) * 9,
-    )
-    return _build(config, pretrained, **kwargs)
+    return _build(vit_9_12_64(_RS, Activation.GELU), pretrained, **kwargs)
 
 
 @register_model  # type: ignore[untyped-decorator]  # timm has no annotations
 def deit_tiny(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
     """DeiT-Ti (Touvron et al. 2021): 12 layers, patch 16, 224 x 224 pixels, width 192, 3 softmax heads; GELU."""
-    return _build(_deit(dim=192, heads=3), pretrained, **kwargs)
+    return _build(deit(dim=192, head_count=3), pretrained, **kwargs)
 
 
 @register_model  # type: ignore[untyped-decorator]  # timm has no annotations
 def deit_small(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
     """DeiT-S: DeiT-Ti with width 384 and 6 heads."""
-    return _build(_deit(dim=384, heads=6), pretrained, **kwargs)
+    return _build(deit(dim=384, head_count=6), pretrained, **kwargs)
 
 
 @register_model  # type: ignore[untyped-decorator]  # timm has no annotations
 def deit_base(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
     """DeiT-B: DeiT-Ti with width 768 and 12 heads."""
-    return _build(_deit(dim=768, heads=12), pretrained, **kwargs)
-
-
-def _deit(*, dim: int, heads: int) -> ViTConfig:
-    return ViTConfig(
-        image_size=224,
-        patch_size=16,
-        classes=1000,
-        dim=dim,
-        hidden=4 * dim,
-        heads=((_SM,) * heads,) * 12,
-        activations=(Activation.GELU,) * 12,
-        class_token=True,
-    )
+    return _build(deit(dim=768, head_count=12), pretrained, **kwargs)
 
 
 def _build(

@@ -21,9 +21,6 @@ from mpcvit.session.link import Link
 from mpcvit.session.node_material import NodeMaterial
 from mpcvit.session.wires import Masked, Opening, Reopen, Step, Wire, shared
 
-#: What a party may expand before an inference, in bytes; the rest is expanded when its step starts.
-EXPANSION_BYTES = 1900 << 20
-
 
 class PlanMaterial(ABC):
     """Where a party's material for one session comes from."""
@@ -95,16 +92,11 @@ class PreparedPlan:
         party: 0 or 1.
         material: of this session; used up.
         weights: opened under the masks that the material was dealt for.
-        expansion_bytes: how much may be expanded now.
+        expansion_bytes: how much may be expanded now; the rest is expanded when its step starts.
     """
 
     def __init__(
-        self,
-        plan: Plan,
-        party: int,
-        material: PlanMaterial,
-        weights: FastWeights,
-        expansion_bytes: int = EXPANSION_BYTES,
+        self, plan: Plan, party: int, material: PlanMaterial, weights: FastWeights, expansion_bytes: int
     ) -> None:
         self.plan = plan
         self.party = party

@@ -9,6 +9,7 @@ from enum import StrEnum
 from mpcvit.errors import ConfigError
 from mpcvit.export.builder import Precision
 from mpcvit.models.config import Activation, AttentionKind, GateAxis, ViTConfig
+from mpcvit.models.sizes import vit_6_4_32, vit_7_4_32
 from mpcvit.search.price import PRECISION
 from mpcvit.search.relaxed import Pair
 from mpcvit.search.sampler import Method
@@ -84,14 +85,8 @@ def preset(name: str) -> Preset:
 
 def smoke() -> Preset:
     """All machinery in under five minutes on two CPU cores: a tiny model, and pictures of shapes made on the spot."""
-    base = ViTConfig(
-        image_size=16,
-        patch_size=4,
-        classes=4,
-        dim=32,
-        hidden=64,
-        heads=((_RS,) * 4,) * 3,
-        activations=(Activation.RELU,) * 3,
+    base = ViTConfig.uniform(
+        _RS, Activation.RELU, depth=3, head_count=4, image_size=16, patch_size=4, classes=4, dim=32, hidden=64
     )
     training = TrainConfig(
         model="smoke",
@@ -134,7 +129,7 @@ def mpcvit() -> Preset:
     recipe = RECIPES["mpcvit_cifar10"]()
     return Preset(
         name="mpcvit",
-        base=_cifar(_RS, Activation.GELU),
+        base=vit_7_4_32(_RS, Activation.GELU),
         stages=(Stage.SUPERNET,),
         training=recipe,
         search=replace(recipe.shortened(300), objective=ObjectiveName.CROSS_ENTROPY),
@@ -175,15 +170,7 @@ def mpcvit_plus() -> Preset:
 
 def pareto() -> Preset:
     """Heads, activations, norms and widths by NSGA-II with short trainings, on a size that two CPU cores train."""
-    base = ViTConfig(
-        image_size=32,
-        patch_size=4,
-        classes=10,
-        dim=128,
-        hidden=256,
-        heads=((_SM,) * 4,) * 6,
-        activations=(Activation.GELU,) * 6,
-    )
+    base = vit_6_4_32(_SM, Activation.GELU)
     training = TrainConfig(model="pareto", epochs=10, pipeline=Pipeline.TENSORS)
     space = Space(
         base=base,
@@ -208,7 +195,7 @@ def anneal() -> Preset:
     )
     return Preset(
         name="anneal",
-        base=_cifar(_SM, Activation.GELU),
+        base=vit_7_4_32(_SM, Activation.GELU),
         stages=(Stage.ANNEAL,),
         training=training,
         # switches start at 1 and move by about the learning rate per step, so this one must be larger
@@ -217,19 +204,6 @@ def anneal() -> Preset:
         pair=(_SM, AttentionKind.SQUARE),
         gate_axis=GateAxis.TOKEN,
         mus=(0.3, 0.5, 0.7),
-    )
-
-
-def _cifar(kind: AttentionKind, activation: Activation) -> ViTConfig:
-    """MPCViT's CIFAR size, vit_7_4_32."""
-    return ViTConfig(
-        image_size=32,
-        patch_size=4,
-        classes=10,
-        dim=256,
-        hidden=512,
-        heads=((kind,) * 4,) * 7,
-        activations=(activation,) * 7,
     )
 
 

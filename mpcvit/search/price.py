@@ -27,6 +27,7 @@ from mpcvit.export.builder import Precision
 from mpcvit.export.vit import export_vit
 from mpcvit.link_profile import PROFILES, LinkProfile
 from mpcvit.models.config import Activation, AttentionKind, Norm, ViTConfig
+from mpcvit.models.random_weights import enliven, noise
 from mpcvit.models.vit import VisionTransformer
 from mpcvit.program.objective import objective
 from mpcvit.program.plan import make_plan
@@ -240,30 +241,19 @@ def random_program(config: ViTConfig, precision: Precision = PRECISION) -> Progr
 
 
 def random_weights(config: ViTConfig) -> VisionTransformer:
-    """A model as lively as a trained one, so that its export finds bounds of ordinary size.
-
-    Matrices have variance 1 / rows; queries and keys are scaled so that scores deviate by about 2.
-    """
+    """A model with random weights, the same for the same configuration."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = VisionTransformer(config).eval()
-        with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                if parameter.ndim == 2 and name.endswith("weight"):
-                    parameter.normal_(0.0, parameter.shape[1] ** -0.5)
-                elif name in ("pos_embed", "cls_token"):
-                    parameter.normal_(0.0, 0.5)
-                if name.endswith("qkv.weight"):
-                    parameter[: 2 * config.dim] *= 2**0.5
+        enliven(model)
     return model
 
 
 def random_images(config: ViTConfig, count: int = _CALIBRATION_IMAGES) -> torch.Tensor:
-    """Normalised noise."""
+    """Normalised noise, always the same."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        noise = torch.randint(0, 256, (count, config.channels, config.image_size, config.image_size))
-    return (noise.float() / 255 - 0.5) / 0.25
+        return noise(config, count)
 
 
 @cache

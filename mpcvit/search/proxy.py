@@ -104,7 +104,7 @@ def train(job: Job) -> Outcome:
 
     teacher = None if job.teacher is None else load_model(job.teacher)
     model = build_model(job.run, len(job.images.classes))
-    begin(model, job.run, teacher)
+    begin(model, job.run, teacher, job.images)
     with quiet(folder), suppress(_GivenUp):
         fit(
             model,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,12 +11,11 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
 import mpcvit
+from mpcvit import report_style
 from mpcvit.link_profile import LinkProfile
 from mpcvit.models.config import Activation, AttentionKind, GateAxis, ViTConfig
+from mpcvit.report_style import ACCENT, INK, image, new_figure, png, style_axes
 from mpcvit.search.trial import Trial, best
 
 PARETO_FILE, PLOT_FILE, REPORT_FILE = "pareto.json", "pareto.png", "report.html"
@@ -27,7 +24,7 @@ PARETO_FILE, PLOT_FILE, REPORT_FILE = "pareto.json", "pareto.png", "report.html"
 _PALETTE = ("#d55e00", "#0072b2", "#56b4e9", "#cc79a7", "#e69f00", "#009e73", "#8c6bb1", "#b3a125", "#7a8b99")
 _COLOURS = dict(zip(AttentionKind, cycle(_PALETTE), strict=False))
 _MLP_COLOURS = dict(zip(Activation, cycle(("#d55e00", "#e69f00", "#56b4e9", "#d7dde3")), strict=False))
-_INK, _FAINT, _ACCENT, _TINT = "#1f2933", "#9aa5b1", "#0b7285", "#7cc0c9"
+_FAINT, _TINT = "#9aa5b1", "#7cc0c9"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +68,7 @@ class Report:
 
 def plot(report: Report) -> bytes:
     """Accuracy over seconds as a PNG: all trials, the Pareto set joined by steps, the budget."""
-    figure = Figure(figsize=(8.4, 4.6), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(8.4, 4.6)
     axes = figure.add_subplot()
     front = best(report.trials)
     names = {trial.name for trial in front}
@@ -81,13 +77,13 @@ def plot(report: Report) -> bytes:
         [t.seconds for t in rest], [100 * t.accuracy for t in rest], s=26, color=_FAINT, alpha=0.7, label="tried"
     )
     axes.step(
-        [t.seconds for t in front], [100 * t.accuracy for t in front], where="post", color=_ACCENT, lw=1.4, alpha=0.6
+        [t.seconds for t in front], [100 * t.accuracy for t in front], where="post", color=ACCENT, lw=1.4, alpha=0.6
     )
     axes.scatter(
         [t.seconds for t in front],
         [100 * t.accuracy for t in front],
         s=58,
-        color=_ACCENT,
+        color=ACCENT,
         edgecolor="white",
         linewidth=1,
         zorder=3,
@@ -100,20 +96,16 @@ def plot(report: Report) -> bytes:
             xytext=(5, -11),
             textcoords="offset points",
             fontsize=7.5,
-            color=_INK,
+            color=INK,
         )
     if report.budget is not None:
         axes.axvline(report.budget, color=_PALETTE[0], lw=1, ls="--", label=f"budget {report.budget:g} s")
-    axes.set_xlabel(f"predicted seconds of one secure inference ({report.profile.name})", color=_INK)
-    axes.set_ylabel("accuracy on held-out pictures, %", color=_INK)
-    axes.grid(color="#e4e7eb", lw=0.8)
-    axes.set_axisbelow(True)
+    axes.set_xlabel(f"predicted seconds of one secure inference ({report.profile.name})", color=INK)
+    axes.set_ylabel("accuracy on held-out pictures, %", color=INK)
     axes.margins(0.08)
-    axes.spines[["top", "right"]].set_visible(False)
+    style_axes(axes)
     axes.legend(frameon=False, fontsize=8, loc="upper left")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+    return png(figure)
 
 
 def page(report: Report, picture: bytes) -> str:
@@ -129,16 +121,17 @@ def page(report: Report, picture: bytes) -> str:
         *([("budget", f"{report.budget:g} s")] if report.budget is not None else []),
         *report.facts,
     ]
-    return _PAGE.substitute(
+    body = _BODY.substitute(
         title=escape(report.title),
         version=escape(mpcvit.__version__),
         facts="".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts),
-        picture=base64.b64encode(picture).decode(),
+        image=image(picture, "Accuracy over seconds of all trials"),
         legend=_legend(report.trials),
         front="".join(_card(trial, longest) for trial in front) or "<p>Nothing was tried yet.</p>",
         count=str(len(rest)),
         rest="".join(_row(trial) for trial in rest),
     )
+    return report_style.page(f"mpcvit search: {report.title}", _STYLE, body)
 
 
 def _network(profile: LinkProfile) -> str:
@@ -194,7 +187,7 @@ def _blocks(config: ViTConfig) -> Iterator[str]:
 
 def _bars(trial: Trial, longest: float) -> Iterator[str]:
     """The price as a bar of parts, as long as the price relative to the dearest trial."""
-    colours = {"attention": _ACCENT, "mlp": _TINT}
+    colours = {"attention": ACCENT, "mlp": _TINT}
     for name, seconds in trial.price.parts:
         colour = colours.get(name.rpartition(".")[2], _FAINT)
         title = f"{name}: {seconds:.3g} s"
@@ -224,24 +217,11 @@ _CARD = Template("""
  <p class=size>$size</p>
 </article>""")
 
-_PAGE = Template("""<!doctype html>
-<html lang=en>
-<meta charset=utf-8>
-<meta name=viewport content="width=device-width, initial-scale=1">
-<title>mpcvit search: $title</title>
-<style>
- :root { --ink: #1f2933; --soft: #52606d; --line: #e4e7eb; --paper: #fff; --ground: #f5f7fa; --accent: #0b7285 }
- * { box-sizing: border-box }
- body { margin: 0; background: var(--ground); color: var(--ink);
-        font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif }
- main { max-width: 1000px; margin: 0 auto; padding: 32px 20px 64px }
- h1 { font-size: 26px; margin: 0 0 4px; letter-spacing: -.01em } h1 em { color: var(--accent); font-style: normal }
+_STYLE = """\
+ h1 em { color: var(--accent); font-style: normal }
  h2 { font-size: 17px; margin: 36px 0 12px } h3 { font-size: 16px; margin: 0 }
- p.lead { color: var(--soft); margin: 0 0 20px; max-width: 70ch }
  dl { display: flex; flex-wrap: wrap; gap: 10px 32px; margin: 0 0 20px } dt { color: var(--soft); font-size: 12.5px }
  dd { margin: 0; font-weight: 600 }
- figure, article, .table { background: var(--paper); border: 1px solid var(--line); border-radius: 10px }
- figure { margin: 0; padding: 12px } figure img { width: 100%; display: block }
  article { padding: 16px 18px; margin-bottom: 14px }
  article header { display: flex; gap: 10px; align-items: baseline }
  .method { font-size: 12.5px; color: var(--accent); background: #e6f4f6; border-radius: 99px; padding: 1px 9px }
@@ -264,18 +244,15 @@ _PAGE = Template("""<!doctype html>
  .key i { flex: none }
  .key .bar { width: 18px }
  details summary { cursor: pointer; font-weight: 600; margin: 28px 0 10px }
- .table { overflow-x: auto } table { border-collapse: collapse; width: 100%; font-size: 13.5px }
- th, td { padding: 7px 12px; border-bottom: 1px solid var(--line); text-align: left; white-space: nowrap }
- th { color: var(--soft); font-weight: 600 } td.n, th.n { text-align: right; font-variant-numeric: tabular-nums }
- tr:last-child td { border-bottom: 0 }
- footer { margin-top: 40px; color: var(--soft); font-size: 12.5px }
-</style>
-<main>
+ td.n, th.n { text-align: right }
+"""
+
+_BODY = Template("""\
  <h1>mpcvit search <em>$title</em></h1>
  <p class=lead>Configurations of a Vision Transformer that no other one tried beats in both accuracy and seconds of
  secure inference. Seconds are predicted from the runtime's own plan of every configuration.</p>
  <dl>$facts</dl>
- <figure><img alt="Accuracy over seconds of all trials" src="data:image/png;base64,$picture"></figure>
+ <figure>$image</figure>
  <h2>Pareto set, cheapest first</h2>
  <div class=legend>$legend<span class=what>price bar</span>
   <span class=key><i class=bar style="background:#0b7285"></i>attention</span>
@@ -291,6 +268,4 @@ _PAGE = Template("""<!doctype html>
  </details>
  <footer>A column per block: a square per head, below them the MLP's activation, filled as far as a gate keeps it.
  Point at a block or a part of a price bar to see its numbers. mpcvit $version.</footer>
-</main>
-</html>
 """)

@@ -16,7 +16,7 @@ from mpcvit.data.image_set import ImageSet
 from mpcvit.errors import ConfigError
 from mpcvit.link_profile import LinkProfile
 from mpcvit.models.config import ViTConfig
-from mpcvit.models.files import FLOAT_FILE, load_model
+from mpcvit.models.files import FLOAT_FILE, load_model, model_digest
 from mpcvit.models.vit import VisionTransformer
 from mpcvit.search.anneal import Annealing, anneal
 from mpcvit.search.discretise import largest_within
@@ -89,6 +89,7 @@ class Search:
 
         Raises:
             ConfigError: the folder holds another search, or the preset does not fit data, model or budget.
+            ModelFileError: the model is not in its folder.
         """
         self._claim()
         trials: dict[str, Trial] = {}
@@ -116,12 +117,13 @@ class Search:
             "training": preset.training.to_json(),
             "search": preset.search.to_json(),
             "pictures": len(self.images),
+            "model": None if self.model is None else model_digest(self.model),
         }
         path = self.folder / IDENTITY_FILE
         if path.exists() and json.loads(path.read_text()) != json.loads(json.dumps(identity)):
             raise ConfigError(
                 f"another search in {self.folder}",
-                expected="the preset, data, network, budget and epochs that it began with",
+                expected="the preset, data, network, budget, model and epochs that it began with",
                 remedy="Choose another folder with --out, or repeat the first command to continue.",
             )
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -173,7 +175,7 @@ class Search:
         teacher = None if self.model is None else load_model(self.model)
         build_model(training, self.base.classes)  # seeds first weights
         model = self._relaxed(None)
-        begin(model, training, teacher)
+        begin(model, training, teacher, self.images)
         model.penalties.fill_(preset.penalty)
         objective = Penalised(model=model, base=make_objective(training, teacher), weights=self._weights(model))
 

@@ -39,7 +39,10 @@ class Precision(StrEnum):
 
 
 class Start(StrEnum):
-    """First weights: drawn at random, or the teacher's wherever names and shapes agree."""
+    """First weights: drawn at random, or the teacher's wherever names and shapes agree.
+
+    Quadratic activations in the place of others are then fitted to these.
+    """
 
     FRESH = "fresh"
     TEACHER = "teacher"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,12 +9,15 @@ from typing import Any
 from torch import nn
 
 from mpcvit.compat import prepare_torchvision
+from mpcvit.data.catalogue import data_set
 from mpcvit.data.image_set import ImageSet
+from mpcvit.data.normalise import normalise
 from mpcvit.errors import ConfigError
 from mpcvit.models import presets  # noqa: F401  # registers the models with timm
 from mpcvit.models.config import ViTConfig
-from mpcvit.models.files import CONFIG_FILE, FLOAT_FILE, load_model
+from mpcvit.models.files import load_model, model_digest
 from mpcvit.models.vit import VisionTransformer
+from mpcvit.train.calibrate_quads import calibrate_quads
 from mpcvit.train.config import Start, TrainConfig
 from mpcvit.train.objectives.make import make_objective
 from mpcvit.train.replica import joined
@@ -25,6 +27,9 @@ prepare_torchvision()
 
 from timm import create_model  # noqa: E402
 from timm.utils import random_seed  # noqa: E402
+
+#: Training pictures that activations are calibrated on.
+_CALIBRATION_PICTURES = 64
 
 
 def train(
@@ -53,7 +58,7 @@ def train(
     with joined(device):  # one process group for all stages
         taught_by = None if teacher is None else load_model(teacher)
         model = build_model(config, len(images.classes))
-        begin(model, config, taught_by)
+        begin(model, config, taught_by, images)
         objective = make_objective(config, taught_by)
         if config.before is not None:
             earlier = train(
@@ -68,7 +73,7 @@ def train(
             model.load_state_dict(earlier.state_dict())
         known = dict(facts or {})
         if teacher is not None:
-            known["teacher"] = _digest(teacher)
+            known["teacher"] = model_digest(teacher)
         fit(model, config, images, folder, objective=objective, device=device, workers=workers, facts=known)
     return model
 
@@ -98,8 +103,13 @@ def build_model(config: TrainConfig, classes: int) -> VisionTransformer:
     return VisionTransformer(architecture, config.drop_path)
 
 
-def begin(model: nn.Module, config: TrainConfig, teacher: nn.Module | None) -> None:
+def begin(model: nn.Module, config: TrainConfig, teacher: nn.Module | None, images: ImageSet) -> None:
     """Give ``model`` the first weights that ``config.start`` asks for: its own, or the teacher's.
+
+    Where the teacher has no coefficients for a quadratic activation, these are fitted to the activation that it has.
+
+    Args:
+        images: the training set, of which some pictures that are not held out show what activations read.
 
     Raises:
         ConfigError: the teacher's are asked for, and there is none.
@@ -113,6 +123,9 @@ def begin(model: nn.Module, config: TrainConfig, teacher: nn.Module | None) -> N
             remedy="Give its folder.",
         )
     copy_matching(teacher, model)
+    rest, _ = images.split(config.validation, config.seed)
+    data = data_set(config.data)
+    calibrate_quads(model, teacher, normalise(rest.spread(_CALIBRATION_PICTURES).images, data.mean, data.std))
 
 
 def copy_matching(source: nn.Module, target: nn.Module) -> list[str]:
@@ -122,11 +135,3 @@ def copy_matching(source: nn.Module, target: nn.Module) -> list[str]:
     names = [name for name in ours if name in theirs and theirs[name].shape == ours[name].shape]
     target.load_state_dict({name: theirs[name] for name in names}, strict=False)
     return names
-
-
-def _digest(folder: Path) -> str:
-    """SHA-256 of a model's files, in hexadecimal."""
-    digest = hashlib.sha256()
-    for name in (CONFIG_FILE, FLOAT_FILE):
-        digest.update((folder / name).read_bytes())
-    return digest.hexdigest()

@@ -59,7 +59,7 @@ def test_models_side_by_side(tiny_folder: Path, tmp_path: Path) -> None:
     (model,) = result["models"]
     assert model["latency"]["loopback"]["argmax_match"]
     assert {path.name for path in out.iterdir()} == {
-        f"{tiny_folder.name}.json",
+        f"{tiny_folder.name}-{model['program'][:12]}.json",
         "report.json",
         "report.png",
         "report.html",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,11 @@ from mpcvit.bench.comparison import JSON_FILE, PAGE_FILE, PLOT_FILE, caption, ta
 from mpcvit.bench.measured import Measured, measure
 from mpcvit.data.image_set import ImageSet
 from mpcvit.errors import ModelFileError
+from mpcvit.export.vit import export_vit
+from mpcvit.models.files import save_model
+from mpcvit.models.vit import VisionTransformer
+from mpcvit.program.model_folder import ModelFolder
+from tests.conftest import make_images
 
 
 def measured(name: str = "small", **changes: Any) -> Measured:
@@ -49,15 +55,16 @@ def test_top1_is_that_of_the_reference_where_it_was_scored() -> None:
 
 
 def test_scoring_is_not_repeated(tiny_folder: Path, tmp_path: Path) -> None:
-    """Float and reference are scored once per Program and number of pictures."""
+    """Float and reference are scored once per number of pictures."""
     rng = np.random.default_rng(3)
     images = ImageSet(rng.integers(0, 256, (12, 8, 8, 3), dtype=np.uint8), np.arange(12) % 3, ("a", "b", "c"))
     said: list[str] = []
 
     def run(pictures: ImageSet) -> Measured:
         executors = (Executor.FLOAT, Executor.REFERENCE)
-        path = tmp_path / "tiny.json"
-        return measure(tiny_folder, path, images=pictures, executors=executors, networks=(), runs=1, say=said.append)
+        return measure(
+            tiny_folder, tmp_path, images=pictures, executors=executors, networks=(), runs=1, say=said.append
+        )
 
     first = run(images)
     assert {name: one["n"] for name, one in first.accuracy.items()} == {"float": 12, "reference": 12}
@@ -66,10 +73,30 @@ def test_scoring_is_not_repeated(tiny_folder: Path, tmp_path: Path) -> None:
     assert len(said) == 2
     assert run(images.subset(np.arange(5))).accuracy["float"]["n"] == 5
     assert len(said) == 4
-    document = json.loads((tmp_path / "tiny.json").read_text())
-    (tmp_path / "tiny.json").write_text(json.dumps({**document, "program": "another"}))
-    assert run(images).accuracy["reference"]["n"] == 12
-    assert len(said) == 6
+
+
+def test_models_of_one_name_have_files_of_their_own(
+    tiny_folder: Path, tiny_model: VisionTransformer, tmp_path: Path
+) -> None:
+    """Folders called alike hold different Programs, one is called as the report is, and each is kept apart."""
+    other = tmp_path / "elsewhere" / tiny_folder.name
+    exported = export_vit(tiny_model, make_images(tiny_model.config, 8, seed=2))
+    ModelFolder(ModelFolder.load(tiny_folder).description, exported.program, exported.weights).save(other)
+    save_model(tiny_model, other)
+    report = shutil.copytree(other, tmp_path / "report")
+    out = tmp_path / "out"
+    images = ImageSet(np.zeros((2, 8, 8, 3), dtype=np.uint8), np.zeros(2, dtype=np.int64), ("a", "b", "c"))
+
+    def run(folder: Path) -> Measured:
+        return measure(folder, out, images=images, executors=(Executor.FLOAT,), networks=(), runs=1)
+
+    found = [run(folder) for folder in (tiny_folder, other, report)]
+    digests = [ModelFolder.load(folder).program.digest for folder in (tiny_folder, other, report)]
+    assert [one.program for one in found] == digests
+    assert digests[0] != digests[1]
+    names = [f"{name}-{digest[:12]}.json" for name, digest in zip(("tiny", "tiny", "report"), digests, strict=True)]
+    assert {path.name for path in out.iterdir()} == set(names)
+    assert [Measured.load(out / name) for name in names] == found
 
 
 class _Cells(HTMLParser):

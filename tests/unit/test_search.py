@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import re
+import shutil
 import struct
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -21,7 +22,7 @@ from typer.testing import CliRunner
 
 from mpcvit.cli.main import app
 from mpcvit.data.image_set import ImageSet
-from mpcvit.errors import ConfigError
+from mpcvit.errors import ConfigError, ModelFileError
 from mpcvit.export.builder import Precision
 from mpcvit.link_profile import LOOPBACK, PROFILES, WAN, LinkProfile
 from mpcvit.models.config import Activation, AttentionKind, Gate, GateAxis, Norm, ViTConfig
@@ -543,6 +544,38 @@ def test_a_search_ends_with_a_report_and_resumes(tmp_path: Path, probes: Path, i
         assert all(path.stat().st_mtime_ns == when for path, when in outcomes.items())
         with pytest.raises(ConfigError, match="another search"):
             replace(wanted, budget=5.0).run(pool)
+
+
+def test_a_search_with_another_model_is_another_search(tmp_path: Path, probes: Path, images: ImageSet) -> None:
+    """A folder is refused to a model with other weights, to one where there was none, and to none where there was one.
+
+    What counts is what is in the model's files, not where they are.
+    """
+    base = config((RS, RS))
+    for number in range(2):
+        torch.manual_seed(number)
+        save_model(VisionTransformer(base), tmp_path / f"model{number}")
+    shutil.copytree(tmp_path / "model0", tmp_path / "copy")
+    search = Search(
+        preset=_tiny(()),
+        folder=tmp_path / "search",
+        profile=WAN,
+        images=images,
+        model=tmp_path / "model0",
+        prices_folder=probes,
+    )
+    with workers("1") as pool:
+        search.run(pool)
+        replace(search, model=tmp_path / "copy").run(pool)
+        for other in (tmp_path / "model1", None):
+            with pytest.raises(ConfigError, match="another search"):
+                replace(search, model=other).run(pool)
+        alone = replace(search, model=None, folder=tmp_path / "alone")
+        alone.run(pool)
+        with pytest.raises(ConfigError, match="another search"):
+            replace(alone, model=tmp_path / "model0").run(pool)
+        with pytest.raises(ModelFileError, match=r"config\.json"):
+            replace(search, model=tmp_path / "nowhere").run(pool)
 
 
 def test_a_search_begins_at_the_teachers_weights(tmp_path: Path, probes: Path, images: ImageSet) -> None:

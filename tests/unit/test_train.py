@@ -24,10 +24,11 @@ from torch import nn
 from mpcvit.cli.train import train as train_command
 from mpcvit.data.catalogue import data_set
 from mpcvit.data.image_set import ImageSet
+from mpcvit.data.normalise import normalise
 from mpcvit.errors import ConfigError
 from mpcvit.models.config import Activation, AttentionKind, ViTConfig
 from mpcvit.models.files import load_model, save_model
-from mpcvit.models.vit import VisionTransformer
+from mpcvit.models.vit import VisionTransformer, patchify
 from mpcvit.train import recorder
 from mpcvit.train.accuracy import accuracy
 from mpcvit.train.batches import make_batches
@@ -37,7 +38,7 @@ from mpcvit.train.objectives.cross_entropy import CrossEntropy
 from mpcvit.train.optimizer import make_optimizer
 from mpcvit.train.recipes import RECIPES
 from mpcvit.train.replica import Replica
-from mpcvit.train.run import build_model, copy_matching, train
+from mpcvit.train.run import begin, build_model, copy_matching, train
 from mpcvit.train.sam import ascended
 from mpcvit.train.trainer import fit
 
@@ -316,6 +317,43 @@ def test_weights_are_copied_where_they_fit() -> None:
     assert {"head.weight", "head.bias"} == set(student.state_dict()) - set(names)
 
 
+def test_quads_begin_as_the_fit_to_the_teachers_activation(images: ImageSet) -> None:
+    """Where the teacher has another one: least squares on what its MLP reads, on pictures that are not held out.
+
+    No random number is drawn, and a quad that the teacher has, too, is copied.
+    """
+    had = replace(TINY, activations=(Activation.GELU, Activation.QUAD))
+    config = replace(CONFIG, start=Start.TEACHER, drop_path=0.0)
+    teacher = build_model(replace(config, architecture=had.to_json(), seed=1), 2)
+    with torch.no_grad():
+        teacher.blocks[0].mlp.fc1.weight.mul_(20)  # values at which GELU bends
+        teacher.blocks[1].mlp.act.coefficients.copy_(torch.tensor([1.0, 2.0, 3.0]))
+    quads = replace(TINY, activations=(Activation.QUAD,) * 2)
+    students = []
+    for seed in (2, 3):
+        student = build_model(replace(config, architecture=quads.to_json(), seed=seed), 2)
+        before = torch.random.get_rng_state()
+        begin(student, config, teacher, images)
+        assert torch.equal(torch.random.get_rng_state(), before)
+        students.append(student)
+    assert _equal(*students)
+    first, second = (block.mlp.act.coefficients for block in students[0].blocks)
+    assert second.tolist() == [1.0, 2.0, 3.0]
+    held_out = replace(config, validation=80)  # so that the 16 pictures that are left are all looked at
+    begin(students[1], held_out, teacher, images)
+    for pictures, coefficients in (
+        (images.split(16, 0)[0].spread(64), first),
+        (images.split(80, 0)[0], students[1].blocks[0].mlp.act.coefficients),
+    ):
+        data = data_set("cifar10")
+        block = teacher.blocks[0]
+        x = teacher.patch_embed(patchify(normalise(pictures.images, data.mean, data.std), 4)) + teacher.pos_embed
+        read = block.mlp.fc1(block.norm2(x + block.attn(block.norm1(x)))).detach().double().numpy().ravel()
+        gelu = torch.nn.functional.gelu(torch.from_numpy(read)).numpy()
+        expected = np.polynomial.polynomial.polyfit(read, gelu, 2)
+        assert np.allclose(coefficients.detach().numpy(), expected, atol=1e-4)
+
+
 def test_impossible_configurations_are_refused(images: ImageSet) -> None:
     """Each says what to correct."""
     with pytest.raises(ConfigError, match="no auto_augment"):
@@ -357,7 +395,7 @@ def test_every_recipe_builds_its_model(name: str) -> None:
 
 
 def test_two_processes_train_one_model(tmp_path: Path) -> None:
-    """Both ranks of a gloo group end with the same finite weights, though half of each batch is the other's."""
+    """Both ranks of a gloo group begin and end with the same finite weights, though each has only half of a batch."""
     if not torch.distributed.is_gloo_available():
         pytest.skip("this build of torch has no gloo")
     with socket.socket() as probe:
@@ -381,9 +419,10 @@ def test_two_processes_train_one_model(tmp_path: Path) -> None:
     finally:
         for rank in ranks:
             rank.kill()
-    first, second = (load_file(tmp_path / f"rank{rank}.safetensors") for rank in range(2))
-    assert all(tensor.isfinite().all() for tensor in first.values())
-    assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+    for moment in ("begun", "rank"):
+        first, second = (load_file(tmp_path / f"{moment}{rank}.safetensors") for rank in range(2))
+        assert all(tensor.isfinite().all() for tensor in first.values())
+        assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 2  # one writer
 
 

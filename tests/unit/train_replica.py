@@ -1,6 +1,7 @@
-"""One rank of ``test_two_processes_train_one_model``: trains, and writes the weights that it ends with.
+"""One rank of ``test_two_processes_train_one_model``: trains, and writes the weights that it begins and ends with.
 
-The objective is MPCFormer's first stage, which does not reach the head.
+It begins at a teacher's weights, with quadratic activations fitted to the teacher's. The objective is MPCFormer's first
+stage, which does not reach the head.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from safetensors.torch import save_file
 
 from mpcvit.data.image_set import ImageSet
 from mpcvit.models.config import Activation, AttentionKind, Norm, ViTConfig
-from mpcvit.train.config import Pipeline, TrainConfig
+from mpcvit.train.config import Pipeline, Start, TrainConfig
 from mpcvit.train.objectives.cross_entropy import CrossEntropy
 from mpcvit.train.objectives.mpcformer import HiddenStates
 from mpcvit.train.objectives.teacher import Teacher
 from mpcvit.train.replica import joined
-from mpcvit.train.run import build_model
+from mpcvit.train.run import begin, build_model
 from mpcvit.train.trainer import fit
 
 ARCHITECTURE = ViTConfig(
@@ -30,12 +31,13 @@ ARCHITECTURE = ViTConfig(
     dim=16,
     hidden=24,
     heads=((AttentionKind.RELU_SOFTMAX, AttentionKind.SCALING),) * 2,
-    activations=(Activation.RELU,) * 2,
+    activations=(Activation.QUAD, Activation.RELU),
     norms=((Norm.LAYERNORM, Norm.BATCHNORM),) * 2,
 )
 CONFIG = TrainConfig(
     model="tiny",
     architecture=ARCHITECTURE.to_json(),
+    start=Start.TEACHER,
     epochs=2,
     batch_size=16,
     validation=16,
@@ -54,8 +56,11 @@ def main(folder: Path) -> None:
         rng.integers(0, 256, (96, 8, 8, 3), dtype=np.uint8), np.arange(96, dtype=np.int64) % 2, ("a", "b")
     )
     model = build_model(CONFIG, 2)
-    teacher = Teacher(build_model(replace(CONFIG, seed=1), 2))
+    taught = replace(ARCHITECTURE, activations=(Activation.GELU,) * 2)
+    teacher = Teacher(build_model(replace(CONFIG, seed=1, architecture=taught.to_json()), 2))
     with joined("cpu") as replica:
+        begin(model, CONFIG, teacher.model, images)
+        save_file(dict(model.state_dict()), folder / f"begun{replica.rank}.safetensors")
         fit(model, CONFIG, images, folder / "before", objective=HiddenStates(teacher), device="cpu")
         fit(model, CONFIG, images, folder, objective=CrossEntropy(), device="cpu")
         save_file(dict(model.state_dict()), folder / f"rank{replica.rank}.safetensors")

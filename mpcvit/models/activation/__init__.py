@@ -10,7 +10,7 @@ from torch import nn
 from mpcvit.models.activation.gated import HardGate, RelaxedGate
 from mpcvit.models.activation.gelu import Gelu
 from mpcvit.models.activation.identity import Identity
-from mpcvit.models.activation.quad import Quad, fit_quad
+from mpcvit.models.activation.quad import Quad
 from mpcvit.models.activation.relu import Relu
 from mpcvit.models.config import Activation
 
@@ -22,4 +22,4 @@ ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
     Activation.IDENTITY: Identity,
 }
 
-__all__ = ["ACTIVATIONS", "Gelu", "HardGate", "Identity", "Quad", "RelaxedGate", "Relu", "fit_quad"]
+__all__ = ["ACTIVATIONS", "Gelu", "HardGate", "Identity", "Quad", "RelaxedGate", "Relu"]

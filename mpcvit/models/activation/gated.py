@@ -32,7 +32,8 @@ class HardGate(nn.Module):
 class RelaxedGate(nn.Module):
     """A mixture of activated and unchanged values; ``beta`` [N] or [M] is learnt and is 1 where ``gate`` keeps.
 
-    A search adds a penalty on :meth:`values` to its loss and calls :meth:`project` after every step of its optimiser.
+    Outside [0, 1] beta counts as the nearer end, where no gradient would reach it: a search puts it back before every
+    step (:meth:`mpcvit.search.relaxed.RelaxedViT.project`).
     """
 
     def __init__(self, axis: GateAxis, size: int, gate: HardGate | None = None) -> None:
@@ -41,22 +42,9 @@ class RelaxedGate(nn.Module):
         known = gate is not None and gate.gate.axis is axis
         self.beta = nn.Parameter(gate.mask.float() if gate is not None and known else torch.ones(size))
 
-    def values(self) -> torch.Tensor:
-        """beta, limited to [0, 1]."""
-        return self.beta.clamp(0, 1)
-
-    @torch.no_grad()
-    def project(self) -> None:
-        """Put beta back into [0, 1]; beyond it no gradient would reach it any more."""
-        self.beta.clamp_(0, 1)
-
-    def kept(self, threshold: float = 0.5) -> tuple[int, ...]:
-        """The positions, ascending, whose beta is above ``threshold``; none, if the activation is not needed at all."""
-        return tuple(torch.nonzero(self.beta.detach() > threshold).flatten().tolist())
-
     def forward(self, h_BNM: torch.Tensor, activated_BNM: torch.Tensor) -> torch.Tensor:
         """beta * activated + (1 - beta) * h."""
-        return torch.lerp(h_BNM, activated_BNM, _along(self.axis, self.values()))
+        return torch.lerp(h_BNM, activated_BNM, _along(self.axis, self.beta.clamp(0, 1)))
 
 
 def _along(axis: GateAxis, values: torch.Tensor) -> torch.Tensor:

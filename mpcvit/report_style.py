@@ -1,0 +1,78 @@
+"""What reports have in common: HTML pages that need nothing beside them, and plots in the same colours."""
+
+from __future__ import annotations
+
+import base64
+import io
+from html import escape
+from string import Template
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+INK, ACCENT = "#1f2933", "#0b7285"
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of that size in inches, for :func:`png`."""
+    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def style_axes(axes: Axes) -> None:
+    """A faint grid behind the data, no frame at the top and on the right."""
+    axes.grid(color="#e4e7eb", lw=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def image(picture: bytes, description: str) -> str:
+    """The HTML of a PNG file that lies in the page itself."""
+    return f'<img alt="{escape(description)}" src="data:image/png;base64,{base64.b64encode(picture).decode()}">'
+
+
+def page(title: str, style: str, body: str) -> str:
+    """A page with links to nothing.
+
+    Args:
+        title: of the window, as text.
+        style: CSS beside what all pages have.
+        body: HTML.
+    """
+    return _PAGE.substitute(title=escape(title), style=style, body=body)
+
+
+_PAGE = Template("""<!doctype html>
+<html lang=en>
+<meta charset=utf-8>
+<meta name=viewport content="width=device-width, initial-scale=1">
+<title>$title</title>
+<style>
+ :root { --ink: #1f2933; --soft: #52606d; --line: #e4e7eb; --paper: #fff; --ground: #f5f7fa; --accent: #0b7285 }
+ * { box-sizing: border-box }
+ body { margin: 0; background: var(--ground); color: var(--ink);
+        font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif }
+ main { max-width: 1050px; margin: 0 auto; padding: 32px 20px 64px }
+ h1 { font-size: 26px; margin: 0 0 4px; letter-spacing: -.01em }
+ figure, article, .table { background: var(--paper); border: 1px solid var(--line); border-radius: 10px }
+ figure { margin: 0 0 20px; padding: 12px } figure img { width: 100%; display: block }
+ .table { overflow-x: auto } table { border-collapse: collapse; width: 100%; font-size: 13.5px }
+ th, td { padding: 7px 12px; border-bottom: 1px solid var(--line); text-align: left; white-space: nowrap }
+ td { font-variant-numeric: tabular-nums } th { color: var(--soft); font-weight: 600 }
+ tr:last-child td { border-bottom: 0 }
+ p.lead { color: var(--soft); margin: 0 0 20px; max-width: 75ch }
+ footer { margin-top: 36px; color: var(--soft); font-size: 12.5px }
+$style</style>
+<main>
+$body</main>
+</html>
+""")
