@@ -78,7 +78,7 @@ def make_kernel(kind: AttentionKind, config: ViTConfig = CONFIG) -> AttentionKer
 def make_mask(config: ViTConfig = CONFIG) -> torch.Tensor:
     """Masks [H, N, M] of components narrow and wide, positive and negative."""
     torch.manual_seed(5)
-    mask = GmmMask(replace(config, gmm=2)).double().requires_grad_(False)
+    mask = GmmMask(replace(config, gmm=2), HEADS).double().requires_grad_(False)
     mask.alpha.copy_(torch.tensor([[1.0, 0.5], [0.3, 1.5], [-0.5, 1.0]]))
     mask.sigma.copy_(torch.tensor([[0.7, 3.0]]))
     return mask()

@@ -12,11 +12,17 @@ from mpcvit.models.norm import TokenNorm
 
 @dataclass(frozen=True)
 class Affine:
-    """x @ weight + bias, float64; weight [in, out], bias [out] (or [tokens, out] for the embedding, whose
-    class token, if any, is a bias behind a row of zeros)."""
+    """x @ weight + bias, or x @ first @ weight + bias; float64.
+
+    Attributes:
+        weight: [in, out], or [rank, out] behind a factor.
+        bias: [out] (or [tokens, out] for the embedding, whose class token, if any, is a bias behind a row of zeros).
+        first: [in, rank], or None.
+    """
 
     weight: torch.Tensor
     bias: torch.Tensor
+    first: torch.Tensor | None = None
 
     @classmethod
     def of(cls, layer: nn.Linear) -> Affine:
@@ -25,13 +31,35 @@ class Affine:
 
     def centred(self) -> Affine:
         """This without the mean of what it writes."""
-        return Affine(self.weight - self.weight.mean(-1, keepdim=True), self.bias - self.bias.mean(-1, keepdim=True))
+        bias = self.bias - self.bias.mean(-1, keepdim=True)
+        return Affine(self.weight - self.weight.mean(-1, keepdim=True), bias, self.first)
 
     def after(self, norm: TokenNorm) -> Affine:
         """This with the norm's gain and bias before it."""
         gain, bias = norm.gain_and_bias()
-        return Affine(gain[:, None] * self.weight, self.bias + bias @ self.weight)
+        if self.first is None:
+            return Affine(gain[:, None] * self.weight, self.bias + bias @ self.weight)
+        return Affine(self.weight, self.bias + bias @ self.first @ self.weight, gain[:, None] * self.first)
+
+    def merged(self) -> Affine:
+        """This as one matrix."""
+        return self if self.first is None else Affine(self.first @ self.weight, self.bias)
 
     def then(self, following: Affine) -> Affine:
-        """This and ``following`` behind it as one."""
-        return Affine(self.weight @ following.weight, self.bias @ following.weight + following.bias)
+        """This and ``following`` behind it as one matrix."""
+        mine, theirs = self.merged(), following.merged()
+        return Affine(mine.weight @ theirs.weight, mine.bias @ theirs.weight + theirs.bias)
+
+    def outputs(self, columns: torch.Tensor) -> Affine:
+        """Only these outputs, in this order; a mask or numbers."""
+        return Affine(self.weight[:, columns], self.bias[columns], self.first)
+
+    def inputs(self, rows: torch.Tensor) -> Affine:
+        """For only these inputs, in this order; a mask or numbers."""
+        if self.first is None:
+            return Affine(self.weight[rows], self.bias)
+        return Affine(self.weight, self.bias, self.first[rows])
+
+    def scaled(self, factors: torch.Tensor) -> Affine:
+        """This with each output times a factor [out]."""
+        return Affine(self.weight * factors, self.bias * factors, self.first)

@@ -101,6 +101,7 @@ class Builder:
         self.inputs: dict[str, TensorType] = {}
         self.weights: dict[str, Codes] = {}
         self._parameters: dict[str, TensorType] = {}
+        self._matrices: dict[tuple[int, int], Value] = {}
         self._nodes: list[Node] = []
 
     def program(self, output: Value) -> Program:
@@ -136,16 +137,38 @@ class Builder:
         """By how much a gate's result ``name`` may be off: half a step where it may be coarse, else ``least``."""
         return max(least, self._steps.get(name, 0.0) / 2)
 
-    def affine(self, name: str, x: Value, weight: torch.Tensor, bias: torch.Tensor) -> Value:
-        """x @ weight + bias at ordinary precision: linear, add, one rescale."""
-        product = self.linear(f"{name}.matmul", x, weight)
+    def affine(
+        self, name: str, x: Value, weight: torch.Tensor, bias: torch.Tensor, first: torch.Tensor | None = None
+    ) -> Value:
+        """x @ weight + bias, or x @ first @ weight + bias, at ordinary precision: linear, add, one rescale."""
+        product = self.linear(f"{name}.matmul", x, weight, first=first)
         offset = self.parameter(f"{name}.bias", bias, product.type.frac)
         total = self.add(f"{name}.sum", product, offset)
         return self.rescale(name, total)
 
-    def linear(self, name: str, x: Value, weight: torch.Tensor, frac: int | None = None) -> Value:
-        """x @ weight, encoded with ``frac`` fractional bits or as many as ``weight_bits`` allow; they add to x's."""
-        matrix = self.parameter(f"{name}.weight", weight, frac)
+    def linear(
+        self,
+        name: str,
+        x: Value,
+        weight: torch.Tensor,
+        frac: int | None = None,
+        *,
+        first: torch.Tensor | None = None,
+        between: int | None = None,
+    ) -> Value:
+        """x @ weight, encoded with ``frac`` fractional bits or as many as ``weight_bits`` allow; they add to x's.
+
+        With a factor ``first``, x @ first is computed before and rescaled to ``between`` (by default the ordinary
+        number of) fractional bits. The same tensor object read again, as by blocks that share weights, is the same
+        parameter.
+        """
+        if first is not None:
+            x = self.rescale(f"{name}.narrow", self.linear(f"{name}.first", x, first), between)
+        wanted = self.weight_frac(weight) if frac is None else frac
+        matrix = self._matrices.get((id(weight), wanted))
+        if matrix is None:
+            # the value keeps the tensor alive, so that its id stays its own
+            matrix = self._matrices[id(weight), wanted] = self.parameter(f"{name}.weight", weight, wanted)
         return self._add(name, Linear(), [x, matrix], x.real @ weight)
 
     def matmul(self, name: str, left: Value, right: Value) -> Value:

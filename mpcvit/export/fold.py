@@ -19,7 +19,9 @@ import torch
 
 from mpcvit.export.affine import Affine
 from mpcvit.export.attention import QUERY_GAIN
+from mpcvit.export.factors import Factors, affine_of
 from mpcvit.export.fold_mlp import FoldedMlp, fold_mlp
+from mpcvit.export.sharing import shared_weights
 from mpcvit.models.attention import AttentionKernel
 from mpcvit.models.attention.lepe import Lepe
 from mpcvit.models.config import AttentionKind, Norm, ViTConfig
@@ -72,38 +74,45 @@ class FoldedViT:
     head: Affine
 
 
-def fold(model: VisionTransformer) -> FoldedViT:
-    """The folded float64 weights of ``model``; it computes the same function."""
+def fold(model: VisionTransformer, factors: Factors = Factors.MERGED) -> FoldedViT:
+    """The folded float64 weights of ``model``; it computes the same function.
+
+    Blocks that share weights have the same tensors.
+
+    Raises:
+        ConfigError: gates are still relaxed, or what is folded into weights differs between blocks that share them.
+    """
     embed = Affine.of(model.patch_embed).centred()
     offsets = model.pos_embed.detach().double().clone()
     if model.cls_token is not None:
         offsets[:1] += model.cls_token.detach().double()
     offsets -= offsets.mean(-1, keepdim=True)
     offsets[model.config.tokens - model.config.patches :] += embed.bias
+    blocks = [_fold_block(cast(Block, block), model.config, factors) for block in model.blocks]
+    for number, owner in enumerate(model.config.sharing):
+        blocks[number] = shared_weights(blocks[number], blocks[owner], f"blocks {owner} and {number}")
     return FoldedViT(
         model.config,
         Affine(embed.weight, offsets),
-        tuple(_fold_block(cast(Block, block), model.config) for block in model.blocks),
+        tuple(blocks),
         Affine.of(model.head).after(model.norm),
     )
 
 
-def _fold_block(block: Block, config: ViTConfig) -> FoldedBlock:
+def _fold_block(block: Block, config: ViTConfig, factors: Factors) -> FoldedBlock:
     order, groups = _by_kind(block.attn)
     columns = torch.tensor([head * config.head_dim + i for head in order for i in range(config.head_dim)])
-    qkv = Affine.of(block.attn.qkv).after(block.norm1)
-    scale = torch.ones(3, config.dim, dtype=torch.float64)
+    inner = len(columns)
     gains = torch.cat([_query_gain(group, config.tokens) for group in groups])
+    scale = torch.ones(3, inner, dtype=torch.float64)
     scale[0] = config.head_dim**-0.5 * gains.repeat_interleave(config.head_dim)
-    weight = qkv.weight.reshape(config.dim, 3, config.dim)[:, :, columns] * scale
-    bias = qkv.bias.reshape(3, config.dim)[:, columns] * scale
-    proj = Affine.of(block.attn.proj)
+    qkv = affine_of(block.attn.qkv, factors).after(block.norm1)
     return FoldedBlock(
         block.norm1.kind,
         groups,
-        Affine(weight.reshape(config.dim, 3 * config.dim), bias.reshape(3 * config.dim)),
-        Affine(proj.weight[columns], proj.bias).centred(),
-        fold_mlp(block.mlp, block.norm2),
+        qkv.outputs(torch.cat([part * inner + columns for part in range(3)])).scaled(scale.flatten()),
+        affine_of(block.attn.proj, factors).inputs(columns).centred(),
+        fold_mlp(block.mlp, block.norm2, factors),
         None if block.attn.lepe is None else _ordered_filters(block.attn.lepe, order),
     )
 

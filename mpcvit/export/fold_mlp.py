@@ -10,12 +10,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from mpcvit.errors import ConfigError
 from mpcvit.export.affine import Affine
+from mpcvit.export.factors import Factors, affine_of
 from mpcvit.models.activation import HardGate, Quad, RelaxedGate
 from mpcvit.models.config import Activation, GateAxis, Norm
 from mpcvit.models.norm import TokenNorm
@@ -57,13 +58,13 @@ class FoldedMlp:
     fused: Affine | None
 
 
-def fold_mlp(mlp: Mlp, norm: TokenNorm) -> FoldedMlp:
+def fold_mlp(mlp: Mlp, norm: TokenNorm, factors: Factors = Factors.MERGED) -> FoldedMlp:
     """The folded float64 weights of ``mlp`` behind ``norm``, without the mean of what it writes.
 
     Raises:
         ConfigError: the gate is still relaxed.
     """
-    first, second = Affine.of(mlp.fc1).after(norm), Affine.of(mlp.fc2).centred()
+    first, second = affine_of(mlp.fc1, factors).after(norm), affine_of(mlp.fc2, factors).centred()
     if mlp.activation is Activation.IDENTITY:
         return FoldedMlp(norm.kind, (), None, first.then(second))
     if isinstance(mlp.gate, RelaxedGate):
@@ -88,25 +89,22 @@ def _without_idle_channels(layers: ActivatedLayers, gate: HardGate) -> Activated
     if kept.all():
         return layers
     fc1, fc2 = layers.fc1, layers.fc2
-    idle = Affine(fc1.weight[:, ~kept], fc1.bias[~kept]).then(Affine(fc2.weight[~kept], fc2.bias))
-    return ActivatedLayers(
-        Affine(fc1.weight[:, kept], fc1.bias[kept]),
-        layers.activation,
-        Affine(fc2.weight[kept], idle.bias),
-        idle.weight,
-    )
+    idle = fc1.outputs(~kept).then(fc2.inputs(~kept))
+    second = replace(fc2.inputs(kept), bias=idle.bias)
+    return ActivatedLayers(fc1.outputs(kept), layers.activation, second, idle.weight)
 
 
 def _with_coefficients(layers: ActivatedLayers, quad: Quad) -> ActivatedLayers:
     """``layers`` with a plain square as activation."""
     c0, c1, c2 = quad.coefficients.detach().double().tolist()
     fc1, fc2, skip = layers.fc1, layers.fc2, layers.skip
-    bias = fc2.bias + c0 * fc2.weight.sum(0)
+    of_ones = fc2.merged().weight.sum(0)
+    bias = fc2.bias + c0 * of_ones
     if c2 != 0 and abs(c1) <= 2 * _MAX_SHIFT * abs(c2):
         shift = c1 / (2 * c2)
-        bias = bias - c2 * shift**2 * fc2.weight.sum(0)
-        fc1 = Affine(fc1.weight, fc1.bias + shift)
+        bias = bias - c2 * shift**2 * of_ones
+        fc1 = replace(fc1, bias=fc1.bias + shift)
     else:
-        line = fc1.then(Affine(c1 * fc2.weight, bias))
+        line = fc1.then(replace(fc2, weight=c1 * fc2.weight, bias=bias))
         bias, skip = line.bias, line.weight if skip is None else skip + line.weight
-    return ActivatedLayers(fc1, layers.activation, Affine(c2 * fc2.weight, bias), skip)
+    return ActivatedLayers(fc1, layers.activation, replace(fc2, weight=c2 * fc2.weight, bias=bias), skip)

@@ -41,10 +41,10 @@ def _activated(b: Builder, name: str, stream: Normed, layers: ActivatedLayers) -
     hidden = b.rescale(f"{name}.fc1", read_affine(b, f"{name}.norm_fc1", stream, layers.fc1))
     hidden = ACTIVATION[layers.activation](b, f"{name}.act", hidden)
     if layers.skip is None:
-        return b.affine(f"{name}.fc2", hidden, layers.fc2.weight, layers.fc2.bias)
+        return b.affine(f"{name}.fc2", hidden, layers.fc2.weight, layers.fc2.bias, layers.fc2.first)
     skip = read(b, f"{name}.skip", stream, layers.skip)
     frac = min(b.weight_frac(layers.fc2.weight), _MERGED_WEIGHT_FRAC)
-    product = b.linear(f"{name}.fc2.matmul", hidden, layers.fc2.weight, frac)
+    product = b.linear(f"{name}.fc2.matmul", hidden, layers.fc2.weight, frac, first=layers.fc2.first)
     most = max(skip.type.frac, product.type.frac)
     total = b.add(
         f"{name}.fc2.merged",

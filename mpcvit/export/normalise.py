@@ -54,23 +54,23 @@ def normalised_affine(
     return read_affine(b, name, normed(b, name, x, norm, divisor), Affine(weight, bias))
 
 
-def read(b: Builder, name: str, stream: Normed, weight: torch.Tensor) -> Value:
-    """stream @ weight, not rescaled.
+def read(b: Builder, name: str, stream: Normed, weight: torch.Tensor, first: torch.Tensor | None = None) -> Value:
+    """stream @ weight, or stream @ first @ weight, not rescaled.
 
     The row factor commutes with the linear layer, so that the product with the weights and the sum of squares are
     computed side by side.
     """
-    unscaled = b.linear(f"{name}.matmul", stream.x, weight)
+    frac = b.precision.frac if stream.factor is None else b.precision.frac + _EXTRA_FRAC
+    unscaled = b.linear(f"{name}.matmul", stream.x, weight, first=first, between=frac)
     if stream.factor is None:
         return unscaled
-    product = b.rescale(f"{name}.unscaled", unscaled, b.precision.frac + _EXTRA_FRAC)
-    return b.multiply(f"{name}.scaled", product, stream.factor)
+    return b.multiply(f"{name}.scaled", b.rescale(f"{name}.unscaled", unscaled, frac), stream.factor)
 
 
 def read_affine(b: Builder, name: str, stream: Normed, layer: Affine) -> Value:
     """stream @ weight + bias, not rescaled."""
-    product = read(b, name, stream, layer.weight)
-    return b.add(f"{name}.sum", product, b.parameter(f"{name}.bias", layer.bias, product.type.frac))
+    wide = read(b, name, stream, layer.weight, layer.first)
+    return b.add(f"{name}.sum", wide, b.parameter(f"{name}.bias", layer.bias, wide.type.frac))
 
 
 def normed(b: Builder, name: str, x: Value, norm: Norm, divisor: int = 1) -> Normed:

@@ -10,9 +10,10 @@ import torch
 from mpcvit.errors import InputError, ProgramError, RangeError
 from mpcvit.export.attention import ATTENTION, Heads
 from mpcvit.export.builder import Builder, Precision, Value
+from mpcvit.export.factors import Factors
 from mpcvit.export.fold import FoldedBlock, fold
 from mpcvit.export.mlp import lower_mlp
-from mpcvit.export.normalise import normalised_affine
+from mpcvit.export.normalise import normalised_affine, normed, read_affine
 from mpcvit.export.ranking import top_labels, top_labels_in_clear
 from mpcvit.models.config import ViTConfig
 from mpcvit.models.vit import VisionTransformer
@@ -46,7 +47,11 @@ class Exported:
 
 @torch.no_grad()
 def export_vit(
-    model: VisionTransformer, images: torch.Tensor, precision: Precision | None = None, reveal: Reveal = LOGITS
+    model: VisionTransformer,
+    images: torch.Tensor,
+    precision: Precision | None = None,
+    reveal: Reveal = LOGITS,
+    factors: Factors = Factors.MERGED,
 ) -> Exported:
     """The Program of ``model``, its types calibrated on ``images``.
 
@@ -54,6 +59,7 @@ def export_vit(
         model: in eval mode or not; only its weights are read.
         images: normalised float [count, channels, size, size]; a few hundred training pictures.
         reveal: what the client gets; by default logits.
+        factors: what becomes of linear layers of low rank; see :class:`~mpcvit.export.factors.Factors`.
 
     Raises:
         InputError: ``images`` has another shape than the model's input, or ``reveal`` asks for more labels than there
@@ -75,7 +81,7 @@ def export_vit(
             expected="at least two classes, and at most as many labels",
             remedy="Reveal fewer labels.",
         )
-    folded = fold(model)
+    folded = fold(model, factors)
     b = Builder(precision or Precision())
     real = images.double()
     bound = float(real.abs().max()) * b.precision.margin
@@ -140,13 +146,14 @@ def _block(b: Builder, name: str, x: Value, block: FoldedBlock, config: ViTConfi
 
 
 def _attention(b: Builder, name: str, x: Value, block: FoldedBlock, config: ViTConfig, rows: int) -> Value:
-    wide = normalised_affine(b, f"{name}.norm_qkv", x, block.qkv.weight, block.qkv.bias, norm=block.norm)
+    wide = read_affine(b, f"{name}.norm_qkv", normed(b, f"{name}.norm_qkv", x, block.norm), block.qkv)
     qkv = b.rescale(f"{name}.qkv", wide)
+    inner = block.qkv.bias.shape[0] // 3
     outputs, start = [], 0
     for group in block.groups:
         kind, count = group.kind, group.count
         q, k, v = (
-            _heads(b, f"{name}.{kind}.{part}", qkv, offset * config.dim + start, count, config)
+            _heads(b, f"{name}.{kind}.{part}", qkv, offset * inner + start, count, config)
             for offset, part in enumerate("qkv")
         )
         q = _first_rows(b, f"{name}.{kind}.q_rows", q, rows)
@@ -160,18 +167,19 @@ def _attention(b: Builder, name: str, x: Value, block: FoldedBlock, config: ViTC
     if block.lepe is not None:
         local = _lepe(b, f"{name}.lepe", qkv, block.lepe[:, :rows], config)
         joined = b.add(f"{name}.with_lepe", joined, local)
-    return b.affine(f"{name}.proj", joined, block.proj.weight, block.proj.bias)
+    return b.affine(f"{name}.proj", joined, block.proj.weight, block.proj.bias, block.proj.first)
 
 
 def _lepe(b: Builder, name: str, qkv: Value, matrices: torch.Tensor, config: ViTConfig) -> Value:
-    """[rows, dim]: each filter's matrix [rows, N] times its columns of the values."""
+    """[rows, width of all heads]: each filter's matrix [rows, N] times its columns of the values."""
     filters, rows = matrices.shape[:2]
-    v = b.slice(f"{name}.v", qkv, -1, 2 * config.dim, 3 * config.dim)
-    v = b.reshape(f"{name}.split", v, config.tokens, filters, config.dim // filters)
+    inner = qkv.type.shape[-1] // 3
+    v = b.slice(f"{name}.v", qkv, -1, 2 * inner, 3 * inner)
+    v = b.reshape(f"{name}.split", v, config.tokens, filters, inner // filters)
     mixed = b.rescale(
         f"{name}.mixed", b.linear(f"{name}.matmul", b.permute(f"{name}.columns", v, 1, 2, 0), matrices.mT)
     )
-    return b.reshape(name, b.permute(f"{name}.by_token", mixed, 2, 0, 1), rows, config.dim)
+    return b.reshape(name, b.permute(f"{name}.by_token", mixed, 2, 0, 1), rows, inner)
 
 
 def _first_rows(b: Builder, name: str, x: Value, rows: int) -> Value:

@@ -9,6 +9,7 @@ from operator import index
 from typing import Any
 
 from mpcvit.errors import ConfigError
+from mpcvit.models.structure import FULL, Ranks, check_sharing, check_structure
 
 
 class AttentionKind(StrEnum):
@@ -93,9 +94,9 @@ class ViTConfig:
         image_size: side of the square input, pixels; a multiple of ``patch_size``.
         patch_size: side of a square patch, pixels.
         classes: number of labels.
-        dim: width of the residual stream; a multiple of the number of heads.
-        hidden: width of each MLP.
-        heads: per block, the kind of each head; all blocks have equally many.
+        dim: width of the residual stream; a multiple of the number of heads unless ``head_width`` is set.
+        hidden: width of each MLP, unless ``hiddens`` is set.
+        heads: per block, the kind of each head; all blocks have equally many unless ``head_width`` is set.
         activations: per block, the activation of its MLP.
         channels: colour channels of the input.
         class_token: whether a learnt token is put before the patches, and read by the head instead of the mean.
@@ -104,8 +105,15 @@ class ViTConfig:
         linformer_rank: rows of the matrices that project keys and values of linformer heads.
         pooled_side: side of the grid that keys and values of pooled_kv heads are averaged to.
         gmm: Gaussians per head of the mask on its scores; 0 for no mask.
-        lepe: convolution filters per block that are applied to V and added to its attention; a multiple of the number
-            of heads that divides ``dim``; 0 for none.
+        lepe: convolution filters that are applied to V and added to the attention of a block with ``head_count`` heads,
+            of which it is a multiple; equally many for every head, and for blocks with fewer heads accordingly fewer.
+            Filters of a head divide ``head_dim``. 0 for none.
+        head_width: width of a head; 0 for ``dim`` divided by the number of heads. Where it is set, the heads of a block
+            together may be narrower or wider than ``dim``, and blocks may have different numbers of them.
+        hiddens: per block, the width of its MLP; empty for ``hidden`` everywhere.
+        ranks: per block, the ranks of its linear layers; empty for ordinary layers.
+        sharing: per block, the number of the block whose matrices it uses, which is its own or, within a group of
+            neighbours, the group's first (:mod:`mpcvit.models.sharing`); empty for a model in which all are its own.
 
     Raises:
         ConfigError: the numbers do not fit together.
@@ -126,6 +134,10 @@ class ViTConfig:
     pooled_side: int = 4
     gmm: int = 0
     lepe: int = 0
+    head_width: int = 0
+    hiddens: tuple[int, ...] = ()
+    ranks: tuple[Ranks, ...] = ()
+    sharing: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         sizes = (self.image_size, self.patch_size, self.classes, self.dim, self.hidden, self.channels)
@@ -138,17 +150,18 @@ class ViTConfig:
                 "an image size that the patch size divides",
             ),
             (
-                len(widths) != 1 or 0 in widths,
+                not widths or 0 in widths or (len(widths) > 1 and self.head_width == 0),
                 f"blocks with {sorted(widths)} heads",
-                "equally many heads (at least one) in every block",
+                "equally many heads (at least one) in every block, or head_width and at least one",
             ),
+            (self.head_width < 0, f"head_width {self.head_width}", "a positive width, or 0"),
             (
                 len(self.activations) != len(self.heads),
                 f"{len(self.activations)} activations for {len(self.heads)} blocks",
                 "one activation per block",
             ),
         ]
-        if len(widths) == 1 and 0 not in widths:
+        if len(widths) == 1 and 0 not in widths and self.head_width == 0:
             problems.append(
                 (
                     self.dim % self.head_count != 0,
@@ -159,8 +172,10 @@ class ViTConfig:
         for wrong, got, expected in problems:
             if wrong:
                 raise ConfigError(got, expected=expected, remedy="Correct the model configuration.")
+        check_structure(self)
         _check_gates_and_norms(self)
         _check_attention_options(self)
+        check_sharing(self)
 
     @classmethod
     def uniform(
@@ -180,13 +195,32 @@ class ViTConfig:
 
     @property
     def head_count(self) -> int:
-        """Heads per block."""
-        return len(self.heads[0])
+        """Heads of the block that has most; where ``head_width`` is not set, of every block."""
+        return max(map(len, self.heads))
 
     @property
     def head_dim(self) -> int:
         """Width of one head."""
-        return self.dim // self.head_count
+        return self.head_width or self.dim // self.head_count
+
+    def inner(self, block: int) -> int:
+        """Width of all heads of a block together."""
+        return len(self.heads[block]) * self.head_dim
+
+    @property
+    def block_hiddens(self) -> tuple[int, ...]:
+        """Every block's MLP width."""
+        return self.hiddens or (self.hidden,) * self.depth
+
+    @property
+    def block_ranks(self) -> tuple[Ranks, ...]:
+        """Every block's ranks."""
+        return self.ranks or (FULL,) * self.depth
+
+    @property
+    def filters_per_head(self) -> int:
+        """Convolution filters that each head's values have."""
+        return self.lepe // self.head_count
 
     @property
     def block_gates(self) -> tuple[Gate | None, ...]:
@@ -237,6 +271,11 @@ class ViTConfig:
                 fields["gates"] = tuple(None if gate is None else Gate.from_json(gate) for gate in document["gates"])
             if "norms" in document:
                 fields["norms"] = tuple(tuple(Norm(kind) for kind in block) for block in document["norms"])
+            if "ranks" in document:
+                fields["ranks"] = tuple(map(Ranks.from_json, document["ranks"]))
+            for name in ("hiddens", "sharing"):
+                if name in document:
+                    fields[name] = tuple(map(index, document[name]))
             return cls(**fields)
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(
@@ -248,8 +287,8 @@ class ViTConfig:
 
 def _check_gates_and_norms(config: ViTConfig) -> None:
     """Raise ConfigError unless gates and norms fit the rest, which is valid."""
-    sizes = {GateAxis.TOKEN: config.tokens, GateAxis.CHANNEL: config.hidden}
-    for number, gate in enumerate(config.gates):
+    for number, gate in enumerate(config.gates[: config.depth]):
+        sizes = {GateAxis.TOKEN: config.tokens, GateAxis.CHANNEL: config.block_hiddens[number]}
         if gate is not None and gate.kept[-1] >= sizes[gate.axis]:
             raise ConfigError(
                 f"a gate in block {number} that keeps {gate.axis} {gate.kept[-1]}",
@@ -295,8 +334,8 @@ def _check_attention_options(config: ViTConfig) -> None:
         (
             config.lepe < 0
             or config.lepe % config.head_count != 0
-            or (config.lepe > 0 and config.dim % config.lepe != 0),
-            f"lepe {config.lepe} for width {config.dim} and {config.head_count} heads",
+            or (config.lepe > 0 and config.head_dim % config.filters_per_head != 0),
+            f"lepe {config.lepe} for {config.head_count} heads of width {config.head_dim}",
             "0, or equally many filters for every head and equally many channels for every filter",
         ),
     ]

@@ -23,8 +23,8 @@ def enliven(model: VisionTransformer) -> None:
             parameter.normal_(0.0, parameter.shape[1] ** -0.5)
         elif name in ("pos_embed", "cls_token"):
             parameter.normal_(0.0, 0.5)
-        if name.endswith("qkv.weight"):
-            parameter[: 2 * model.config.dim] *= 2**0.5
+        if name.endswith(("qkv.weight", "qkv.up.weight")):
+            parameter[: 2 * len(parameter) // 3] *= 2**0.5
 
 
 def noise(config: ViTConfig, count: int) -> torch.Tensor:

@@ -14,7 +14,10 @@ from mpcvit.models.attention import KERNELS, AttentionKernel
 from mpcvit.models.attention.gmm_mask import GmmMask
 from mpcvit.models.attention.lepe import Lepe
 from mpcvit.models.config import Activation, AttentionKind, Gate, GateAxis, ViTConfig
+from mpcvit.models.low_rank import make_linear
 from mpcvit.models.norm import NORMS, LayerNorm
+from mpcvit.models.sharing import share_weights
+from mpcvit.models.structure import FULL, Ranks
 
 prepare_torchvision()
 
@@ -36,24 +39,25 @@ class Attention(nn.Module):
             quantizers there.
     """
 
-    def __init__(self, config: ViTConfig, kinds: tuple[AttentionKind, ...]) -> None:
+    def __init__(self, config: ViTConfig, kinds: tuple[AttentionKind, ...], ranks: Ranks = FULL) -> None:
         super().__init__()
         self.kinds = kinds
         self.head_dim = config.head_dim
         self.kernels = nn.ModuleDict(
             {kind.value: KERNELS[kind](config, kinds.count(kind)) for kind in dict.fromkeys(kinds)}
         )
-        self.mask = GmmMask(config) if config.gmm else None
-        self.lepe = Lepe(config) if config.lepe else None
+        self.mask = GmmMask(config, len(kinds)) if config.gmm else None
+        self.lepe = Lepe(config, len(kinds)) if config.lepe else None
         self.quantize_q: nn.Module = nn.Identity()
         self.quantize_k: nn.Module = nn.Identity()
         self.quantize_v: nn.Module = nn.Identity()
-        self.qkv = nn.Linear(config.dim, 3 * config.dim)
-        self.proj = nn.Linear(config.dim, config.dim)
+        inner = len(kinds) * config.head_dim
+        self.qkv = make_linear(config.dim, 3 * inner, ranks.qkv)
+        self.proj = make_linear(inner, config.dim, ranks.proj)
 
     def forward(self, x_BND: torch.Tensor) -> torch.Tensor:
         """Mixed tokens, of the shape of ``x_BND``."""
-        batch, tokens, width = x_BND.shape
+        batch, tokens, _ = x_BND.shape
         qkv = self.qkv(x_BND).reshape(batch, tokens, 3, len(self.kinds), self.head_dim).permute(2, 0, 3, 1, 4)
         q_BHND, k_BHND, v_BHND = qkv.unbind(0)
         q_BHND = self.quantize_q(q_BHND * self.head_dim**-0.5)
@@ -67,7 +71,7 @@ class Attention(nn.Module):
             output_BHND[:, members] = mixed_BHND.to(output_BHND.dtype)  # under autocast, sums are float32
         if self.lepe is not None:
             output_BHND = output_BHND + self.lepe(v_BHND)
-        projected: torch.Tensor = self.proj(output_BHND.transpose(1, 2).reshape(batch, tokens, width))
+        projected: torch.Tensor = self.proj(output_BHND.transpose(1, 2).flatten(2))
         return projected
 
     def _members(self, kind: str) -> slice | list[int]:
@@ -80,19 +84,28 @@ class Attention(nn.Module):
 class Mlp(nn.Module):
     """Two linear layers with the block's activation between them, where its gate applies it."""
 
-    def __init__(self, config: ViTConfig, activation: Activation, gate: Gate | None = None) -> None:
+    def __init__(
+        self,
+        config: ViTConfig,
+        activation: Activation,
+        gate: Gate | None = None,
+        *,
+        hidden: int = 0,
+        ranks: Ranks = FULL,
+    ) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(config.dim, config.hidden)
-        self.fc2 = nn.Linear(config.hidden, config.dim)
+        hidden = hidden or config.hidden
+        self.fc1 = make_linear(config.dim, hidden, ranks.fc1)
+        self.fc2 = make_linear(hidden, config.dim, ranks.fc2)
         self.activation = activation
         self.act = ACTIVATIONS[activation]()
-        self.sizes = {GateAxis.TOKEN: config.tokens, GateAxis.CHANNEL: config.hidden}
+        self.sizes = {GateAxis.TOKEN: config.tokens, GateAxis.CHANNEL: hidden}
         self.gate: HardGate | RelaxedGate | None = None if gate is None else HardGate(gate, self.sizes[gate.axis])
 
     def relax(self, axis: GateAxis) -> RelaxedGate:
         """Put a learnable gate here, for a search, and return it; it begins with what the gate did before."""
         before = self.gate if isinstance(self.gate, HardGate) else None
-        self.gate = RelaxedGate(axis, self.sizes[axis], before).to(self.fc1.weight.device)
+        self.gate = RelaxedGate(axis, self.sizes[axis], before).to(next(self.parameters()).device)
         return self.gate
 
     def forward(self, x_BND: torch.Tensor) -> torch.Tensor:
@@ -111,10 +124,11 @@ class Block(nn.Module):
     def __init__(self, config: ViTConfig, number: int, drop_path: float) -> None:
         super().__init__()
         attention_norm, mlp_norm = config.block_norms[number]
+        hidden, ranks = config.block_hiddens[number], config.block_ranks[number]
         self.norm1 = NORMS[attention_norm](config.dim)
-        self.attn = Attention(config, config.heads[number])
+        self.attn = Attention(config, config.heads[number], ranks)
         self.norm2 = NORMS[mlp_norm](config.dim)
-        self.mlp = Mlp(config, config.activations[number], config.block_gates[number])
+        self.mlp = Mlp(config, config.activations[number], config.block_gates[number], hidden=hidden, ranks=ranks)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x_BND: torch.Tensor, name: str, out: Intermediates) -> torch.Tensor:
@@ -149,6 +163,7 @@ class VisionTransformer(nn.Module):
         trunc_normal_(self.pos_embed, std=0.02)
         if self.cls_token is not None:
             trunc_normal_(self.cls_token, std=0.02)
+        share_weights(self)
 
     def intermediates(self, images_BCHW: torch.Tensor) -> tuple[torch.Tensor, Intermediates]:
         """Logits [B, classes], and every block's results by name."""
@@ -183,6 +198,7 @@ def patchify(images_BCHW: torch.Tensor, patch: int) -> torch.Tensor:
 def _initialise(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
         trunc_normal_(module.weight, std=0.02 if module.in_features >= 128 else module.in_features**-0.5)
-        nn.init.zeros_(module.bias)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
     elif isinstance(module, AttentionKernel):  # after the linear layers inside it
         module.initialise()

@@ -28,6 +28,7 @@ from mpcvit.export.vit import export_vit
 from mpcvit.link_profile import PROFILES, LinkProfile
 from mpcvit.models.config import Activation, AttentionKind, Norm, ViTConfig
 from mpcvit.models.random_weights import enliven, noise
+from mpcvit.models.structure import FULL
 from mpcvit.models.vit import VisionTransformer
 from mpcvit.program.objective import objective
 from mpcvit.program.plan import make_plan
@@ -177,24 +178,28 @@ class PriceTable:
         blocks, ends = [], None
         for number, kinds in enumerate(config.heads):
             place = -1 if number == config.depth - 1 else 0
-            rest = self._probe(_probe(config, number, (_FILLER,) * config.head_count))
+            rest = self._probe(_probe(_equal_mlps(config), number, (_FILLER,) * len(kinds)))
             groups = {kind.value: self._group(config, kind, count)[place] for kind, count in Counter(kinds).items()}
-            outer = rest.blocks[place]
-            blocks.append(BlockAmounts(shared=outer.shared, groups=groups, mlp=outer.mlp))
+            mlp = self._mlp(config, number).blocks[place].mlp
+            blocks.append(BlockAmounts(shared=rest.blocks[place].shared, groups=groups, mlp=mlp))
             ends = ends or rest
         assert ends is not None  # noqa: S101 - a configuration has blocks
         return ModelAmounts(stem=ends.stem, blocks=tuple(blocks), head=ends.head)
 
     def head_seconds(self, config: ViTConfig, block: int, kind: AttentionKind) -> float:
         """Seconds of one of a block's heads if all are of this kind: their group's, divided by their number."""
-        group = self._group(config, kind, config.head_count)[-1 if block == config.depth - 1 else 0]
-        return seconds(group, self.profile) / config.head_count
+        count = len(config.heads[block])
+        group = self._group(config, kind, count)[-1 if block == config.depth - 1 else 0]
+        return seconds(group, self.profile) / count
 
     def mlp_seconds(self, config: ViTConfig, block: int) -> float:
         """Seconds of a block's MLP."""
         place = -1 if block == config.depth - 1 else 0
-        probe = self._probe(_probe(config, block, (_FILLER,) * config.head_count))
-        return seconds(probe.blocks[place].mlp, self.profile)
+        return seconds(self._mlp(config, block).blocks[place].mlp, self.profile)
+
+    def _mlp(self, config: ViTConfig, block: int) -> ModelAmounts:
+        """A probe with a block's MLP."""
+        return self._probe(_probe(config, block, (_FILLER,) * config.head_count))
 
     def _group(self, config: ViTConfig, kind: AttentionKind, count: int) -> list[Amounts]:
         """Amounts of a group of heads in every block of a probe. Independent of the block's other parts."""
@@ -278,8 +283,15 @@ def _probe(config: ViTConfig, block: int, heads: tuple[AttentionKind, ...]) -> V
         first = 0 if gate.kept[0] == 0 else 1
         gate = replace(gate, kept=tuple(range(first, first + len(gate.kept))))
     depth = 2 if config.class_token else 1
+    ranks = config.block_ranks[block]
     return replace(
         config,
+        head_width=config.head_dim,
+        hidden=config.block_hiddens[block],
+        hiddens=(),
+        ranks=() if ranks == FULL else (ranks,) * depth,
+        sharing=(),  # which changes what a load costs, but no inference
+        lepe=config.filters_per_head * len(heads),
         heads=(tuple(sorted(heads)),) * depth,
         activations=(config.activations[block],) * depth,
         gates=() if gate is None else (gate,) * depth,
@@ -287,6 +299,13 @@ def _probe(config: ViTConfig, block: int, heads: tuple[AttentionKind, ...]) -> V
     )
 
 
+def _equal_mlps(config: ViTConfig) -> ViTConfig:
+    """``config`` with MLPs of one width, so that few probes have the attentions of blocks of many widths."""
+    return replace(config, hiddens=(), gates=()) if config.hiddens and not config.ranks else config
+
+
 def _plain(config: ViTConfig) -> ViTConfig:
     """``config`` with the simplest MLPs and layer norms: groups of heads do not depend on them."""
-    return replace(config, activations=(Activation.RELU,) * config.depth, gates=(), norms=())
+    return replace(
+        config, activations=(Activation.RELU,) * config.depth, gates=(), norms=(), hiddens=(), ranks=(), sharing=()
+    )

@@ -25,11 +25,11 @@ GROUPS: tuple[Group, ...] = ("heads", "gates")
 class MixedHeads(AttentionKernel):
     """alpha * dear + (1 - alpha) * cheap of the heads' outputs, one alpha [H] per head; 1 to begin with."""
 
-    def __init__(self, config: ViTConfig, pair: Pair, dear: AttentionKernel) -> None:
-        super().__init__(config, config.head_count)
+    def __init__(self, config: ViTConfig, pair: Pair, dear: AttentionKernel, heads: int) -> None:
+        super().__init__(config, heads)
         self.dear = dear
-        self.cheap = KERNELS[pair[1]](config, config.head_count)
-        self.alpha = nn.Parameter(torch.ones(config.head_count))
+        self.cheap = KERNELS[pair[1]](config, heads)
+        self.alpha = nn.Parameter(torch.ones(heads))
 
     def forward(
         self, q_BHND: torch.Tensor, k_BHMD: torch.Tensor, v_BHMD: torch.Tensor, *masks: torch.Tensor
@@ -55,7 +55,8 @@ class RelaxedViT(VisionTransformer):
         penalties: weights of the L1 terms of heads and gates; a buffer, so that an annealed search resumes with them.
 
     Raises:
-        ConfigError: the heads of ``config`` are not all of the kind that is to be replaced, or nothing is relaxed.
+        ConfigError: the heads of ``config`` are not all of the kind that is to be replaced, nothing is relaxed, or
+            blocks share weights and so cannot choose for themselves.
     """
 
     penalties: torch.Tensor
@@ -75,6 +76,12 @@ class RelaxedViT(VisionTransformer):
                 expected="something to search, and heads of the dearer kind everywhere",
                 remedy="Start from a model whose heads are all of the first kind.",
             )
+        if config.sharing:
+            raise ConfigError(
+                "a search over blocks that share weights",
+                expected="blocks with weights of their own",
+                remedy="Search first, and let the blocks share weights afterwards.",
+            )
         super().__init__(config, drop_path_rate)
         if weights is not None:
             self.load_state_dict(dict(weights))
@@ -83,12 +90,13 @@ class RelaxedViT(VisionTransformer):
         for block in self._blocks():
             if pair is not None:
                 dear = cast(AttentionKernel, block.attn.kernels[pair[0].value])
-                block.attn.kernels[pair[0].value] = MixedHeads(config, pair, dear)
+                block.attn.kernels[pair[0].value] = MixedHeads(config, pair, dear, len(block.attn.kinds))
             if gate_axis is not None:
                 block.mlp.relax(gate_axis)
         self.register_buffer("penalties", torch.zeros(2))
         for group, switches in self.switches.items():
-            self.register_buffer(f"frozen_{group}", torch.zeros(len(switches), *switches[0].shape) - 1)
+            most = max(switch.numel() for switch in switches)
+            self.register_buffer(f"frozen_{group}", torch.zeros(len(switches), most) - 1)
 
     @property
     def pair(self) -> Pair:
@@ -125,12 +133,13 @@ class RelaxedViT(VisionTransformer):
     @torch.no_grad()
     def freeze(self, group: Group, kept: list[list[bool]]) -> None:
         """Set a group's switches to 1 where ``kept``, to 0 elsewhere, for good."""
-        self._frozen(group).copy_(torch.tensor(kept, dtype=torch.float32))
+        for frozen, on in zip(self._frozen(group), kept, strict=True):
+            frozen.copy_(torch.tensor(on, dtype=torch.float32))
         self.project()
 
     def is_frozen(self, group: Group) -> bool:
         """Whether the group's switches are binary for good."""
-        return bool((self._frozen(group) >= 0).all())
+        return all(bool((frozen >= 0).all()) for frozen in self._frozen(group))
 
     def count(self, group: Group, threshold: float) -> int:
         """Switches of a group above ``threshold``."""
@@ -142,9 +151,10 @@ class RelaxedViT(VisionTransformer):
         names = {name for name, parameter in self.named_parameters() if id(parameter) in switches}
         return super().no_weight_decay() | names
 
-    def _frozen(self, group: Group) -> torch.Tensor:
-        """Where a group is frozen, [blocks, size]: 0 or 1, or -1 where it is not."""
-        return self.get_buffer(f"frozen_{group}")
+    def _frozen(self, group: Group) -> list[torch.Tensor]:
+        """Per block, where a group is frozen: 0 or 1, or -1 where it is not. Rows of a buffer, cut to size."""
+        buffer = self.get_buffer(f"frozen_{group}")
+        return [row[: switch.numel()] for row, switch in zip(buffer, self.switches[group], strict=True)]
 
     def _blocks(self) -> list[Block]:
         return [cast(Block, block) for block in self.blocks]

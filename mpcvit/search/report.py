@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from html import escape
 from itertools import cycle
@@ -164,17 +164,24 @@ def _card(trial: Trial, longest: float) -> str:
         rounds=f"{trial.price.rounds:,}",
         sent=f"{trial.price.bytes_sent / 1e6:.3g}",
         material=f"{trial.price.material_bytes / 1e6:.3g}",
-        size=f"{config.depth} blocks, {config.head_count} heads, width {config.dim}, MLP {config.hidden}",
+        size=f"{config.depth} blocks, {_range(map(len, config.heads))} heads, width {config.dim},"
+        f" MLP {_range(config.block_hiddens)}",
         blocks="".join(_blocks(config)),
         bars="".join(_bars(trial, longest)),
     )
 
 
+def _range(values: Iterable[int]) -> str:
+    """The value, or the least and the largest of several."""
+    found = sorted(set(values))
+    return f"{found[0]}" if len(found) == 1 else f"{found[0]} to {found[-1]}"
+
+
 def _blocks(config: ViTConfig) -> Iterator[str]:
     """Per block a column: a square per head, under them a bar for the MLP, filled as far as its gate applies it."""
-    sizes = {GateAxis.TOKEN: config.tokens, GateAxis.CHANNEL: config.hidden}
     columns = zip(config.heads, config.activations, config.block_gates, config.block_norms, strict=True)
     for number, (kinds, activation, gate, norms) in enumerate(columns):
+        sizes = {GateAxis.TOKEN: config.tokens, GateAxis.CHANNEL: config.block_hiddens[number]}
         share = 1.0 if gate is None else len(gate.kept) / sizes[gate.axis]
         where = "" if gate is None else f" at {len(gate.kept)} of {sizes[gate.axis]} {gate.axis}s"
         title = f"block {number}: {', '.join(kinds)}; {activation}{where}; norms {', '.join(norms)}"
@@ -197,7 +204,7 @@ def _bars(trial: Trial, longest: float) -> Iterator[str]:
 def _row(trial: Trial) -> str:
     cells = (f"{100 * trial.accuracy:.1f} %", f"{trial.seconds:.3g} s", f"{trial.price.rounds:,}", str(trial.epochs))
     numbers = "".join(f"<td class=n>{cell}</td>" for cell in cells)
-    size = f"{trial.config.dim} / {trial.config.hidden}"
+    size = f"{trial.config.dim} / {_range(trial.config.block_hiddens)}"
     map_ = f'<div class="blocks small">{"".join(_blocks(trial.config))}</div>'
     return f"<tr><td>{escape(trial.name)}</td>{numbers}<td class=n>{size}</td><td>{map_}</td></tr>"
 

@@ -34,7 +34,8 @@ class Space:
         expansions: widths of the MLP in parts of ``dim``, in percent.
 
     Raises:
-        ConfigError: a part has nothing to choose from.
+        ConfigError: a part has nothing to choose from, or blocks of the base have sizes, ranks or weights that do not
+            go with other widths.
     """
 
     base: ViTConfig
@@ -50,6 +51,12 @@ class Space:
                 "a search space without choices",
                 expected="kinds, activations and norms",
                 remedy="Name at least one of each.",
+            )
+        if self.base.head_width or self.base.hiddens or self.base.ranks or self.base.sharing:
+            raise ConfigError(
+                "a search space around a compressed model",
+                expected="a base without head_width, hiddens, ranks and sharing",
+                remedy="Search first, and compress what was found.",
             )
 
     @property

@@ -23,7 +23,7 @@ def head_weights(prices: PriceTable, config: ViTConfig, pair: Pair) -> list[list
         prices.head_seconds(config, block, pair[0]) - prices.head_seconds(config, block, pair[1])
         for block in range(config.depth)
     ]
-    return [[weight] * config.head_count for weight in relative(saved)]
+    return [[weight] * len(heads) for weight, heads in zip(relative(saved), config.heads, strict=True)]
 
 
 def relative(saved: list[float]) -> list[float]:
@@ -44,7 +44,7 @@ def blocks_by_mu(model: RelaxedViT, mu: float) -> ViTConfig:
     side, so that one dear head costs as many rounds as a block of them.
     """
     means = [switch.detach().mean().reshape(1) for switch in model.head_switches]
-    kept = [on * model.config.head_count for on in keep_top(means, mu)]
+    kept = [on * len(heads) for on, heads in zip(keep_top(means, mu), model.config.heads, strict=True)]
     return replace(model.config, heads=heads_chosen(model, kept))
 
 

@@ -106,7 +106,7 @@ def test_masks_multiply_scores(kind: AttentionKind) -> None:
 def test_the_mask_is_a_mixture_of_gaussians_over_distance() -> None:
     """Components add up; distance is that of patches in the grid; the class token's row and column are 1."""
     torch.manual_seed(1)
-    module = GmmMask(replace(CONFIG, gmm=2))
+    module = GmmMask(replace(CONFIG, gmm=2), 3)
     with torch.no_grad():
         module.alpha.copy_(torch.randn(3, 2))
         module.sigma.copy_(torch.tensor([[0.5, 4.0]] * 3))
@@ -125,7 +125,7 @@ def test_the_mask_is_a_mixture_of_gaussians_over_distance() -> None:
 
 def test_a_new_mask_is_wide() -> None:
     """It does not enlarge scores, and a patch's score with itself stays as it is."""
-    mask = GmmMask(replace(CONFIG, gmm=3))().detach()
+    mask = GmmMask(replace(CONFIG, gmm=3), 3)().detach()
     assert mask.max() <= 1 + 1e-6
     assert torch.allclose(mask.diagonal(dim1=1, dim2=2), torch.ones(3, 17))
 
@@ -146,7 +146,7 @@ def test_masked_models_mask_every_head_with_its_own_mask() -> None:
 def make_lepe(config: ViTConfig) -> Lepe:
     """Filters of some size; new ones are 0."""
     torch.manual_seed(6)
-    lepe = Lepe(config)
+    lepe = Lepe(config, config.head_count)
     return lepe.requires_grad_(False).apply(lambda module: torch.nn.init.normal_(module.weight))
 
 
@@ -189,7 +189,7 @@ def test_new_lepe_is_none() -> None:
     with torch.no_grad():
         for weight in filters:
             weight.zero_()
-        assert torch.equal(Lepe(config).weight, torch.zeros(3, 1, 3, 3))
+        assert torch.equal(Lepe(config, config.head_count).weight, torch.zeros(3, 1, 3, 3))
         assert torch.allclose(model(images), plain(images), atol=1e-6)
     model.train()(images).square().mean().backward()
     assert all(weight.grad.abs().sum() > 0 for weight in filters)

@@ -105,6 +105,10 @@ _MIXED = replace(
     gates=(None, None, Gate(axis=GateAxis.TOKEN, kept=(1, 4, 9))),
 )
 
+_UNEQUAL = replace(
+    config(depth=3), head_width=6, heads=((RS, RS, SC), (SC,), (SC,)), hiddens=(40, 9, 9), sharing=(0, 1, 1), lepe=3
+)
+
 
 @cache
 def whole_program(whole: ViTConfig) -> Program:
@@ -125,7 +129,9 @@ def test_parts_add_up_to_the_plan(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["wan", "loopback"])
-@pytest.mark.parametrize("whole", [_MIXED, replace(config(), class_token=True)], ids=["mixed", "class_token"])
+@pytest.mark.parametrize(
+    "whole", [_MIXED, replace(config(), class_token=True), _UNEQUAL], ids=["mixed", "class_token", "unequal"]
+)
 def test_prices_add_up_over_blocks(probes: Path, whole: ViTConfig, name: str) -> None:
     """A price put together from probes is within 3 % of that of the whole model's own export."""
     profile = PROFILES[name]
@@ -246,6 +252,33 @@ def test_learnt_kernels_are_carried_over() -> None:
     chosen = heads_by_mu(model, 0.5)
     assert chosen.heads == ((AttentionKind.QUAD2, SM), (SM, AttentionKind.QUAD2))
     assert torch.allclose(model(images), hardened(model, chosen).eval()(images), atol=1e-5)
+
+
+def test_unequal_blocks_are_relaxed_each_in_its_size() -> None:
+    """Blocks have as many switches as heads and channels; frozen, they are the hardened model, also from a file."""
+    unequal = replace(config(), head_width=5, heads=((RS, RS, RS), (RS,)), hiddens=(7, 11))
+    model, images = RelaxedViT(unequal, pair=(RS, SC), gate_axis=GateAxis.CHANNEL).eval(), torch.randn(2, 3, 8, 8)
+    assert [switch.numel() for switch in [*model.head_switches, *model.gate_switches]] == [3, 1, 7, 11]
+    with torch.no_grad():
+        for switch in [*model.head_switches, *model.gate_switches]:
+            switch.copy_(torch.rand_like(switch))
+    chosen = replace(gates_by_mu(model, 0.5), heads=heads_by_mu(model, 0.5).heads)
+    for group, switches in model.switches.items():
+        model.freeze(group, keep_top(switches, 0.5))
+        assert model.is_frozen(group)
+    again = RelaxedViT(unequal, pair=(RS, SC), gate_axis=GateAxis.CHANNEL).eval()
+    again.load_state_dict(model.state_dict())
+    assert torch.allclose(again(images), hardened(model, chosen).eval()(images), atol=1e-5)
+    assert blocks_by_mu(model, 1.0).heads == unequal.heads
+
+
+def test_blocks_that_share_weights_are_not_searched() -> None:
+    """Neither relaxed nor sampled: a choice per block, or another width, would take them apart."""
+    shared = replace(config(), sharing=(0, 0))
+    with pytest.raises(ConfigError, match="share weights"):
+        RelaxedViT(shared, pair=(RS, SC))
+    with pytest.raises(ConfigError, match="compressed model"):
+        Space(base=shared, kinds=(RS,), activations=(RELU,))
 
 
 def test_switches_are_exempt_from_weight_decay() -> None:

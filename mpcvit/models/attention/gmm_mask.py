@@ -20,17 +20,17 @@ _EPSILON = 1e-2
 
 
 class GmmMask(nn.Module):
-    """The masks of all heads of a block; a head has ``config.gmm`` components of its own.
+    """The masks of all ``heads`` of a block; a head has ``config.gmm`` components of its own.
 
     The components' weights begin at 1 / components and not at 2 randn as in the source, so that a wide mask begins as
     none. Scores of a class token, which has no place, are not masked.
     """
 
-    def __init__(self, config: ViTConfig) -> None:
+    def __init__(self, config: ViTConfig, heads: int) -> None:
         super().__init__()
         self.class_token = config.class_token
-        self.alpha = nn.Parameter(torch.full((config.head_count, config.gmm), 1 / config.gmm))
-        self.sigma = nn.Parameter(10 + 10 * torch.randn(config.head_count, config.gmm))
+        self.alpha = nn.Parameter(torch.full((heads, config.gmm), 1 / config.gmm))
+        self.sigma = nn.Parameter(10 + 10 * torch.randn(heads, config.gmm))
         side = torch.arange(config.patch_side, dtype=torch.get_default_dtype())
         places = torch.cartesian_prod(side, side)
         squares = (places[:, None] - places[None, :]).square().sum(-1)

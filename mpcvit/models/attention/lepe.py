@@ -17,19 +17,19 @@ _SIDE = 3
 
 
 class Lepe(nn.Module):
-    """The convolutions of all heads of a block: ``config.lepe`` filters, each for neighbouring channels of a head.
+    """The convolutions of all ``heads`` of a block: each filter is for neighbouring channels of a head.
 
     The source has a filter per channel. Sharing one keeps the matrices small that the secure product needs. Filters
     begin at 0, as none. A class token, which has no neighbours, gets and gives nothing.
     """
 
-    def __init__(self, config: ViTConfig) -> None:
+    def __init__(self, config: ViTConfig, heads: int) -> None:
         super().__init__()
         self.side = config.patch_side
         self.patches = config.patches
         self.own = config.tokens - config.patches  # tokens that are no patches
-        self.channels = config.dim // config.lepe
-        self.weight = nn.Parameter(torch.zeros(config.lepe, 1, _SIDE, _SIDE))
+        self.channels = config.head_dim // config.filters_per_head
+        self.weight = nn.Parameter(torch.zeros(heads * config.filters_per_head, 1, _SIDE, _SIDE))
 
     def forward(self, v_BHND: torch.Tensor) -> torch.Tensor:
         """What is added to the heads' outputs [B, H, N, D]."""

@@ -1,0 +1,26 @@
+"""What passes ask of the models that they are given."""
+
+from __future__ import annotations
+
+from mpcvit.errors import ConfigError
+from mpcvit.models.vit import VisionTransformer
+
+
+def check_ordinary_layers(model: VisionTransformer, name: str) -> None:
+    """Raise ConfigError if the model has layers of low rank; ``name`` is the pass'."""
+    if any(rank for ranks in model.config.ranks for rank in (ranks.qkv, ranks.proj, ranks.fc1, ranks.fc2)):
+        raise ConfigError(
+            f"layers of low rank before the pass '{name}'",
+            expected="ordinary linear layers",
+            remedy="Run this pass first, and lower ranks afterwards.",
+        )
+
+
+def check_own_weights(model: VisionTransformer, name: str) -> None:
+    """Raise ConfigError if blocks share weights; ``name`` is the pass'."""
+    if len(set(model.config.sharing)) < len(model.config.sharing):
+        raise ConfigError(
+            f"blocks that share weights before the pass '{name}'",
+            expected="blocks with weights of their own",
+            remedy="Run this pass first, and let blocks share weights afterwards.",
+        )
