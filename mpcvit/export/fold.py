@@ -20,9 +20,10 @@ import torch
 from mpcvit.export.affine import Affine
 from mpcvit.export.attention import QUERY_GAIN
 from mpcvit.export.fold_mlp import FoldedMlp, fold_mlp
+from mpcvit.export.normalise import Division
 from mpcvit.models.attention import AttentionKernel
 from mpcvit.models.attention.lepe import Lepe
-from mpcvit.models.config import AttentionKind, Norm, ViTConfig
+from mpcvit.models.config import AttentionKind, ViTConfig
 from mpcvit.models.vit import Attention, Block, VisionTransformer
 
 
@@ -48,13 +49,13 @@ class FoldedBlock:
     """One block's weights after folding.
 
     Attributes:
-        norm: the norm before the attention, of which only layer norm's division is left to do.
+        norm: what is left to do of the norm before the attention.
         groups: in the order in which heads now lie.
         qkv: columns are all queries, then all keys, then all values.
         lepe: [filters, N, N], each for equally many neighbouring columns of the values, float64; None for none.
     """
 
-    norm: Norm
+    norm: Division | None
     groups: tuple[HeadGroup, ...]
     qkv: Affine
     proj: Affine
@@ -69,6 +70,7 @@ class FoldedViT:
     config: ViTConfig
     embed: Affine
     blocks: tuple[FoldedBlock, ...]
+    norm: Division | None
     head: Affine
 
 
@@ -84,6 +86,7 @@ def fold(model: VisionTransformer) -> FoldedViT:
         model.config,
         Affine(embed.weight, offsets),
         tuple(_fold_block(cast(Block, block), model.config) for block in model.blocks),
+        Division.of(model.norm),
         Affine.of(model.head).after(model.norm),
     )
 
@@ -99,7 +102,7 @@ def _fold_block(block: Block, config: ViTConfig) -> FoldedBlock:
     bias = qkv.bias.reshape(3, config.dim)[:, columns] * scale
     proj = Affine.of(block.attn.proj)
     return FoldedBlock(
-        block.norm1.kind,
+        Division.of(block.norm1),
         groups,
         Affine(weight.reshape(config.dim, 3 * config.dim), bias.reshape(3 * config.dim)),
         Affine(proj.weight[columns], proj.bias).centred(),

@@ -91,7 +91,7 @@ def export_vit(
     # the sum of all tokens: the division by their number goes into the norm's factor
     pooled = x if config.class_token else b.sum("pooled", x, axis=-2)
     divisor = 1 if config.class_token else config.tokens
-    wide = normalised_affine(b, "head", pooled, folded.head.weight, folded.head.bias, divisor)
+    wide = normalised_affine(b, "head", pooled, folded.head.weight, folded.head.bias, folded.norm, divisor)
     # rescaled although it costs a round: the unrounded product would tell the client the norm's factor
     logits = b.reshape("logits", b.rescale("head", wide), config.classes)
     program = b.program(logits if reveal.logits else _labels(b, logits, reveal.top))
@@ -140,7 +140,7 @@ def _block(b: Builder, name: str, x: Value, block: FoldedBlock, config: ViTConfi
 
 
 def _attention(b: Builder, name: str, x: Value, block: FoldedBlock, config: ViTConfig, rows: int) -> Value:
-    wide = normalised_affine(b, f"{name}.norm_qkv", x, block.qkv.weight, block.qkv.bias, norm=block.norm)
+    wide = normalised_affine(b, f"{name}.norm_qkv", x, block.qkv.weight, block.qkv.bias, block.norm)
     qkv = b.rescale(f"{name}.qkv", wide)
     outputs, start = [], 0
     for group in block.groups:

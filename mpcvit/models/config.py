@@ -106,6 +106,7 @@ class ViTConfig:
         gmm: Gaussians per head of the mask on its scores; 0 for no mask.
         lepe: convolution filters per block that are applied to V and added to its attention; a multiple of the number
             of heads that divides ``dim``; 0 for none.
+        norm_epsilon: what layer norms add to the variance; positive.
 
     Raises:
         ConfigError: the numbers do not fit together.
@@ -126,6 +127,7 @@ class ViTConfig:
     pooled_side: int = 4
     gmm: int = 0
     lepe: int = 0
+    norm_epsilon: float = 1e-4
 
     def __post_init__(self) -> None:
         sizes = (self.image_size, self.patch_size, self.classes, self.dim, self.hidden, self.channels)
@@ -147,6 +149,7 @@ class ViTConfig:
                 f"{len(self.activations)} activations for {len(self.heads)} blocks",
                 "one activation per block",
             ),
+            (not self.norm_epsilon > 0, f"norm_epsilon {self.norm_epsilon}", "a positive number"),
         ]
         if len(widths) == 1 and 0 not in widths:
             problems.append(

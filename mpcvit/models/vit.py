@@ -14,7 +14,7 @@ from mpcvit.models.attention import KERNELS, AttentionKernel
 from mpcvit.models.attention.gmm_mask import GmmMask
 from mpcvit.models.attention.lepe import Lepe
 from mpcvit.models.config import Activation, AttentionKind, Gate, GateAxis, ViTConfig
-from mpcvit.models.norm import NORMS, LayerNorm
+from mpcvit.models.norm import LayerNorm, token_norm
 
 prepare_torchvision()
 
@@ -111,9 +111,9 @@ class Block(nn.Module):
     def __init__(self, config: ViTConfig, number: int, drop_path: float) -> None:
         super().__init__()
         attention_norm, mlp_norm = config.block_norms[number]
-        self.norm1 = NORMS[attention_norm](config.dim)
+        self.norm1 = token_norm(attention_norm, config)
         self.attn = Attention(config, config.heads[number])
-        self.norm2 = NORMS[mlp_norm](config.dim)
+        self.norm2 = token_norm(mlp_norm, config)
         self.mlp = Mlp(config, config.activations[number], config.block_gates[number])
         self.drop_path = DropPath(drop_path)
 
@@ -143,7 +143,7 @@ class VisionTransformer(nn.Module):
         self.cls_token = nn.Parameter(torch.zeros(1, config.dim)) if config.class_token else None
         drops = torch.linspace(0, drop_path_rate, config.depth).tolist()
         self.blocks = nn.ModuleList(Block(config, number, drop) for number, drop in enumerate(drops))
-        self.norm = LayerNorm(config.dim)
+        self.norm = LayerNorm(config.dim, config.norm_epsilon)
         self.head = nn.Linear(config.dim, config.classes)
         self.apply(_initialise)
         trunc_normal_(self.pos_embed, std=0.02)
