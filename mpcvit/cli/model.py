@@ -16,40 +16,60 @@ model_app = typer.Typer(help="Export and share models.", no_args_is_help=True)
 @model_app.command("export")
 @command
 def export(
-    trained: Annotated[Path, typer.Argument(help="Folder with config.json and model.safetensors.")],
-    data: Annotated[Path, typer.Option(help="Image folder with a 'train' part, for calibration.")],
     out: Annotated[Path, typer.Option(help="Where the exported model goes.")],
     name: Annotated[str, typer.Option(help="The model's public name.")],
+    trained: Annotated[
+        Path | None, typer.Argument(help="Folder with config.json and model.safetensors; or give --timm.")
+    ] = None,
+    timm: Annotated[str | None, typer.Option(help="A backbone by timm's name, e.g. deit_tiny_patch16_224.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="With --timm: safetensors file of weights; random ones without it.")
+    ] = None,
+    image_size: Annotated[int | None, typer.Option(help="With --timm: side of the pictures, if not the usual.")] = None,
+    classes: Annotated[int | None, typer.Option(help="With --timm: number of classes, if not the usual.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Image folder for calibration; with a 'train' part unless with --timm.")
+    ] = None,
+    noise: Annotated[bool, typer.Option("--noise", help="With --timm: calibrate on noise. For timing only.")] = False,
     version: Annotated[str, typer.Option(help="Its version.")] = "1",
-    images: Annotated[int, typer.Option(help="Calibration pictures.")] = 512,
+    images: Annotated[
+        int | None, typer.Option(min=1, help="Calibration pictures; by default 512, with --timm 32.")
+    ] = None,
     reveal: Annotated[str, typer.Option(help="What clients get: logits, label or topk.")] = "logits",
     top: Annotated[int | None, typer.Option(help="With topk: how many labels, likeliest first.")] = None,
     json_output: Json = False,
 ) -> None:
-    """Turn a trained model into a Program with integer weights, calibrated on training pictures."""
-    from mpcvit.data.cifar10 import CIFAR10_MEAN, CIFAR10_STD, load_cifar10
-    from mpcvit.data.normalise import normalise
+    """Turn a trained model, or a backbone of timm's, into a Program with integer weights, calibrated on pictures."""
+    from mpcvit.cli.export_source import Choice, open_source
     from mpcvit.export.vit import export_vit
-    from mpcvit.models.files import load_model, save_model
+    from mpcvit.models.files import save_model
     from mpcvit.program.cost import stock_cost
     from mpcvit.program.model_folder import Description, ModelFolder
     from mpcvit.wire.reveal import Reveal
 
     revealed = Reveal.parse(reveal, top)
-    pictures = load_cifar10(data, "train")
-    model = load_model(trained)
-    calibration = normalise(pictures.spread(images).images, CIFAR10_MEAN, CIFAR10_STD)
-    exported = export_vit(model, calibration, reveal=revealed)
+    choice = Choice(
+        trained=trained,
+        timm=timm,
+        weights=weights,
+        image_size=image_size,
+        classes=classes,
+        data=data,
+        noise=noise,
+        images=images,
+    )
+    source = open_source(choice)
+    exported = export_vit(source.model, source.images, reveal=revealed)
     description = Description(
         name=name,
         version=version,
-        labels=pictures.classes,
-        mean=CIFAR10_MEAN,
-        std=CIFAR10_STD,
+        labels=source.labels,
+        mean=source.mean,
+        std=source.std,
         reveal=exported.reveal,
     )
     ModelFolder(description, exported.program, exported.weights).save(out)
-    save_model(model, out)
+    save_model(source.model, out)
     wraps = stock_cost(exported.program, 2).wrap_probability
     if json_output:
         print_json(
@@ -61,11 +81,13 @@ def export(
                 "reveal": asdict(exported.reveal),
                 "fidelity": exported.fidelity,
                 "wrap_probability": wraps,
+                **source.facts,
             }
         )
         return
     rows = [
         ("folder", str(out)),
+        *source.facts.items(),
         ("program", f"{exported.program.digest[:16]}.., {len(exported.program.nodes)} nodes"),
         ("reveals", str(exported.reveal)),
         ("real-valued difference to the model", f"{exported.fidelity:.2g}"),

@@ -194,7 +194,8 @@ class Builder:
     def relu(self, name: str, x: Value, slack: float | None = None, bounds: tuple[float, float] | None = None) -> Value:
         """max(x, 0); either x or 0 where |x| is below ``slack``, by default the precision's."""
         allowed = self.slack(name, self.precision.relu_slack) if slack is None else slack
-        drop = max(x.type.frac + math.floor(math.log2(allowed)), 0)
+        known = x.type.qtype.code_bound.bit_length()  # values may all be smaller than the slack
+        drop = max(min(x.type.frac + math.floor(math.log2(allowed)), known - 1), 0)
         return self._add(name, Relu(drop), [x], x.real.relu(), bounds)
 
     def nonnegative(self, name: str, x: Value) -> Value:

@@ -21,10 +21,11 @@ from mpcvit.export.affine import Affine
 from mpcvit.export.attention import QUERY_GAIN
 from mpcvit.export.factors import Factors, affine_of
 from mpcvit.export.fold_mlp import FoldedMlp, fold_mlp
+from mpcvit.export.normalise import Division
 from mpcvit.export.sharing import shared_weights
 from mpcvit.models.attention import AttentionKernel
 from mpcvit.models.attention.lepe import Lepe
-from mpcvit.models.config import AttentionKind, Norm, ViTConfig
+from mpcvit.models.config import AttentionKind, ViTConfig
 from mpcvit.models.vit import Attention, Block, VisionTransformer
 
 
@@ -50,13 +51,13 @@ class FoldedBlock:
     """One block's weights after folding.
 
     Attributes:
-        norm: the norm before the attention, of which only layer norm's division is left to do.
+        norm: what is left to do of the norm before the attention.
         groups: in the order in which heads now lie.
         qkv: columns are all queries, then all keys, then all values.
         lepe: [filters, N, N], each for equally many neighbouring columns of the values, float64; None for none.
     """
 
-    norm: Norm
+    norm: Division | None
     groups: tuple[HeadGroup, ...]
     qkv: Affine
     proj: Affine
@@ -71,6 +72,7 @@ class FoldedViT:
     config: ViTConfig
     embed: Affine
     blocks: tuple[FoldedBlock, ...]
+    norm: Division | None
     head: Affine
 
 
@@ -95,6 +97,7 @@ def fold(model: VisionTransformer, factors: Factors = Factors.MERGED) -> FoldedV
         model.config,
         Affine(embed.weight, offsets),
         tuple(blocks),
+        Division.of(model.norm),
         Affine.of(model.head).after(model.norm),
     )
 
@@ -108,7 +111,7 @@ def _fold_block(block: Block, config: ViTConfig, factors: Factors) -> FoldedBloc
     scale[0] = config.head_dim**-0.5 * gains.repeat_interleave(config.head_dim)
     qkv = affine_of(block.attn.qkv, factors).after(block.norm1)
     return FoldedBlock(
-        block.norm1.kind,
+        Division.of(block.norm1),
         groups,
         qkv.outputs(torch.cat([part * inner + columns for part in range(3)])).scaled(scale.flatten()),
         affine_of(block.attn.proj, factors).inputs(columns).centred(),

@@ -17,8 +17,9 @@ import torch
 from mpcvit.errors import ConfigError
 from mpcvit.export.affine import Affine
 from mpcvit.export.factors import Factors, affine_of
+from mpcvit.export.normalise import Division
 from mpcvit.models.activation import HardGate, Quad, RelaxedGate
-from mpcvit.models.config import Activation, GateAxis, Norm
+from mpcvit.models.config import Activation, GateAxis
 from mpcvit.models.norm import TokenNorm
 from mpcvit.models.vit import Mlp
 
@@ -46,13 +47,13 @@ class FoldedMlp:
     """One MLP's weights after folding.
 
     Attributes:
-        norm: the norm before it, of which only layer norm's division is left to do.
+        norm: what is left to do of the norm before it.
         tokens: the tokens, ascending, that ``activated`` works on; None for all.
         activated: None if there is no token for it.
         fused: the layer for all other tokens; None if there are no others.
     """
 
-    norm: Norm
+    norm: Division | None
     tokens: tuple[int, ...] | None
     activated: ActivatedLayers | None
     fused: Affine | None
@@ -64,9 +65,10 @@ def fold_mlp(mlp: Mlp, norm: TokenNorm, factors: Factors = Factors.MERGED) -> Fo
     Raises:
         ConfigError: the gate is still relaxed.
     """
+    left = Division.of(norm)
     first, second = affine_of(mlp.fc1, factors).after(norm), affine_of(mlp.fc2, factors).centred()
     if mlp.activation is Activation.IDENTITY:
-        return FoldedMlp(norm.kind, (), None, first.then(second))
+        return FoldedMlp(left, (), None, first.then(second))
     if isinstance(mlp.gate, RelaxedGate):
         raise ConfigError(
             "a model whose gates are being searched",
@@ -80,8 +82,8 @@ def fold_mlp(mlp: Mlp, norm: TokenNorm, factors: Factors = Factors.MERGED) -> Fo
         layers = _with_coefficients(layers, mlp.act)
     if mlp.gate is not None and mlp.gate.gate.axis is GateAxis.TOKEN:
         everywhere = len(mlp.gate.gate.kept) == len(mlp.gate.mask)
-        return FoldedMlp(norm.kind, mlp.gate.gate.kept, layers, None if everywhere else first.then(second))
-    return FoldedMlp(norm.kind, None, layers, None)
+        return FoldedMlp(left, mlp.gate.gate.kept, layers, None if everywhere else first.then(second))
+    return FoldedMlp(left, None, layers, None)
 
 
 def _without_idle_channels(layers: ActivatedLayers, gate: HardGate) -> ActivatedLayers:

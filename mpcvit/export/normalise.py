@@ -12,8 +12,7 @@ from mpcvit.export.affine import Affine
 from mpcvit.export.builder import Builder, Value, widen
 from mpcvit.export.spline_fit import Floats, Function
 from mpcvit.export.split_fit import fit_split
-from mpcvit.models.config import Norm
-from mpcvit.models.norm import LAYER_NORM_EPSILON
+from mpcvit.models.norm import LayerNorm, TokenNorm
 
 #: Extra fractional bits of a product that a row factor still scales.
 _EXTRA_FRAC = 2
@@ -24,6 +23,18 @@ def normalise_rows(b: Builder, name: str, weights: Value, total: Value, v: Value
     mixed = b.rescale(f"{name}.mixed", b.matmul(f"{name}.mixed_product", weights, v))
     inverse = _row_factor(b, f"{name}.inverse", total, lambda x: 1 / x)
     return b.rescale(f"{name}.output", b.multiply(f"{name}.normalised", mixed, inverse))
+
+
+@dataclass(frozen=True)
+class Division:
+    """Division by sqrt(mean(y^2) + epsilon): what folding leaves of a layer norm."""
+
+    epsilon: float
+
+    @classmethod
+    def of(cls, norm: TokenNorm) -> Division | None:
+        """What is left of ``norm``; None for norms of which nothing is."""
+        return cls(norm.eps) if isinstance(norm, LayerNorm) else None
 
 
 @dataclass(frozen=True)
@@ -44,8 +55,8 @@ def normalised_affine(
     x: Value,
     weight: torch.Tensor,
     bias: torch.Tensor,
+    norm: Division | None,
     divisor: int = 1,
-    norm: Norm = Norm.LAYERNORM,
 ) -> Value:
     """The norm of x / divisor over the last axis, and the linear layer behind it; not rescaled.
 
@@ -73,22 +84,22 @@ def read_affine(b: Builder, name: str, stream: Normed, layer: Affine) -> Value:
     return b.add(f"{name}.sum", wide, b.parameter(f"{name}.bias", layer.bias, wide.type.frac))
 
 
-def normed(b: Builder, name: str, x: Value, norm: Norm, divisor: int = 1) -> Normed:
+def normed(b: Builder, name: str, x: Value, norm: Division | None, divisor: int = 1) -> Normed:
     """The norm of x / divisor, for x without a mean and with gain and bias folded into what reads it.
 
     Neither the mean nor the divisor is computed: layer norm's factor is a function of the sum of squares of x.
     """
-    if norm is not Norm.LAYERNORM:
+    if norm is None:
         assert divisor == 1  # noqa: S101 - the head, which alone divides, has a layer norm
         return Normed(x, None)
-    count = x.type.shape[-1] * divisor**2
+    count, epsilon = x.type.shape[-1] * divisor**2, norm.epsilon
 
     def factor_of(total: Floats) -> Floats:
-        return np.asarray((total / count + LAYER_NORM_EPSILON) ** -0.5 / divisor)
+        return np.asarray((total / count + epsilon) ** -0.5 / divisor)
 
     squares = b.square(f"{name}.square", x)
     lo, hi = widen(squares.real.sum(-1), b.precision.norm_margin)
-    bounds = max(lo, count * LAYER_NORM_EPSILON), hi
+    bounds = max(lo, count * epsilon), hi
     total = b.sum(f"{name}.total", squares, axis=-1, bounds=bounds)
     # so many bits that the smallest sum is known to the relative error asked for
     wanted = math.ceil(-math.log2(b.precision.relative) - math.log2(bounds[0])) + 1

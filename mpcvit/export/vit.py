@@ -2,47 +2,20 @@
 
 from __future__ import annotations
 
-import copy
-from dataclasses import dataclass
-
 import torch
 
-from mpcvit.errors import InputError, ProgramError, RangeError
 from mpcvit.export.attention import ATTENTION, Heads
 from mpcvit.export.builder import Builder, Precision, Value
+from mpcvit.export.exported import INPUT, Exported, begin, check_reveal, finish
 from mpcvit.export.factors import Factors
 from mpcvit.export.fold import FoldedBlock, fold
 from mpcvit.export.mlp import lower_mlp
 from mpcvit.export.normalise import normalised_affine, normed, read_affine
-from mpcvit.export.ranking import top_labels, top_labels_in_clear
 from mpcvit.models.config import ViTConfig
 from mpcvit.models.vit import VisionTransformer
-from mpcvit.program.cost import stock_cost
-from mpcvit.program.program import Program
-from mpcvit.ring.fixed_point import Codes
-from mpcvit.ring.qtype import QType
 from mpcvit.wire.reveal import LOGITS, Reveal
 
-INPUT = "image"
-#: Export refuses a lowering whose real-valued logits differ from the model's by more than this.
-_FIDELITY = 1e-3
-#: ... and one whose bound on silent wraps is larger than this.
-_WRAP_PROBABILITY = 0.01
-
-
-@dataclass(frozen=True)
-class Exported:
-    """A Program with its weights.
-
-    Attributes:
-        fidelity: largest difference of logits between the model and the Program's real-valued evaluation.
-        reveal: what the Program's output is.
-    """
-
-    program: Program
-    weights: dict[str, Codes]
-    fidelity: float
-    reveal: Reveal = LOGITS
+__all__ = ["INPUT", "Exported", "export_vit"]
 
 
 @torch.no_grad()
@@ -68,24 +41,9 @@ def export_vit(
         RangeError: values do not fit fixed point.
     """
     config = model.config
-    expected = (config.channels, config.image_size, config.image_size)
-    if images.ndim != 4 or tuple(images.shape[1:]) != expected or len(images) == 0:
-        raise InputError(
-            f"calibration data of shape {tuple(images.shape)}",
-            expected=f"[count, {', '.join(map(str, expected))}] with count >= 1",
-            remedy="Resize the calibration pictures to the model's input size.",
-        )
-    if not reveal.logits and not reveal.top <= config.classes >= 2:
-        raise InputError(
-            f"a model of {config.classes} classes that reveals {reveal}",
-            expected="at least two classes, and at most as many labels",
-            remedy="Reveal fewer labels.",
-        )
+    check_reveal(reveal, config.classes)
+    b, image = begin(images, (config.channels, config.image_size, config.image_size), precision)
     folded = fold(model, factors)
-    b = Builder(precision or Precision())
-    real = images.double()
-    bound = float(real.abs().max()) * b.precision.margin
-    image = b.input(INPUT, real, QType(frac=b.precision.frac, lo=-bound, hi=bound))
     patches = _patches(b, image, config)
     if config.class_token:
         patches = b.pad("patches.with_class", patches, -2, 1)
@@ -97,37 +55,10 @@ def export_vit(
     # the sum of all tokens: the division by their number goes into the norm's factor
     pooled = x if config.class_token else b.sum("pooled", x, axis=-2)
     divisor = 1 if config.class_token else config.tokens
-    wide = normalised_affine(b, "head", pooled, folded.head.weight, folded.head.bias, divisor)
+    wide = normalised_affine(b, "head", pooled, folded.head.weight, folded.head.bias, folded.norm, divisor)
     # rescaled although it costs a round: the unrounded product would tell the client the norm's factor
     logits = b.reshape("logits", b.rescale("head", wide), config.classes)
-    program = b.program(logits if reveal.logits else _labels(b, logits, reveal.top))
-    fidelity = float((logits.real - copy.deepcopy(model).eval().double()(real)).abs().max())
-    if fidelity > _FIDELITY:
-        raise ProgramError(
-            f"logits that differ by {fidelity:.2g} between model and Program in real arithmetic",
-            expected=f"at most {_FIDELITY}",
-            remedy="This is a bug in the export; please report it with the model's configuration.",
-        )
-    wraps = stock_cost(program, parties=2).wrap_probability
-    if wraps > _WRAP_PROBABILITY:
-        raise RangeError(
-            f"a chance of up to {wraps:.2g} per image that a truncation wraps silently on the stock protocols",
-            expected=f"at most {_WRAP_PROBABILITY}",
-            remedy="Use fewer fractional bits (Precision.frac), or normalise the model's activations.",
-        )
-    return Exported(program, b.weights, fidelity, reveal)
-
-
-def _labels(b: Builder, logits: Value, top: int) -> Value:
-    """The likeliest labels' positions."""
-    labels = top_labels(b, "labels", logits, top)
-    if not torch.equal(labels.real.long(), top_labels_in_clear(logits.real, top)):
-        raise ProgramError(
-            "labels that differ between model and Program in real arithmetic",
-            expected="the positions of the largest logits",
-            remedy="This is a bug in the export; please report it with the model's configuration.",
-        )
-    return labels
+    return finish(b, model, image, logits, reveal)
 
 
 def _patches(b: Builder, image: Value, config: ViTConfig) -> Value:

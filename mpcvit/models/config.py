@@ -114,6 +114,7 @@ class ViTConfig:
         ranks: per block, the ranks of its linear layers; empty for ordinary layers.
         sharing: per block, the number of the block whose matrices it uses, which is its own or, within a group of
             neighbours, the group's first (:mod:`mpcvit.models.sharing`); empty for a model in which all are its own.
+        norm_epsilon: what layer norms add to the variance; positive.
 
     Raises:
         ConfigError: the numbers do not fit together.
@@ -138,6 +139,7 @@ class ViTConfig:
     hiddens: tuple[int, ...] = ()
     ranks: tuple[Ranks, ...] = ()
     sharing: tuple[int, ...] = ()
+    norm_epsilon: float = 1e-4
 
     def __post_init__(self) -> None:
         sizes = (self.image_size, self.patch_size, self.classes, self.dim, self.hidden, self.channels)
@@ -160,6 +162,7 @@ class ViTConfig:
                 f"{len(self.activations)} activations for {len(self.heads)} blocks",
                 "one activation per block",
             ),
+            (not self.norm_epsilon > 0, f"norm_epsilon {self.norm_epsilon}", "a positive number"),
         ]
         if len(widths) == 1 and 0 not in widths and self.head_width == 0:
             problems.append(

@@ -14,9 +14,10 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from mpcvit.models.config import Norm
+from mpcvit.models.config import Norm, ViTConfig
 
-LAYER_NORM_EPSILON = 1e-4  # below 2**-12 it would vanish in fixed point
+#: Of models that do not say otherwise.
+LAYER_NORM_EPSILON = ViTConfig.norm_epsilon
 
 
 class LayerNorm(nn.LayerNorm):
@@ -24,8 +25,8 @@ class LayerNorm(nn.LayerNorm):
 
     kind: ClassVar[Norm] = Norm.LAYERNORM
 
-    def __init__(self, dim: int) -> None:
-        super().__init__(dim, eps=LAYER_NORM_EPSILON)
+    def __init__(self, dim: int, epsilon: float = LAYER_NORM_EPSILON) -> None:
+        super().__init__(dim, eps=epsilon)
 
     def gain_and_bias(self) -> tuple[torch.Tensor, torch.Tensor]:
         """What follows the division, float64, [D] each."""
@@ -77,6 +78,11 @@ NORMS: dict[Norm, Callable[[int], TokenNorm]] = {
     Norm.AFFINE: AffineNorm,
     Norm.BATCHNORM: BatchNorm,
 }
+
+
+def token_norm(kind: Norm, config: ViTConfig) -> TokenNorm:
+    """A norm for tokens of a model."""
+    return LayerNorm(config.dim, config.norm_epsilon) if kind is Norm.LAYERNORM else NORMS[kind](config.dim)
 
 
 def _mean_free(x_BND: torch.Tensor) -> torch.Tensor:

@@ -15,7 +15,7 @@ from mpcvit.models.attention.gmm_mask import GmmMask
 from mpcvit.models.attention.lepe import Lepe
 from mpcvit.models.config import Activation, AttentionKind, Gate, GateAxis, ViTConfig
 from mpcvit.models.low_rank import make_linear
-from mpcvit.models.norm import NORMS, LayerNorm
+from mpcvit.models.norm import LayerNorm, token_norm
 from mpcvit.models.sharing import share_weights
 from mpcvit.models.structure import FULL, Ranks
 
@@ -125,9 +125,9 @@ class Block(nn.Module):
         super().__init__()
         attention_norm, mlp_norm = config.block_norms[number]
         hidden, ranks = config.block_hiddens[number], config.block_ranks[number]
-        self.norm1 = NORMS[attention_norm](config.dim)
+        self.norm1 = token_norm(attention_norm, config)
         self.attn = Attention(config, config.heads[number], ranks)
-        self.norm2 = NORMS[mlp_norm](config.dim)
+        self.norm2 = token_norm(mlp_norm, config)
         self.mlp = Mlp(config, config.activations[number], config.block_gates[number], hidden=hidden, ranks=ranks)
         self.drop_path = DropPath(drop_path)
 
@@ -157,7 +157,7 @@ class VisionTransformer(nn.Module):
         self.cls_token = nn.Parameter(torch.zeros(1, config.dim)) if config.class_token else None
         drops = torch.linspace(0, drop_path_rate, config.depth).tolist()
         self.blocks = nn.ModuleList(Block(config, number, drop) for number, drop in enumerate(drops))
-        self.norm = LayerNorm(config.dim)
+        self.norm = LayerNorm(config.dim, config.norm_epsilon)
         self.head = nn.Linear(config.dim, config.classes)
         self.apply(_initialise)
         trunc_normal_(self.pos_embed, std=0.02)

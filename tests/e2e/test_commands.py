@@ -83,6 +83,8 @@ def test_demo_for_people(tiny_folder: Path, tmp_path: Path) -> None:
         (["eval", "--data", ".", "--executor", "magic"], "CONFIG", 4),
         (["train", "nonsense", "--data", "x", "--out", "y"], "CONFIG", 4),
         (["model", "share", "nonsense", "--out", "x"], "MODEL_FILE", 1),
+        (["model", "export", "--out", "x", "--name", "x", "--data", "x"], "CONFIG", 4),
+        (["model", "export", "--timm", "nonsense", "--noise", "--out", "x", "--name", "x"], "CONFIG", 4),
         (["cost", "--engine", "fast", "--parties", "3"], "CONFIG", 4),
         (["cost", "--objective", "beauty"], "CONFIG", 4),
         (["bench", "latency", "--engine", "warp"], "CONFIG", 4),

@@ -180,6 +180,17 @@ def test_builder_rescales_only_when_needed() -> None:
     assert b.rescale("y", b.square("s", x)).type.frac == 12
 
 
+@pytest.mark.parametrize("bound", [2.0**-11, 0.01, 4.0])
+def test_relu_of_values_below_its_slack(bound: float) -> None:
+    """However small the values are, the result is off by less than the slack, and by less than the values."""
+    b = Builder(Precision(margin=1.0))
+    x = b.input("x", torch.linspace(-bound, bound, 41)[:, None].double(), QType(frac=12, lo=-bound, hi=bound))
+    program = b.program(b.relu("y", x, 2.0**-5))
+    codes = encode(x.real.numpy(), x.type.qtype)
+    got = decode(run_reference(program, {}, {"x": codes}), 12)
+    assert np.abs(got - np.maximum(decode(codes, 12), 0)).max() <= min(2.0**-6, bound)
+
+
 def test_mean_over_any_count_keeps_small_numbers() -> None:
     """Division by a count that is no power of two never produces products near the ring's size."""
     b = Builder(Precision())

@@ -1,0 +1,104 @@
+"""What every export begins and ends with, whatever the model is: checks of the pictures, checks of the Program."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from mpcvit.errors import InputError, ProgramError, RangeError
+from mpcvit.export.builder import Builder, Precision, Value
+from mpcvit.export.ranking import top_labels, top_labels_in_clear
+from mpcvit.program.cost import stock_cost
+from mpcvit.program.program import Program
+from mpcvit.ring.fixed_point import Codes
+from mpcvit.ring.qtype import QType
+from mpcvit.wire.reveal import LOGITS, Reveal
+
+INPUT = "image"
+#: Export refuses a lowering whose real-valued logits differ from the model's by more than this.
+_FIDELITY = 1e-3
+#: ... and one whose bound on silent wraps is larger than this.
+_WRAP_PROBABILITY = 0.01
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A Program with its weights.
+
+    Attributes:
+        fidelity: largest difference of logits between the model and the Program's real-valued evaluation.
+        reveal: what the Program's output is.
+    """
+
+    program: Program
+    weights: dict[str, Codes]
+    fidelity: float
+    reveal: Reveal = LOGITS
+
+
+def begin(images: torch.Tensor, expected: tuple[int, int, int], precision: Precision | None) -> tuple[Builder, Value]:
+    """A builder, and the Program's input with ``images`` as its values.
+
+    Raises:
+        InputError: ``images`` is not [count, \\*expected] with at least one picture.
+    """
+    if images.ndim != 4 or tuple(images.shape[1:]) != expected or len(images) == 0:
+        raise InputError(
+            f"calibration data of shape {tuple(images.shape)}",
+            expected=f"[count, {', '.join(map(str, expected))}] with count >= 1",
+            remedy="Resize the calibration pictures to the model's input size.",
+        )
+    b = Builder(precision or Precision())
+    real = images.double()
+    bound = float(real.abs().max()) * b.precision.margin
+    return b, b.input(INPUT, real, QType(frac=b.precision.frac, lo=-bound, hi=bound))
+
+
+def check_reveal(reveal: Reveal, classes: int) -> None:
+    """Raise InputError if ``reveal`` asks for more labels than there are, or for a choice where there is none."""
+    if not reveal.logits and not reveal.top <= classes >= 2:
+        raise InputError(
+            f"a model of {classes} classes that reveals {reveal}",
+            expected="at least two classes, and at most as many labels",
+            remedy="Reveal fewer labels.",
+        )
+
+
+def finish(b: Builder, model: nn.Module, image: Value, logits: Value, reveal: Reveal) -> Exported:
+    """The Program that ends in ``logits``, or in the labels that ``reveal`` asks for.
+
+    Raises:
+        ProgramError: it does not compute what ``model`` computes on the values of ``image`` (a bug).
+        RangeError: values do not fit fixed point.
+    """
+    program = b.program(logits if reveal.logits else _labels(b, logits, reveal.top))
+    fidelity = float((logits.real - copy.deepcopy(model).eval().double()(image.real)).abs().max())
+    if fidelity > _FIDELITY:
+        raise ProgramError(
+            f"logits that differ by {fidelity:.2g} between model and Program in real arithmetic",
+            expected=f"at most {_FIDELITY}",
+            remedy="This is a bug in the export; please report it with the model's configuration.",
+        )
+    wraps = stock_cost(program, parties=2).wrap_probability
+    if wraps > _WRAP_PROBABILITY:
+        raise RangeError(
+            f"a chance of up to {wraps:.2g} per image that a truncation wraps silently on the stock protocols",
+            expected=f"at most {_WRAP_PROBABILITY}",
+            remedy="Use fewer fractional bits (Precision.frac), or normalise the model's activations.",
+        )
+    return Exported(program, b.weights, fidelity, reveal)
+
+
+def _labels(b: Builder, logits: Value, top: int) -> Value:
+    """The likeliest labels' positions."""
+    labels = top_labels(b, "labels", logits, top)
+    if not torch.equal(labels.real.long(), top_labels_in_clear(logits.real, top)):
+        raise ProgramError(
+            "labels that differ between model and Program in real arithmetic",
+            expected="the positions of the largest logits",
+            remedy="This is a bug in the export; please report it with the model's configuration.",
+        )
+    return labels
