@@ -13,7 +13,8 @@ from mpcvit.errors import ConfigError, ModelFileError
 from mpcvit.models import presets
 from mpcvit.models.config import Activation, AttentionKind, ViTConfig
 from mpcvit.models.files import load_model, save_model
-from mpcvit.models.vit import patchify
+from mpcvit.models.random_weights import enliven, noise
+from mpcvit.models.vit import VisionTransformer, patchify
 from tests.conftest import TINY, make_images, make_model
 
 prepare_torchvision()
@@ -75,6 +76,48 @@ def test_impossible_configurations_are_refused(change: dict) -> None:
     """Sizes that do not fit together are ConfigErrors."""
     with pytest.raises(ConfigError):
         replace(TINY, **change)
+
+
+def test_uniform_models_repeat_one_block() -> None:
+    """As many blocks and heads as asked for, all alike; the other fields are those given, and are checked."""
+    fields = {"image_size": 8, "patch_size": 4, "classes": 3, "dim": 16, "hidden": 24, "lepe": 4}
+    config = ViTConfig.uniform(AttentionKind.SQUARE, Activation.QUAD, depth=2, head_count=4, **fields)
+    square = AttentionKind.SQUARE
+    assert config.heads == ((square, square, square, square), (square, square, square, square))
+    assert config.activations == (Activation.QUAD, Activation.QUAD)
+    assert {name: getattr(config, name) for name in fields} == fields
+    with pytest.raises(ConfigError, match="dim 16 for 3 heads"):
+        ViTConfig.uniform(AttentionKind.SQUARE, Activation.QUAD, depth=2, head_count=3, **fields)
+
+
+def test_lively_weights_make_scores_of_ordinary_size() -> None:
+    """On normalised tokens scores deviate by about 2 and values by about 1; biases and norms stay as they were."""
+    config = ViTConfig.uniform(
+        AttentionKind.SOFTMAX,
+        Activation.GELU,
+        depth=1,
+        head_count=2,
+        image_size=8,
+        patch_size=4,
+        classes=3,
+        dim=64,
+        hidden=128,
+        class_token=True,
+    )
+    torch.manual_seed(0)
+    model = VisionTransformer(config)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items() if tensor.ndim == 1}
+    enliven(model)
+    assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in before.items())
+    with torch.no_grad():
+        q, k, v = model.blocks[0].attn.qkv(torch.randn(500, 64)).split(64, dim=1)
+        scores = q[:, :32] @ k[:, :32].T / 32**0.5
+    assert float(scores.std()) == pytest.approx(2.0, rel=0.15)
+    assert float(v.std()) == pytest.approx(1.0, rel=0.1)
+    assert float(model.pos_embed.detach().std()) == pytest.approx(0.5, rel=0.15)
+    pictures = noise(config, 50)
+    assert pictures.shape == (50, 3, 8, 8)
+    assert (float(pictures.min()), float(pictures.max())) == (-2.0, 2.0)
 
 
 def test_configuration_round_trip() -> None:
