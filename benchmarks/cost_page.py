@@ -31,6 +31,7 @@ from mpcvit.ops.protocol import Protocol
 from mpcvit.ops.relu_by_one_hot import ReluByOneHot
 from mpcvit.ops.relu_protocols import ReluByBit, ReluByDcf
 from mpcvit.ops.reveal import Reveal
+from mpcvit.ops.sort_by_shuffle import SortByShuffle
 from mpcvit.ops.spline_by_dcf import SplineByDcf
 from mpcvit.program.cost import stock_cost
 from mpcvit.program.fast_cost import fast_cost
@@ -54,6 +55,7 @@ KINDS: dict[type[Protocol], str] = {
     NonnegativeByBit: "sign by bit",
     NonnegativeByDcf: "sign by DCF",
     PickByDpf: "pick by rank",
+    SortByShuffle: "sort",
     LocalProtocol: "linear map",
     Reveal: "output",
 }

@@ -20,6 +20,7 @@ from mpcvit.ops.rescale import Rescale
 from mpcvit.ops.reshape import Reshape
 from mpcvit.ops.scale import Scale
 from mpcvit.ops.slice import Slice
+from mpcvit.ops.sort import Sort
 from mpcvit.ops.spline import Spline
 from mpcvit.ops.square import Square
 from mpcvit.ops.subtract import Subtract
@@ -46,6 +47,7 @@ OPS: tuple[type[Op], ...] = (
     Reshape,
     Scale,
     Slice,
+    Sort,
     Spline,
     Square,
     Subtract,
@@ -75,6 +77,7 @@ __all__ = [
     "Scale",
     "Shape",
     "Slice",
+    "Sort",
     "Spline",
     "Square",
     "Subtract",
