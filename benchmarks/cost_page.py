@@ -26,12 +26,12 @@ from mpcvit.ops.linear_map import LocalProtocol
 from mpcvit.ops.masked_opening import PlainOpening, TruncatingOpening
 from mpcvit.ops.masked_product import MaskedProduct, MaskedSquare
 from mpcvit.ops.nonnegative_protocols import NonnegativeByBit, NonnegativeByDcf
+from mpcvit.ops.order_by_shuffle import OrderByShuffle
 from mpcvit.ops.pick_by_dpf import PickByDpf
 from mpcvit.ops.protocol import Protocol
 from mpcvit.ops.relu_by_one_hot import ReluByOneHot
 from mpcvit.ops.relu_protocols import ReluByBit, ReluByDcf
 from mpcvit.ops.reveal import Reveal
-from mpcvit.ops.sort_by_shuffle import SortByShuffle
 from mpcvit.ops.spline_by_dcf import SplineByDcf
 from mpcvit.program.cost import stock_cost
 from mpcvit.program.fast_cost import fast_cost
@@ -55,7 +55,7 @@ KINDS: dict[type[Protocol], str] = {
     NonnegativeByBit: "sign by bit",
     NonnegativeByDcf: "sign by DCF",
     PickByDpf: "pick by rank",
-    SortByShuffle: "sort",
+    OrderByShuffle: "order of scores",
     LocalProtocol: "linear map",
     Reveal: "output",
 }

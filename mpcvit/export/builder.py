@@ -24,6 +24,7 @@ from mpcvit.ops import (
     Nonnegative,
     Offset,
     Op,
+    Order,
     Pad,
     PairDifferences,
     Permute,
@@ -128,14 +129,21 @@ class Builder:
         total = self.add(f"{name}.sum", product, offset)
         return self.rescale(name, total)
 
-    def linear(self, name: str, x: Value, weight: torch.Tensor, frac: int | None = None) -> Value:
+    def linear(
+        self,
+        name: str,
+        x: Value,
+        weight: torch.Tensor,
+        frac: int | None = None,
+        bounds: tuple[float, float] | None = None,
+    ) -> Value:
         """x @ weight, encoded with ``frac`` fractional bits or as many as ``weight_bits`` allow; they add to x's."""
         matrix = self.parameter(f"{name}.weight", weight, frac)
-        return self._add(name, Linear(), [x, matrix], x.real @ weight)
+        return self._add(name, Linear(), [x, matrix], x.real @ weight, bounds)
 
-    def matmul(self, name: str, left: Value, right: Value) -> Value:
+    def matmul(self, name: str, left: Value, right: Value, bounds: tuple[float, float] | None = None) -> Value:
         """left @ right; fractional bits add."""
-        return self._add(name, Matmul(), [left, right], left.real @ right.real)
+        return self._add(name, Matmul(), [left, right], left.real @ right.real, bounds)
 
     def add(self, name: str, left: Value, right: Value) -> Value:
         """left + right."""
@@ -178,6 +186,11 @@ class Builder:
         op, inputs = Pick(groups, top), [ranks] if values is None else [ranks, values]
         bounds = (0.0, ranks.type.size - 1.0) if values is None else (values.type.qtype.lo, values.type.qtype.hi)
         return self._add(name, op, inputs, op.reference(*(value.real for value in inputs)), bounds)
+
+    def order(self, name: str, scores: Value) -> Value:
+        """The matrix [N, N] of integers that puts rows in the order of ``scores`` [N], the largest first."""
+        op = Order()
+        return self._add(name, op, [scores], op.reference(scores.real).double(), (0.0, 1.0))
 
     def sum(self, name: str, x: Value, axis: int, bounds: tuple[float, float] | None = None) -> Value:
         """Sum over ``axis``, kept with length 1."""

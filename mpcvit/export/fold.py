@@ -20,9 +20,11 @@ import torch
 from mpcvit.export.affine import Affine
 from mpcvit.export.attention import QUERY_GAIN
 from mpcvit.export.fold_mlp import FoldedMlp, fold_mlp
+from mpcvit.export.fold_reduction import FoldedReduction, fold_reduction
 from mpcvit.models.attention import AttentionKernel
 from mpcvit.models.attention.lepe import Lepe
 from mpcvit.models.config import AttentionKind, Norm, ViTConfig
+from mpcvit.models.token_flow import BlockTokens
 from mpcvit.models.vit import Attention, Block, VisionTransformer
 
 
@@ -52,6 +54,8 @@ class FoldedBlock:
         groups: in the order in which heads now lie.
         qkv: columns are all queries, then all keys, then all values.
         lepe: [filters, N, N], each for equally many neighbouring columns of the values, float64; None for none.
+        query_gains: [D], what the heads' kinds have put into the query columns besides their scale.
+        tokens: in the block.
     """
 
     norm: Norm
@@ -60,6 +64,9 @@ class FoldedBlock:
     proj: Affine
     mlp: FoldedMlp
     lepe: torch.Tensor | None
+    query_gains: torch.Tensor
+    tokens: BlockTokens
+    reduction: FoldedReduction | None
 
 
 @dataclass(frozen=True)
@@ -83,18 +90,20 @@ def fold(model: VisionTransformer) -> FoldedViT:
     return FoldedViT(
         model.config,
         Affine(embed.weight, offsets),
-        tuple(_fold_block(cast(Block, block), model.config) for block in model.blocks),
+        tuple(_fold_block(cast(Block, block), model.config, number) for number, block in enumerate(model.blocks)),
         Affine.of(model.head).after(model.norm),
     )
 
 
-def _fold_block(block: Block, config: ViTConfig) -> FoldedBlock:
+def _fold_block(block: Block, config: ViTConfig, number: int) -> FoldedBlock:
+    tokens = config.block_tokens[number]
     order, groups = _by_kind(block.attn)
     columns = torch.tensor([head * config.head_dim + i for head in order for i in range(config.head_dim)])
     qkv = Affine.of(block.attn.qkv).after(block.norm1)
     scale = torch.ones(3, config.dim, dtype=torch.float64)
-    gains = torch.cat([_query_gain(group, config.tokens) for group in groups])
-    scale[0] = config.head_dim**-0.5 * gains.repeat_interleave(config.head_dim)
+    gains = torch.cat([_query_gain(group, tokens.attention.count) for group in groups])
+    gains = gains.repeat_interleave(config.head_dim)
+    scale[0] = config.head_dim**-0.5 * gains
     weight = qkv.weight.reshape(config.dim, 3, config.dim)[:, :, columns] * scale
     bias = qkv.bias.reshape(3, config.dim)[:, columns] * scale
     proj = Affine.of(block.attn.proj)
@@ -105,6 +114,9 @@ def _fold_block(block: Block, config: ViTConfig) -> FoldedBlock:
         Affine(proj.weight[columns], proj.bias).centred(),
         fold_mlp(block.mlp, block.norm2),
         None if block.attn.lepe is None else _ordered_filters(block.attn.lepe, order),
+        gains,
+        tokens,
+        fold_reduction(block, config.block_reductions[number], tokens.entry),
     )
 
 

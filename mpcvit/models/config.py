@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from functools import cached_property
 from itertools import pairwise
 from operator import index
 from typing import Any
 
 from mpcvit.errors import ConfigError
+from mpcvit.models.token_flow import BlockTokens, Tokens, token_flow
+from mpcvit.models.token_flow import Reduction as Reduction
+from mpcvit.models.token_flow import ReductionKind as ReductionKind
 
 
 class AttentionKind(StrEnum):
@@ -27,6 +31,8 @@ class AttentionKind(StrEnum):
 
 #: Kinds without a score for every pair of tokens, so that a mask on the scores has nothing to multiply.
 UNMASKED = frozenset({AttentionKind.LINEAR_RELU, AttentionKind.LINFORMER, AttentionKind.POOLED_KV})
+#: Kinds with weights or windows that belong to places, which selected tokens do not have.
+PLACED = frozenset({AttentionKind.LINFORMER, AttentionKind.THEX, AttentionKind.POOLED_KV})
 
 
 class Activation(StrEnum):
@@ -105,7 +111,8 @@ class ViTConfig:
         pooled_side: side of the grid that keys and values of pooled_kv heads are averaged to.
         gmm: Gaussians per head of the mask on its scores; 0 for no mask.
         lepe: convolution filters per block that are applied to V and added to its attention; a multiple of the number
-            of heads that divides ``dim``; 0 for none.
+            of heads that divides ``dim``; 0 for none. Blocks whose tokens are no grid have none.
+        reductions: per block, how it gets rid of tokens, or None; empty for no reductions at all.
 
     Raises:
         ConfigError: the numbers do not fit together.
@@ -126,6 +133,7 @@ class ViTConfig:
     pooled_side: int = 4
     gmm: int = 0
     lepe: int = 0
+    reductions: tuple[Reduction | None, ...] = ()
 
     def __post_init__(self) -> None:
         sizes = (self.image_size, self.patch_size, self.classes, self.dim, self.hidden, self.channels)
@@ -161,6 +169,7 @@ class ViTConfig:
                 raise ConfigError(got, expected=expected, remedy="Correct the model configuration.")
         _check_gates_and_norms(self)
         _check_attention_options(self)
+        _check_grids(self)
 
     @property
     def depth(self) -> int:
@@ -203,6 +212,31 @@ class ViTConfig:
         return self.patches + self.class_token
 
     @property
+    def input_tokens(self) -> Tokens:
+        """The tokens that enter the first block."""
+        return Tokens(count=self.tokens, own=int(self.class_token), side=self.patch_side)
+
+    @property
+    def block_reductions(self) -> tuple[Reduction | None, ...]:
+        """Every block's reduction."""
+        return self.reductions or (None,) * self.depth
+
+    @cached_property
+    def block_tokens(self) -> tuple[BlockTokens, ...]:
+        """Every block's tokens."""
+        return tuple(token_flow(self.input_tokens, self.block_reductions))
+
+    @property
+    def output_tokens(self) -> Tokens:
+        """The tokens behind the last block, of which the head reads the mean or the first."""
+        return self.block_tokens[-1].mlp
+
+    @property
+    def block_lepe(self) -> tuple[int, ...]:
+        """Every block's convolution filters: ``lepe``, and 0 where tokens are no grid."""
+        return tuple(0 if tokens.attention.side is None else self.lepe for tokens in self.block_tokens)
+
+    @property
     def patch_values(self) -> int:
         """Numbers in one patch."""
         return self.channels * self.patch_size**2
@@ -226,6 +260,8 @@ class ViTConfig:
                 fields["gates"] = tuple(None if gate is None else Gate.from_json(gate) for gate in document["gates"])
             if "norms" in document:
                 fields["norms"] = tuple(tuple(Norm(kind) for kind in block) for block in document["norms"])
+            if "reductions" in document:
+                fields["reductions"] = tuple(one and Reduction.from_json(one) for one in document["reductions"])
             return cls(**fields)
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(
@@ -236,21 +272,21 @@ class ViTConfig:
 
 
 def _check_gates_and_norms(config: ViTConfig) -> None:
-    """Raise ConfigError unless gates and norms fit the rest, which is valid."""
-    sizes = {GateAxis.TOKEN: config.tokens, GateAxis.CHANNEL: config.hidden}
-    for number, gate in enumerate(config.gates):
-        if gate is not None and gate.kept[-1] >= sizes[gate.axis]:
-            raise ConfigError(
-                f"a gate in block {number} that keeps {gate.axis} {gate.kept[-1]}",
-                expected=f"positions below {sizes[gate.axis]}",
-                remedy="Correct the model configuration.",
-            )
-    lengths = {"gates": len(config.gates), "norms": len(config.norms)}
+    """Raise ConfigError unless gates, norms and reductions fit the rest, which is valid."""
+    lengths = {"gates": len(config.gates), "norms": len(config.norms), "reductions": len(config.reductions)}
     for name, length in lengths.items():
         if length not in (0, config.depth):
             raise ConfigError(
                 f"{length} {name} for {config.depth} blocks",
                 expected=f"one of the {name} per block, or none",
+                remedy="Correct the model configuration.",
+            )
+    for number, gate in enumerate(config.gates):
+        sizes = {GateAxis.TOKEN: config.block_tokens[number].mlp.count, GateAxis.CHANNEL: config.hidden}
+        if gate is not None and gate.kept[-1] >= sizes[gate.axis]:
+            raise ConfigError(
+                f"a gate in block {number} that keeps {gate.axis} {gate.kept[-1]}",
+                expected=f"positions below {sizes[gate.axis]}",
                 remedy="Correct the model configuration.",
             )
     for pair in config.norms:
@@ -263,6 +299,11 @@ def _check_gates_and_norms(config: ViTConfig) -> None:
 def _check_attention_options(config: ViTConfig) -> None:
     """Raise ConfigError unless the options of attention kinds fit the rest, which is valid."""
     kinds = {kind for block in config.heads for kind in block}
+    sides = [
+        tokens.attention.side or 0
+        for tokens, block in zip(config.block_tokens, config.heads, strict=True)
+        if AttentionKind.POOLED_KV in block
+    ]
     unmasked = ", ".join(sorted(kinds & UNMASKED))
     problems = [
         (
@@ -271,9 +312,8 @@ def _check_attention_options(config: ViTConfig) -> None:
             "a positive rank, and no or some Gaussians",
         ),
         (
-            config.pooled_side < 1
-            or (AttentionKind.POOLED_KV in kinds and config.patch_side % config.pooled_side != 0),
-            f"pooled_side {config.pooled_side} for {config.patch_side} x {config.patch_side} patches",
+            config.pooled_side < 1 or any(side % config.pooled_side for side in sides),
+            f"pooled_side {config.pooled_side} for grids of {sides or config.patch_side} patches a side",
             "a positive side that divides the patches' in models with pooled_kv heads",
         ),
         (
@@ -292,3 +332,21 @@ def _check_attention_options(config: ViTConfig) -> None:
     for wrong, got, expected in problems:
         if wrong:
             raise ConfigError(got, expected=expected, remedy="Correct the model configuration.")
+
+
+def _check_grids(config: ViTConfig) -> None:
+    """Raise ConfigError if something depends on where a patch lies in a block whose tokens were selected."""
+    for number, tokens in enumerate(config.block_tokens):
+        needing: list[str] = []
+        if tokens.attention.side is None:
+            needing += [f"{kind} heads" for kind in sorted(PLACED.intersection(config.heads[number]))]
+            needing += ["masks on scores"] if config.gmm else []
+        gate = config.block_gates[number]
+        if tokens.mlp.side is None and gate is not None and gate.axis is GateAxis.TOKEN:
+            needing.append("a gate over tokens")
+        if needing:
+            raise ConfigError(
+                f"{', '.join(needing)} in block {number}, where tokens have been selected",
+                expected="only what does not depend on where a patch lies",
+                remedy="Select tokens in a later block, or choose other heads, no masks and no token gates there.",
+            )

@@ -10,6 +10,7 @@ from mpcvit.ops.multiply import Multiply
 from mpcvit.ops.nonnegative import Nonnegative
 from mpcvit.ops.offset import Offset
 from mpcvit.ops.op import Op
+from mpcvit.ops.order import Order
 from mpcvit.ops.pad import Pad
 from mpcvit.ops.pair_differences import PairDifferences
 from mpcvit.ops.permute import Permute
@@ -20,7 +21,6 @@ from mpcvit.ops.rescale import Rescale
 from mpcvit.ops.reshape import Reshape
 from mpcvit.ops.scale import Scale
 from mpcvit.ops.slice import Slice
-from mpcvit.ops.sort import Sort
 from mpcvit.ops.spline import Spline
 from mpcvit.ops.square import Square
 from mpcvit.ops.subtract import Subtract
@@ -37,6 +37,7 @@ OPS: tuple[type[Op], ...] = (
     Multiply,
     Nonnegative,
     Offset,
+    Order,
     Pad,
     PairDifferences,
     Permute,
@@ -47,7 +48,6 @@ OPS: tuple[type[Op], ...] = (
     Reshape,
     Scale,
     Slice,
-    Sort,
     Spline,
     Square,
     Subtract,
@@ -66,6 +66,7 @@ __all__ = [
     "Nonnegative",
     "Offset",
     "Op",
+    "Order",
     "Pad",
     "PairDifferences",
     "Permute",
@@ -77,7 +78,6 @@ __all__ = [
     "Scale",
     "Shape",
     "Slice",
-    "Sort",
     "Spline",
     "Square",
     "Subtract",

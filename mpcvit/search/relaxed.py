@@ -26,9 +26,9 @@ class MixedHeads(AttentionKernel):
     """alpha * dear + (1 - alpha) * cheap of the heads' outputs, one alpha [H] per head; 1 to begin with."""
 
     def __init__(self, config: ViTConfig, pair: Pair, dear: AttentionKernel) -> None:
-        super().__init__(config, config.head_count)
+        super().__init__(config, config.head_count, dear.tokens)
         self.dear = dear
-        self.cheap = KERNELS[pair[1]](config, config.head_count)
+        self.cheap = KERNELS[pair[1]](config, config.head_count, dear.tokens)
         self.alpha = nn.Parameter(torch.ones(config.head_count))
 
     def forward(

@@ -1,9 +1,8 @@
-"""Sorting without anybody learning the order: every engine against the definition, and what parties see."""
+"""The order of scores without anybody learning it: every engine against the definition, and what parties see."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import permutations
 
@@ -12,7 +11,7 @@ import pytest
 import torch
 
 from mpcvit.errors import ProgramError, ProtocolViolation, RangeError
-from mpcvit.ops import Rescale, Sort, TensorType
+from mpcvit.ops import Matmul, Order, Rescale, TensorType
 from mpcvit.program.cost import stock_cost
 from mpcvit.program.objective import DEFAULT_OBJECTIVE, OBJECTIVES
 from mpcvit.program.plan import Plan, make_plan
@@ -26,18 +25,18 @@ from tests.fast import FastRun, replay, run_on_fast, run_plan
 from tests.links import RecordingLink
 from tests.secure import one_op, run_secure
 
-SIZES = [(2, 1), (3, 4), (17, 5), (64, 3)]
+SIZES = [2, 3, 17, 64]
 KINDS = ["any", "all equal", "many ties", "negative", "ends of the range"]
 _BOUND = 5 << 12
 
 
-def sorting(count: int, width: int, bound: float = 5.0) -> Program:
-    """A Program that sorts rows ``x0`` by scores ``x1``."""
-    return one_op(Sort(), t((count, width)), t((count,), bound=bound))
+def ordering(count: int, bound: float = 5.0) -> Program:
+    """The Program from scores ``x0`` to their order."""
+    return one_op(Order(), t((count,), bound=bound))
 
 
-def inputs_of(count: int, width: int, kind: str, seed: int = 1) -> dict[str, Codes]:
-    """Random rows, and scores of one kind."""
+def scores_of(count: int, kind: str, seed: int = 1) -> dict[str, Codes]:
+    """Scores of one kind."""
     generator = np.random.default_rng(seed)
     scores = {
         "any": generator.integers(-_BOUND, _BOUND, count, endpoint=True),
@@ -46,14 +45,14 @@ def inputs_of(count: int, width: int, kind: str, seed: int = 1) -> dict[str, Cod
         "negative": generator.integers(-_BOUND, 0, count),
         "ends of the range": generator.choice(np.array([-_BOUND, _BOUND]), count),
     }[kind]
-    return {"x0": generator.integers(-30_000, 30_000, (count, width)), "x1": scores.astype(np.int64)}
+    return {"x0": scores.astype(np.int64)}
 
 
-def in_order(inputs: dict[str, Codes]) -> list[list[int]]:
-    """The definition: largest score first, equal ones by position."""
-    rows, scores = inputs["x0"], inputs["x1"]
-    order = sorted(range(len(scores)), key=lambda i: (-int(scores[i]), i))
-    return [rows[i].tolist() for i in order]
+def matrix_of(inputs: dict[str, Codes]) -> list[list[int]]:
+    """The definition: row p names the score with rank p, the largest first, equal ones by position."""
+    scores = inputs["x0"].tolist()
+    order = sorted(range(len(scores)), key=lambda i: (-scores[i], i))
+    return [[int(place == i) for place in range(len(scores))] for i in order]
 
 
 def every_way(program: Program) -> list[Plan]:
@@ -62,7 +61,7 @@ def every_way(program: Program) -> list[Plan]:
     kinds, index = program.input_types(program.nodes[-1]), plan.step_index["op"]
     return [
         replace(plan, steps=(*plan.steps[:index], replace(plan.steps[index], protocol=way), *plan.steps[index + 1 :]))
-        for way in Sort().protocols(kinds, [])
+        for way in Order().protocols(kinds, [])
     ]
 
 
@@ -73,13 +72,12 @@ def assert_cost(run: FastRun) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("count", "width"), SIZES)
-def test_fast_engine_is_exact(count: int, width: int, kind: str) -> None:
+@pytest.mark.parametrize("count", SIZES)
+def test_fast_engine_is_exact(count: int, kind: str) -> None:
     """The definition, the reference and the engine agree, whatever the shuffle; messages are the plan's."""
-    program, inputs = sorting(count, width), inputs_of(count, width, kind)
-    expected = in_order(inputs)
-    batch = {name: codes[None] for name, codes in inputs.items()}
-    assert run_reference(program, {}, batch)[0].tolist() == expected
+    program, inputs = ordering(count), scores_of(count, kind)
+    expected = matrix_of(inputs)
+    assert run_reference(program, {}, {"x0": inputs["x0"][None]})[0].tolist() == expected
     for number in (1, 2):
         run = run_on_fast(program, {}, inputs, number)
         assert run.output.tolist() == replay(run, {}, inputs).tolist() == expected
@@ -89,35 +87,34 @@ def test_fast_engine_is_exact(count: int, width: int, kind: str) -> None:
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=lambda objective: objective.name)
 def test_every_objective_is_exact(objective: object) -> None:
     """Whichever way pairs are compared."""
-    program, inputs = sorting(17, 5), inputs_of(17, 5, "many ties")
+    program, inputs = ordering(17), scores_of(17, "many ties")
     run = run_on_fast(program, {}, inputs, objective=objective)
-    assert run.output.tolist() == in_order(inputs)
+    assert run.output.tolist() == matrix_of(inputs)
     assert_cost(run)
 
 
-def test_two_rounds_behind_the_opening_of_the_rows() -> None:
-    """With comparisons that take no round: the shuffled scores, then their ranks; the dealer sends rows to party 1."""
-    plan = make_plan(sorting(64, 128), OBJECTIVES["rounds"])
-    assert plan.messages == (8 * 64 * 129, 8 * 64, 8 * 64)
+def test_two_rounds_behind_the_opening_of_the_scores() -> None:
+    """With comparisons that take no round: the shuffled scores, then their ranks; P and P mu go to party 1."""
+    plan = make_plan(ordering(64), OBJECTIVES["rounds"])
+    assert plan.messages == (8 * 64,) * 3
     first, second = plan.steps[plan.step_index["op"]].protocol.material()
-    assert second - first == 8 * (64 * 63 // 2) + 8 * 64 * (64 + 128 + 2)
+    assert second - first == 8 * (64 * 63 // 2) + 8 * 64 * (64 + 2)
 
 
 @pytest.mark.parametrize("parties", [2, 3])
-@pytest.mark.parametrize(("count", "width"), SIZES[:3])
-def test_stock_engine_is_exact(count: int, width: int, parties: int) -> None:
-    """CrypTen's protocols give the same rows without opening anything, and cost what is declared."""
-    program = sorting(count, width)
+@pytest.mark.parametrize("count", SIZES[:3])
+def test_stock_engine_is_exact(count: int, parties: int) -> None:
+    """CrypTen's protocols give the same matrix without opening anything, and cost what is declared."""
+    program = ordering(count)
+    declared = stock_cost(program, parties)
     for kind in ("any", "many ties"):
-        inputs = inputs_of(count, width, kind)
+        inputs = scores_of(count, kind)
         run = run_secure(program, {}, inputs, parties)
-        assert run.output.tolist() == in_order(inputs)
-        declared = stock_cost(program, parties)
+        assert run.output.tolist() == matrix_of(inputs)
         for party, trace in enumerate(run.traces):
             assert trace.total().bytes_sent == declared.total.bytes_sent[party]
             assert trace.total().rounds == declared.total.rounds
     assert declared.nodes["op"].comparisons == count * (count - 1) // 2
-    assert declared.nodes["op"].macs == count**2 * width
 
 
 def recorded(plan: Plan, inputs: dict[str, Codes], number: int) -> list[list[bytes]]:
@@ -139,8 +136,8 @@ def test_opened_ranks_are_a_uniform_permutation(kind: str) -> None:
 
     So the opened ranks do not depend on the scores.
     """
-    runs, inputs = 240, inputs_of(3, 1, kind, seed=4)
-    plan = make_plan(sorting(3, 1), OBJECTIVES["rounds"])
+    runs, inputs = 240, scores_of(3, kind, seed=4)
+    plan = make_plan(ordering(3), OBJECTIVES["rounds"])
     seen = Counter(tuple(words_of(recorded(plan, inputs, number), -1)[2].tolist()) for number in range(1, runs + 1))
     assert set(seen) == set(permutations(range(3)))
     expected = runs / 6
@@ -149,11 +146,11 @@ def test_opened_ranks_are_a_uniform_permutation(kind: str) -> None:
 
 def test_everything_else_that_is_said_is_uniform() -> None:
     """For one fixed input, every bit of a party's share and of the opened shuffled scores is set half of the time."""
-    seeds, inputs = 100, inputs_of(16, 2, "all equal")  # 120 pairs: packed bits fill their bytes
-    for plan in every_way(sorting(16, 2)):
+    seeds, inputs = 100, scores_of(16, "all equal")  # 120 pairs: packed bits fill their bytes
+    for plan in every_way(ordering(16)):
         saids = [recorded(plan, inputs, number) for number in range(1, seeds + 1)]
         for message in range(len(plan.messages)):
-            if message in (0, 1):  # rows and scores, then the shuffled scores
+            if message in (0, 1):  # scores, then the shuffled scores
                 seen = np.stack([words_of(said, message) for said in saids]).view(np.uint8)
             else:  # packed bits of comparisons, then shares of ranks, whose sum is not uniform
                 parts = [[np.frombuffer(party[message], np.uint8) for party in said] for said in saids]
@@ -165,8 +162,8 @@ def test_everything_else_that_is_said_is_uniform() -> None:
 
 def test_the_dealer_s_part_does_not_tell_the_order_of_the_shuffle() -> None:
     """The two parties' shares of a shuffle are fresh each time: no run repeats another's messages."""
-    inputs = inputs_of(8, 3, "any")
-    plan = make_plan(sorting(8, 3), OBJECTIVES["rounds"])
+    inputs = scores_of(8, "any")
+    plan = make_plan(ordering(8), OBJECTIVES["rounds"])
     first, second = ({message for party in recorded(plan, inputs, number) for message in party} for number in (1, 2))
     assert not first & second
 
@@ -194,62 +191,69 @@ class _LastFlipped(Link):
 
 def test_ranks_that_are_no_permutation_are_refused() -> None:
     """A peer that changes a rank ends the session with a typed error that shows no rank."""
-    plan = make_plan(sorting(5, 2), OBJECTIVES["rounds"])
-    inputs = inputs_of(5, 2, "any")
+    plan = make_plan(ordering(5), OBJECTIVES["rounds"])
+    inputs = scores_of(5, "any")
 
     def tampered(link: Link) -> Link:
         return _LastFlipped(link, len(plan.messages) - 1) if link.index == 1 else link
 
-    with pytest.raises(ProtocolViolation, match="5 rows that are no permutation") as caught:
+    with pytest.raises(ProtocolViolation, match="5 scores that are no permutation") as caught:
         run_plan(plan, {}, inputs, wrap_link=tampered)
     assert caught.value.expected == "every place from 0 to 4 once"
 
 
 def test_scores_beyond_their_range_are_noticed() -> None:
     """Scores so far apart that comparisons go round in circles do not give rows in some wrong order."""
-    inputs = {"x0": np.zeros((3, 1), dtype=np.int64), "x1": np.array([0, 3 << 13, 6 << 13])}
+    inputs = {"x0": np.array([0, 3 << 13, 6 << 13])}
     with pytest.raises(ProtocolViolation, match="calibrated range"):
-        run_on_fast(sorting(3, 1, bound=1.99), {}, inputs)
+        run_on_fast(ordering(3, bound=1.99), {}, inputs)
 
 
-@pytest.mark.parametrize("rescaled", ["x0", "x1"])
-def test_repeated_openings_of_what_is_sorted(rescaled: str) -> None:
-    """Rows or scores whose opening was ambiguous are sorted under a new shuffle and new masks."""
-    kinds = {"x0": t((6, 2)), "x1": t((6,), bound=5.0)}
-    wide = TensorType(kinds[rescaled].shape, QType(frac=52, lo=-200.0, hi=200.0))
+def sorting() -> Program:
+    """Rescaled rows in the order of rescaled scores, both of ranges in which openings are often ambiguous."""
+    rows, scores = t((6, 2)), t((6,), bound=5.0)
+
+    def wide(kind: TensorType) -> TensorType:
+        return TensorType(kind.shape, QType(frac=52, lo=-200.0, hi=200.0))
+
     nodes = (
-        Node("short", Rescale(40), (rescaled,), kinds[rescaled]),
-        Node("op", Sort(), tuple("short" if name == rescaled else name for name in kinds), kinds["x0"]),
+        Node("scores", Rescale(40), ("s",), scores),
+        Node("rows", Rescale(40), ("x",), rows),
+        Node("order", Order(), ("scores",), TensorType((6, 6), QType(frac=0, lo=0.0, hi=1.0))),
+        Node("sorted", Matmul(), ("order", "rows"), rows),
     )
-    program = Program({**kinds, rescaled: wide}, {}, nodes, "op")
-    plain = inputs_of(6, 2, "many ties")
-    inputs = {**plain, rescaled: plain[rescaled] << 40}
-    runs = [run_on_fast(program, {}, inputs, number) for number in range(1, 13)]
-    for run in runs:
-        assert run.output.tolist() == replay(run, {}, inputs).tolist() == in_order(plain)
-    assert any(run.reopened for run in runs)
-    assert any(not run.reopened for run in runs)
+    return Program({"x": wide(rows), "s": wide(scores)}, {}, nodes, "sorted")
+
+
+def test_rows_are_sorted_whatever_is_opened_again() -> None:
+    """The product with the order sorts rows, also where rows or scores were opened again under new masks."""
+    program, scores = sorting(), scores_of(6, "many ties")["x0"]
+    rows = np.random.default_rng(2).integers(-30_000, 30_000, (6, 2))
+    expected = rows[sorted(range(6), key=lambda i: (-int(scores[i]), i))].tolist()
+    inputs = {"x": rows << 40, "s": scores << 40}
+    seen: Counter[str] = Counter()
+    for number in range(1, 25):
+        run = run_on_fast(program, {}, inputs, number)
+        assert run.output.tolist() == replay(run, {}, inputs).tolist() == expected
+        seen.update(set(run.reopened) or {"never"})
+    assert all(seen[case] for case in ("rows", "scores", "never"))
 
 
 @pytest.mark.parametrize(
-    ("rows", "scores", "error"),
+    ("scores", "error"),
     [
-        (t((4,)), t((4,)), ProgramError),
-        (t((4, 2)), t((4, 1)), ProgramError),
-        (t((4, 2)), t((3,)), ProgramError),
-        (t((1, 2)), t((1,)), ProgramError),
-        (t((4, 2)), t((4,), frac=40, bound=2.0**19), RangeError),
+        (t((4, 1)), ProgramError),
+        (t((1,)), ProgramError),
+        (t((4,), frac=40, bound=2.0**19), RangeError),
     ],
 )
-def test_inputs_that_do_not_fit_are_refused(rows: TensorType, scores: TensorType, error: type) -> None:
-    """Vectors, wrong lengths, single rows, and scores that leave no room for positions are typed errors."""
+def test_inputs_that_do_not_fit_are_refused(scores: TensorType, error: type) -> None:
+    """Matrices, a single score, and scores that leave no room for positions are typed errors."""
     with pytest.raises(error):
-        Sort().infer(rows, scores)
+        Order().infer(scores)
 
 
-@pytest.mark.parametrize("make", [torch.zeros, torch.ones])
-def test_reference_takes_batches(make: Callable[..., torch.Tensor]) -> None:
-    """Every element of a batch is sorted by its own scores."""
-    scores = make((2, 3), dtype=torch.int64) + torch.tensor([[0, 5, 2], [9, 1, 1]])
-    rows = torch.arange(12).reshape(2, 3, 2)
-    assert Sort().reference(rows, scores).tolist() == [[[2, 3], [4, 5], [0, 1]], [[6, 7], [8, 9], [10, 11]]]
+def test_reference_takes_batches() -> None:
+    """Every element of a batch has its own order."""
+    scores = torch.tensor([[0, 5, 2], [9, 1, 1]])
+    assert Order().reference(scores).argmax(-1).tolist() == [[1, 2, 0], [0, 1, 2]]
