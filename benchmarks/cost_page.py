@@ -26,6 +26,7 @@ from mpcvit.ops.linear_map import LocalProtocol
 from mpcvit.ops.masked_opening import PlainOpening, TruncatingOpening
 from mpcvit.ops.masked_product import MaskedProduct, MaskedSquare
 from mpcvit.ops.nonnegative_protocols import NonnegativeByBit, NonnegativeByDcf
+from mpcvit.ops.order_by_shuffle import OrderByShuffle
 from mpcvit.ops.pick_by_dpf import PickByDpf
 from mpcvit.ops.protocol import Protocol
 from mpcvit.ops.relu_by_one_hot import ReluByOneHot
@@ -54,6 +55,7 @@ KINDS: dict[type[Protocol], str] = {
     NonnegativeByBit: "sign by bit",
     NonnegativeByDcf: "sign by DCF",
     PickByDpf: "pick by rank",
+    OrderByShuffle: "order of scores",
     LocalProtocol: "linear map",
     Reveal: "output",
 }

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from mpcvit.errors import InputError
+from mpcvit.models.check_images import check_images
 from mpcvit.models.vit import VisionTransformer
 
 
@@ -45,17 +45,5 @@ def compress(model: VisionTransformer, config: Compression, images: torch.Tensor
         ConfigError: the settings do not fit the model.
         InputError: ``images`` has another shape than the model's input.
     """
-    check_images(model, images)
+    check_images(images, model.config.input_shape)
     return config.apply(model, images).eval()
-
-
-def check_images(model: VisionTransformer, images: torch.Tensor) -> None:
-    """Raise InputError unless ``images`` can calibrate ``model``."""
-    config = model.config
-    expected = (config.channels, config.image_size, config.image_size)
-    if images.ndim != 4 or tuple(images.shape[1:]) != expected or len(images) == 0:
-        raise InputError(
-            f"calibration data of shape {tuple(images.shape)}",
-            expected=f"[count, {', '.join(map(str, expected))}] with count >= 1",
-            remedy="Resize the calibration pictures to the model's input size.",
-        )

@@ -24,6 +24,7 @@ from mpcvit.ops import (
     Nonnegative,
     Offset,
     Op,
+    Order,
     Pad,
     PairDifferences,
     Permute,
@@ -152,6 +153,7 @@ class Builder:
         x: Value,
         weight: torch.Tensor,
         frac: int | None = None,
+        bounds: tuple[float, float] | None = None,
         *,
         first: torch.Tensor | None = None,
         between: int | None = None,
@@ -169,11 +171,11 @@ class Builder:
         if matrix is None:
             # the value keeps the tensor alive, so that its id stays its own
             matrix = self._matrices[id(weight), wanted] = self.parameter(f"{name}.weight", weight, wanted)
-        return self._add(name, Linear(), [x, matrix], x.real @ weight)
+        return self._add(name, Linear(), [x, matrix], x.real @ weight, bounds)
 
-    def matmul(self, name: str, left: Value, right: Value) -> Value:
+    def matmul(self, name: str, left: Value, right: Value, bounds: tuple[float, float] | None = None) -> Value:
         """left @ right; fractional bits add."""
-        return self._add(name, Matmul(), [left, right], left.real @ right.real)
+        return self._add(name, Matmul(), [left, right], left.real @ right.real, bounds)
 
     def add(self, name: str, left: Value, right: Value) -> Value:
         """left + right."""
@@ -217,6 +219,11 @@ class Builder:
         op, inputs = Pick(groups, top), [ranks] if values is None else [ranks, values]
         bounds = (0.0, ranks.type.size - 1.0) if values is None else (values.type.qtype.lo, values.type.qtype.hi)
         return self._add(name, op, inputs, op.reference(*(value.real for value in inputs)), bounds)
+
+    def order(self, name: str, scores: Value) -> Value:
+        """The matrix [N, N] of integers that puts rows in the order of ``scores`` [N], the largest first."""
+        op = Order()
+        return self._add(name, op, [scores], op.reference(scores.real).double(), (0.0, 1.0))
 
     def sum(self, name: str, x: Value, axis: int, bounds: tuple[float, float] | None = None) -> Value:
         """Sum over ``axis``, kept with length 1."""

@@ -11,6 +11,7 @@ from torch import nn
 from mpcvit.errors import InputError, ProgramError, RangeError
 from mpcvit.export.builder import Builder, Precision, Value
 from mpcvit.export.ranking import top_labels, top_labels_in_clear
+from mpcvit.models.check_images import check_images
 from mpcvit.program.cost import stock_cost
 from mpcvit.program.program import Program
 from mpcvit.ring.fixed_point import Codes
@@ -45,12 +46,7 @@ def begin(images: torch.Tensor, expected: tuple[int, int, int], precision: Preci
     Raises:
         InputError: ``images`` is not [count, \\*expected] with at least one picture.
     """
-    if images.ndim != 4 or tuple(images.shape[1:]) != expected or len(images) == 0:
-        raise InputError(
-            f"calibration data of shape {tuple(images.shape)}",
-            expected=f"[count, {', '.join(map(str, expected))}] with count >= 1",
-            remedy="Resize the calibration pictures to the model's input size.",
-        )
+    check_images(images, expected)
     b = Builder(precision or Precision())
     real = images.double()
     bound = float(real.abs().max()) * b.precision.margin

@@ -21,11 +21,13 @@ from mpcvit.export.affine import Affine
 from mpcvit.export.attention import QUERY_GAIN
 from mpcvit.export.factors import Factors, affine_of
 from mpcvit.export.fold_mlp import FoldedMlp, fold_mlp
+from mpcvit.export.fold_reduction import FoldedReduction, fold_reduction
 from mpcvit.export.normalise import Division
 from mpcvit.export.sharing import shared_weights
 from mpcvit.models.attention import AttentionKernel
 from mpcvit.models.attention.lepe import Lepe
 from mpcvit.models.config import AttentionKind, ViTConfig
+from mpcvit.models.token_flow import BlockTokens
 from mpcvit.models.vit import Attention, Block, VisionTransformer
 
 
@@ -55,6 +57,8 @@ class FoldedBlock:
         groups: in the order in which heads now lie.
         qkv: columns are all queries, then all keys, then all values.
         lepe: [filters, N, N], each for equally many neighbouring columns of the values, float64; None for none.
+        query_gains: [D], what the heads' kinds have put into the query columns besides their scale.
+        tokens: in the block.
     """
 
     norm: Division | None
@@ -63,6 +67,9 @@ class FoldedBlock:
     proj: Affine
     mlp: FoldedMlp
     lepe: torch.Tensor | None
+    query_gains: torch.Tensor
+    tokens: BlockTokens
+    reduction: FoldedReduction | None
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,9 @@ def fold(model: VisionTransformer, factors: Factors = Factors.MERGED) -> FoldedV
         offsets[:1] += model.cls_token.detach().double()
     offsets -= offsets.mean(-1, keepdim=True)
     offsets[model.config.tokens - model.config.patches :] += embed.bias
-    blocks = [_fold_block(cast(Block, block), model.config, factors) for block in model.blocks]
+    blocks = [
+        _fold_block(cast(Block, block), model.config, number, factors) for number, block in enumerate(model.blocks)
+    ]
     for number, owner in enumerate(model.config.sharing):
         blocks[number] = shared_weights(blocks[number], blocks[owner], f"blocks {owner} and {number}")
     return FoldedViT(
@@ -102,13 +111,15 @@ def fold(model: VisionTransformer, factors: Factors = Factors.MERGED) -> FoldedV
     )
 
 
-def _fold_block(block: Block, config: ViTConfig, factors: Factors) -> FoldedBlock:
+def _fold_block(block: Block, config: ViTConfig, number: int, factors: Factors) -> FoldedBlock:
+    tokens = config.block_tokens[number]
     order, groups = _by_kind(block.attn)
     columns = torch.tensor([head * config.head_dim + i for head in order for i in range(config.head_dim)])
     inner = len(columns)
-    gains = torch.cat([_query_gain(group, config.tokens) for group in groups])
+    gains = torch.cat([_query_gain(group, tokens.attention.count) for group in groups])
+    gains = gains.repeat_interleave(config.head_dim)
     scale = torch.ones(3, inner, dtype=torch.float64)
-    scale[0] = config.head_dim**-0.5 * gains.repeat_interleave(config.head_dim)
+    scale[0] = config.head_dim**-0.5 * gains
     qkv = affine_of(block.attn.qkv, factors).after(block.norm1)
     return FoldedBlock(
         Division.of(block.norm1),
@@ -117,6 +128,9 @@ def _fold_block(block: Block, config: ViTConfig, factors: Factors) -> FoldedBloc
         affine_of(block.attn.proj, factors).inputs(columns).centred(),
         fold_mlp(block.mlp, block.norm2, factors),
         None if block.attn.lepe is None else _ordered_filters(block.attn.lepe, order),
+        gains,
+        tokens,
+        fold_reduction(block, config.block_reductions[number], tokens.entry),
     )
 
 

@@ -11,7 +11,8 @@ from mpcvit.export.factors import Factors
 from mpcvit.export.fold import FoldedBlock, fold
 from mpcvit.export.mlp import lower_mlp
 from mpcvit.export.normalise import normalised_affine, normed, read_affine
-from mpcvit.models.config import ViTConfig
+from mpcvit.export.reduction import lower_evit, lower_spvit, lower_window_pool
+from mpcvit.models.config import ReductionKind, ViTConfig
 from mpcvit.models.vit import VisionTransformer
 from mpcvit.wire.reveal import LOGITS, Reveal
 
@@ -42,7 +43,7 @@ def export_vit(
     """
     config = model.config
     check_reveal(reveal, config.classes)
-    b, image = begin(images, (config.channels, config.image_size, config.image_size), precision)
+    b, image = begin(images, config.input_shape, precision)
     folded = fold(model, factors)
     patches = _patches(b, image, config)
     if config.class_token:
@@ -50,11 +51,11 @@ def export_vit(
     x = b.affine("embed", patches, folded.embed.weight, folded.embed.bias)
     for number, block in enumerate(folded.blocks):
         # behind the last attention only the class token is read
-        rows = 1 if config.class_token and number == config.depth - 1 else config.tokens
+        rows = 1 if config.class_token and number == config.depth - 1 else block.tokens.attention.count
         x = _block(b, f"block{number}", x, block, config, rows)
     # the sum of all tokens: the division by their number goes into the norm's factor
     pooled = x if config.class_token else b.sum("pooled", x, axis=-2)
-    divisor = 1 if config.class_token else config.tokens
+    divisor = 1 if config.class_token else config.output_tokens.count
     wide = normalised_affine(b, "head", pooled, folded.head.weight, folded.head.bias, folded.norm, divisor)
     # rescaled although it costs a round: the unrounded product would tell the client the norm's factor
     logits = b.reshape("logits", b.rescale("head", wide), config.classes)
@@ -70,15 +71,28 @@ def _patches(b: Builder, image: Value, config: ViTConfig) -> Value:
 
 
 def _block(b: Builder, name: str, x: Value, block: FoldedBlock, config: ViTConfig, rows: int) -> Value:
-    """The residual stream behind a block, its first ``rows`` tokens."""
-    attention = _attention(b, f"{name}.attn", x, block, config, rows)
-    x = b.add(f"{name}.residual1", _first_rows(b, f"{name}.rows", x, rows), attention)
-    return b.add(f"{name}.residual2", x, lower_mlp(b, name, x, block.mlp))
+    """The residual stream behind a block; ``rows`` are the tokens whose attention is read, the first ones."""
+    reduction, reduced = block.reduction, f"{name}.reduce"
+    if reduction is not None and reduction.kind is ReductionKind.WINDOW_POOL:
+        x = lower_window_pool(b, reduced, x, reduction)
+    if reduction is not None and reduction.kind is ReductionKind.SPVIT:
+        x = lower_spvit(b, reduced, x, reduction)
+    wide = read_affine(b, f"{name}.attn.norm_qkv", normed(b, f"{name}.attn.norm_qkv", x, block.norm), block.qkv)
+    qkv = b.rescale(f"{name}.attn.qkv", wide)
+    attention = _attention(b, f"{name}.attn", qkv, block, config, rows)
+    x = _residual(b, f"{name}.residual1", _first_rows(b, f"{name}.rows", x, rows), attention)
+    # a single row is the class token, which stays
+    if reduction is not None and reduction.kind is ReductionKind.EVIT and rows > 1:
+        x = lower_evit(b, reduced, x, qkv, block.query_gains, reduction)
+    return _residual(b, f"{name}.residual2", x, lower_mlp(b, name, x, block.mlp))
 
 
-def _attention(b: Builder, name: str, x: Value, block: FoldedBlock, config: ViTConfig, rows: int) -> Value:
-    wide = read_affine(b, f"{name}.norm_qkv", normed(b, f"{name}.norm_qkv", x, block.norm), block.qkv)
-    qkv = b.rescale(f"{name}.qkv", wide)
+def _residual(b: Builder, name: str, x: Value, branch: Value) -> Value:
+    """x + branch; pooled streams have more fractional bits than branches."""
+    return b.add(name, x, b.widen_frac(f"{name}.aligned", branch, x.type.frac))
+
+
+def _attention(b: Builder, name: str, qkv: Value, block: FoldedBlock, config: ViTConfig, rows: int) -> Value:
     inner = block.qkv.bias.shape[0] // 3
     outputs, start = [], 0
     for group in block.groups:
@@ -106,7 +120,7 @@ def _lepe(b: Builder, name: str, qkv: Value, matrices: torch.Tensor, config: ViT
     filters, rows = matrices.shape[:2]
     inner = qkv.type.shape[-1] // 3
     v = b.slice(f"{name}.v", qkv, -1, 2 * inner, 3 * inner)
-    v = b.reshape(f"{name}.split", v, config.tokens, filters, inner // filters)
+    v = b.reshape(f"{name}.split", v, v.type.shape[0], filters, inner // filters)
     mixed = b.rescale(
         f"{name}.mixed", b.linear(f"{name}.matmul", b.permute(f"{name}.columns", v, 1, 2, 0), matrices.mT)
     )
@@ -121,5 +135,5 @@ def _first_rows(b: Builder, name: str, x: Value, rows: int) -> Value:
 def _heads(b: Builder, name: str, qkv: Value, start: int, count: int, config: ViTConfig) -> Value:
     """[count, N, D]: ``count`` heads' columns of the qkv product, from column ``start``."""
     part = b.slice(f"{name}.columns", qkv, -1, start, start + count * config.head_dim)
-    part = b.reshape(f"{name}.split", part, config.tokens, count, config.head_dim)
+    part = b.reshape(f"{name}.split", part, part.type.shape[0], count, config.head_dim)
     return b.permute(name, part, 1, 0, 2)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from functools import cached_property
 from itertools import pairwise
 from operator import index
 from typing import Any
 
 from mpcvit.errors import ConfigError
 from mpcvit.models.structure import FULL, Ranks, check_sharing, check_structure
+from mpcvit.models.token_flow import BlockTokens, Tokens, token_flow
+from mpcvit.models.token_flow import Reduction as Reduction
+from mpcvit.models.token_flow import ReductionKind as ReductionKind
 
 
 class AttentionKind(StrEnum):
@@ -28,6 +32,8 @@ class AttentionKind(StrEnum):
 
 #: Kinds without a score for every pair of tokens, so that a mask on the scores has nothing to multiply.
 UNMASKED = frozenset({AttentionKind.LINEAR_RELU, AttentionKind.LINFORMER, AttentionKind.POOLED_KV})
+#: Kinds with weights or windows that belong to places, which selected tokens do not have.
+PLACED = frozenset({AttentionKind.LINFORMER, AttentionKind.THEX, AttentionKind.POOLED_KV})
 
 
 class Activation(StrEnum):
@@ -107,7 +113,7 @@ class ViTConfig:
         gmm: Gaussians per head of the mask on its scores; 0 for no mask.
         lepe: convolution filters that are applied to V and added to the attention of a block with ``head_count`` heads,
             of which it is a multiple; equally many for every head, and for blocks with fewer heads accordingly fewer.
-            Filters of a head divide ``head_dim``. 0 for none.
+            Filters of a head divide ``head_dim``. 0 for none. Blocks whose tokens are no grid have none.
         head_width: width of a head; 0 for ``dim`` divided by the number of heads. Where it is set, the heads of a block
             together may be narrower or wider than ``dim``, and blocks may have different numbers of them.
         hiddens: per block, the width of its MLP; empty for ``hidden`` everywhere.
@@ -115,6 +121,7 @@ class ViTConfig:
         sharing: per block, the number of the block whose matrices it uses, which is its own or, within a group of
             neighbours, the group's first (:mod:`mpcvit.models.sharing`); empty for a model in which all are its own.
         norm_epsilon: what layer norms add to the variance; positive.
+        reductions: per block, how it gets rid of tokens, or None; empty for no reductions at all.
 
     Raises:
         ConfigError: the numbers do not fit together.
@@ -140,6 +147,7 @@ class ViTConfig:
     ranks: tuple[Ranks, ...] = ()
     sharing: tuple[int, ...] = ()
     norm_epsilon: float = 1e-4
+    reductions: tuple[Reduction | None, ...] = ()
 
     def __post_init__(self) -> None:
         sizes = (self.image_size, self.patch_size, self.classes, self.dim, self.hidden, self.channels)
@@ -179,6 +187,7 @@ class ViTConfig:
         _check_gates_and_norms(self)
         _check_attention_options(self)
         check_sharing(self)
+        _check_grids(self)
 
     @classmethod
     def uniform(
@@ -251,6 +260,36 @@ class ViTConfig:
         return self.patches + self.class_token
 
     @property
+    def input_tokens(self) -> Tokens:
+        """The tokens that enter the first block."""
+        return Tokens(count=self.tokens, own=int(self.class_token), side=self.patch_side)
+
+    @property
+    def block_reductions(self) -> tuple[Reduction | None, ...]:
+        """Every block's reduction."""
+        return self.reductions or (None,) * self.depth
+
+    @cached_property
+    def block_tokens(self) -> tuple[BlockTokens, ...]:
+        """Every block's tokens."""
+        return tuple(token_flow(self.input_tokens, self.block_reductions))
+
+    @property
+    def output_tokens(self) -> Tokens:
+        """The tokens behind the last block, of which the head reads the mean or the first."""
+        return self.block_tokens[-1].mlp
+
+    @property
+    def block_lepe(self) -> tuple[int, ...]:
+        """Every block's convolution filters: ``lepe``, and 0 where tokens are no grid."""
+        return tuple(0 if tokens.attention.side is None else self.lepe for tokens in self.block_tokens)
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """[channels, height, width] of a picture."""
+        return self.channels, self.image_size, self.image_size
+
+    @property
     def patch_values(self) -> int:
         """Numbers in one patch."""
         return self.channels * self.patch_size**2
@@ -279,6 +318,8 @@ class ViTConfig:
             for name in ("hiddens", "sharing"):
                 if name in document:
                     fields[name] = tuple(map(index, document[name]))
+            if "reductions" in document:
+                fields["reductions"] = tuple(one and Reduction.from_json(one) for one in document["reductions"])
             return cls(**fields)
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(
@@ -289,21 +330,21 @@ class ViTConfig:
 
 
 def _check_gates_and_norms(config: ViTConfig) -> None:
-    """Raise ConfigError unless gates and norms fit the rest, which is valid."""
-    for number, gate in enumerate(config.gates[: config.depth]):
-        sizes = {GateAxis.TOKEN: config.tokens, GateAxis.CHANNEL: config.block_hiddens[number]}
-        if gate is not None and gate.kept[-1] >= sizes[gate.axis]:
-            raise ConfigError(
-                f"a gate in block {number} that keeps {gate.axis} {gate.kept[-1]}",
-                expected=f"positions below {sizes[gate.axis]}",
-                remedy="Correct the model configuration.",
-            )
-    lengths = {"gates": len(config.gates), "norms": len(config.norms)}
+    """Raise ConfigError unless gates, norms and reductions fit the rest, which is valid."""
+    lengths = {"gates": len(config.gates), "norms": len(config.norms), "reductions": len(config.reductions)}
     for name, length in lengths.items():
         if length not in (0, config.depth):
             raise ConfigError(
                 f"{length} {name} for {config.depth} blocks",
                 expected=f"one of the {name} per block, or none",
+                remedy="Correct the model configuration.",
+            )
+    for number, gate in enumerate(config.gates):
+        sizes = {GateAxis.TOKEN: config.block_tokens[number].mlp.count, GateAxis.CHANNEL: config.block_hiddens[number]}
+        if gate is not None and gate.kept[-1] >= sizes[gate.axis]:
+            raise ConfigError(
+                f"a gate in block {number} that keeps {gate.axis} {gate.kept[-1]}",
+                expected=f"positions below {sizes[gate.axis]}",
                 remedy="Correct the model configuration.",
             )
     for pair in config.norms:
@@ -316,6 +357,11 @@ def _check_gates_and_norms(config: ViTConfig) -> None:
 def _check_attention_options(config: ViTConfig) -> None:
     """Raise ConfigError unless the options of attention kinds fit the rest, which is valid."""
     kinds = {kind for block in config.heads for kind in block}
+    sides = [
+        tokens.attention.side or 0
+        for tokens, block in zip(config.block_tokens, config.heads, strict=True)
+        if AttentionKind.POOLED_KV in block
+    ]
     unmasked = ", ".join(sorted(kinds & UNMASKED))
     problems = [
         (
@@ -324,9 +370,8 @@ def _check_attention_options(config: ViTConfig) -> None:
             "a positive rank, and no or some Gaussians",
         ),
         (
-            config.pooled_side < 1
-            or (AttentionKind.POOLED_KV in kinds and config.patch_side % config.pooled_side != 0),
-            f"pooled_side {config.pooled_side} for {config.patch_side} x {config.patch_side} patches",
+            config.pooled_side < 1 or any(side % config.pooled_side for side in sides),
+            f"pooled_side {config.pooled_side} for grids of {sides or config.patch_side} patches a side",
             "a positive side that divides the patches' in models with pooled_kv heads",
         ),
         (
@@ -345,3 +390,21 @@ def _check_attention_options(config: ViTConfig) -> None:
     for wrong, got, expected in problems:
         if wrong:
             raise ConfigError(got, expected=expected, remedy="Correct the model configuration.")
+
+
+def _check_grids(config: ViTConfig) -> None:
+    """Raise ConfigError if something depends on where a patch lies in a block whose tokens were selected."""
+    for number, tokens in enumerate(config.block_tokens):
+        needing: list[str] = []
+        if tokens.attention.side is None:
+            needing += [f"{kind} heads" for kind in sorted(PLACED.intersection(config.heads[number]))]
+            needing += ["masks on scores"] if config.gmm else []
+        gate = config.block_gates[number]
+        if tokens.mlp.side is None and gate is not None and gate.axis is GateAxis.TOKEN:
+            needing.append("a gate over tokens")
+        if needing:
+            raise ConfigError(
+                f"{', '.join(needing)} in block {number}, where tokens have been selected",
+                expected="only what does not depend on where a patch lies",
+                remedy="Select tokens in a later block, or choose other heads, no masks and no token gates there.",
+            )

@@ -13,11 +13,13 @@ from mpcvit.models.activation import ACTIVATIONS, HardGate, RelaxedGate
 from mpcvit.models.attention import KERNELS, AttentionKernel
 from mpcvit.models.attention.gmm_mask import GmmMask
 from mpcvit.models.attention.lepe import Lepe
-from mpcvit.models.config import Activation, AttentionKind, Gate, GateAxis, ViTConfig
+from mpcvit.models.config import Activation, AttentionKind, Gate, GateAxis, ReductionKind, ViTConfig
 from mpcvit.models.low_rank import make_linear
 from mpcvit.models.norm import LayerNorm, token_norm
+from mpcvit.models.reduction import Evit, Spvit, WindowPool
 from mpcvit.models.sharing import share_weights
 from mpcvit.models.structure import FULL, Ranks
+from mpcvit.models.token_flow import Tokens
 
 prepare_torchvision()
 
@@ -39,15 +41,21 @@ class Attention(nn.Module):
             quantizers there.
     """
 
-    def __init__(self, config: ViTConfig, kinds: tuple[AttentionKind, ...], ranks: Ranks = FULL) -> None:
+    def __init__(
+        self,
+        config: ViTConfig,
+        kinds: tuple[AttentionKind, ...],
+        ranks: Ranks = FULL,
+        tokens: Tokens | None = None,
+    ) -> None:
         super().__init__()
         self.kinds = kinds
         self.head_dim = config.head_dim
         self.kernels = nn.ModuleDict(
-            {kind.value: KERNELS[kind](config, kinds.count(kind)) for kind in dict.fromkeys(kinds)}
+            {kind.value: KERNELS[kind](config, kinds.count(kind), tokens) for kind in dict.fromkeys(kinds)}
         )
-        self.mask = GmmMask(config, len(kinds)) if config.gmm else None
-        self.lepe = Lepe(config, len(kinds)) if config.lepe else None
+        self.mask = GmmMask(config, len(kinds), tokens) if config.gmm else None
+        self.lepe = Lepe(config, len(kinds), tokens) if config.lepe and (tokens is None or tokens.side) else None
         self.quantize_q: nn.Module = nn.Identity()
         self.quantize_k: nn.Module = nn.Identity()
         self.quantize_v: nn.Module = nn.Identity()
@@ -57,11 +65,7 @@ class Attention(nn.Module):
 
     def forward(self, x_BND: torch.Tensor) -> torch.Tensor:
         """Mixed tokens, of the shape of ``x_BND``."""
-        batch, tokens, _ = x_BND.shape
-        qkv = self.qkv(x_BND).reshape(batch, tokens, 3, len(self.kinds), self.head_dim).permute(2, 0, 3, 1, 4)
-        q_BHND, k_BHND, v_BHND = qkv.unbind(0)
-        q_BHND = self.quantize_q(q_BHND * self.head_dim**-0.5)
-        k_BHND, v_BHND = self.quantize_k(k_BHND), self.quantize_v(v_BHND)
+        q_BHND, k_BHND, v_BHND = self.heads(x_BND)
         output_BHND = torch.empty_like(v_BHND)
         mask_HNN = None if self.mask is None else self.mask()
         for kind, kernel in self.kernels.items():
@@ -73,6 +77,13 @@ class Attention(nn.Module):
             output_BHND = output_BHND + self.lepe(v_BHND)
         projected: torch.Tensor = self.proj(output_BHND.transpose(1, 2).flatten(2))
         return projected
+
+    def heads(self, x_BND: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Queries (scaled), keys and values of all heads, [B, H, N, head dim] each."""
+        batch, tokens, _ = x_BND.shape
+        qkv = self.qkv(x_BND).reshape(batch, tokens, 3, len(self.kinds), self.head_dim).permute(2, 0, 3, 1, 4)
+        q_BHND, k_BHND, v_BHND = qkv.unbind(0)
+        return self.quantize_q(q_BHND * self.head_dim**-0.5), self.quantize_k(k_BHND), self.quantize_v(v_BHND)
 
     def _members(self, kind: str) -> slice | list[int]:
         """The heads of a kind; a slice, which copies nothing, where they are neighbours."""
@@ -92,6 +103,7 @@ class Mlp(nn.Module):
         *,
         hidden: int = 0,
         ranks: Ranks = FULL,
+        tokens: Tokens | None = None,
     ) -> None:
         super().__init__()
         hidden = hidden or config.hidden
@@ -99,7 +111,7 @@ class Mlp(nn.Module):
         self.fc2 = make_linear(hidden, config.dim, ranks.fc2)
         self.activation = activation
         self.act = ACTIVATIONS[activation]()
-        self.sizes = {GateAxis.TOKEN: config.tokens, GateAxis.CHANNEL: hidden}
+        self.sizes = {GateAxis.TOKEN: (tokens or config.input_tokens).count, GateAxis.CHANNEL: hidden}
         self.gate: HardGate | RelaxedGate | None = None if gate is None else HardGate(gate, self.sizes[gate.axis])
 
     def relax(self, axis: GateAxis) -> RelaxedGate:
@@ -119,22 +131,46 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x))."""
+    """x + attention(norm(x)), then x + mlp(norm(x)).
+
+    Attributes:
+        entry: what reduces the tokens before the attention, if anything does.
+        select: what reduces them between attention and MLP, by the attention's queries and keys.
+    """
 
     def __init__(self, config: ViTConfig, number: int, drop_path: float) -> None:
         super().__init__()
         attention_norm, mlp_norm = config.block_norms[number]
         hidden, ranks = config.block_hiddens[number], config.block_ranks[number]
+        tokens = config.block_tokens[number]
+        self.entry, self.select = _reduction(config, number)
         self.norm1 = token_norm(attention_norm, config)
-        self.attn = Attention(config, config.heads[number], ranks)
+        self.attn = Attention(config, config.heads[number], ranks, tokens.attention)
         self.norm2 = token_norm(mlp_norm, config)
-        self.mlp = Mlp(config, config.activations[number], config.block_gates[number], hidden=hidden, ranks=ranks)
+        self.mlp = Mlp(
+            config,
+            config.activations[number],
+            config.block_gates[number],
+            hidden=hidden,
+            ranks=ranks,
+            tokens=tokens.mlp,
+        )
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x_BND: torch.Tensor, name: str, out: Intermediates) -> torch.Tensor:
-        """The residual stream after the block; intermediates go to ``out`` as ``name.attn``, ``name.mlp``, ``name``."""
-        out[f"{name}.attn"] = y_BND = self.attn(self.norm1(x_BND))
+        """The residual stream after the block; intermediates go to ``out`` as ``name.attn``, ``name.mlp``, ``name``.
+
+        Where tokens are reduced, the stream behind that is ``name.reduced``.
+        """
+        if self.entry is not None:
+            out[f"{name}.reduced"] = x_BND = self.entry(x_BND)
+        normed_BND = self.norm1(x_BND)
+        out[f"{name}.attn"] = y_BND = self.attn(normed_BND)
         x_BND = x_BND + self.drop_path(y_BND)
+        if self.select is not None:
+            with torch.no_grad():  # only the order matters
+                q, k, _ = self.attn.heads(normed_BND)
+            out[f"{name}.reduced"] = x_BND = self.select(x_BND, q, k)
         out[f"{name}.mlp"] = y_BND = self.mlp(self.norm2(x_BND))
         out[name] = x_BND = x_BND + self.drop_path(y_BND)
         return x_BND
@@ -193,6 +229,18 @@ def patchify(images_BCHW: torch.Tensor, patch: int) -> torch.Tensor:
     batch, channels, height, width = images_BCHW.shape
     grid = images_BCHW.reshape(batch, channels, height // patch, patch, width // patch, patch)
     return grid.permute(0, 2, 4, 1, 3, 5).reshape(batch, -1, channels * patch * patch)
+
+
+def _reduction(config: ViTConfig, number: int) -> tuple[Spvit | WindowPool | None, Evit | None]:
+    """What reduces a block's tokens: at its entry, behind its attention."""
+    reduction, tokens = config.block_reductions[number], config.block_tokens[number]
+    if reduction is None:
+        return None, None
+    if reduction.kind is ReductionKind.EVIT:
+        return None, Evit(tokens.attention, reduction.keep)
+    if reduction.kind is ReductionKind.SPVIT:
+        return Spvit(config.dim, tokens.entry, reduction.keep), None
+    return WindowPool(tokens.entry, tokens.attention), None
 
 
 def _initialise(module: nn.Module) -> None:

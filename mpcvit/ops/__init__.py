@@ -10,6 +10,7 @@ from mpcvit.ops.multiply import Multiply
 from mpcvit.ops.nonnegative import Nonnegative
 from mpcvit.ops.offset import Offset
 from mpcvit.ops.op import Op
+from mpcvit.ops.order import Order
 from mpcvit.ops.pad import Pad
 from mpcvit.ops.pair_differences import PairDifferences
 from mpcvit.ops.permute import Permute
@@ -36,6 +37,7 @@ OPS: tuple[type[Op], ...] = (
     Multiply,
     Nonnegative,
     Offset,
+    Order,
     Pad,
     PairDifferences,
     Permute,
@@ -64,6 +66,7 @@ __all__ = [
     "Nonnegative",
     "Offset",
     "Op",
+    "Order",
     "Pad",
     "PairDifferences",
     "Permute",

@@ -43,9 +43,7 @@ class Nonnegative(Op):
 
     def protocols(self, inputs: Sequence[TensorType], forms: Sequence[Form]) -> list[Protocol]:
         (x,) = inputs
-        window = SignWindow.of(x.qtype.code_bound, 0)
-        ways = [ReluByBit(x.shape, window), *(ReluByOneHot(x.shape, window, width) for width in _BLOCK_WIDTHS)]
-        return [NonnegativeByDcf(x.shape, window), *map(NonnegativeByBit, ways)]
+        return sign_protocols(x.shape, x.qtype.code_bound)
 
     def stock_correlations(self, inputs: Sequence[TensorType], parties: int) -> list[Correlation]:
         (x,) = inputs
@@ -59,3 +57,10 @@ class Nonnegative(Op):
     def comparisons(self, inputs: Sequence[TensorType]) -> int:
         (x,) = inputs
         return x.size
+
+
+def sign_protocols(shape: Shape, code_bound: int) -> list[Protocol]:
+    """The ways to get [x >= 0] as a number, for Masked codes of at most this magnitude."""
+    window = SignWindow.of(code_bound, 0)
+    ways = [ReluByBit(shape, window), *(ReluByOneHot(shape, window, width) for width in _BLOCK_WIDTHS)]
+    return [NonnegativeByDcf(shape, window), *map(NonnegativeByBit, ways)]

@@ -8,8 +8,8 @@ from typing import cast
 
 import torch
 
-from mpcvit.compress.compression import check_images
 from mpcvit.errors import ConfigError
+from mpcvit.models.check_images import check_images
 from mpcvit.models.norm import TokenNorm
 from mpcvit.models.vit import Attention, VisionTransformer
 from mpcvit.quantize.capture import Trace, capture, trace
@@ -52,7 +52,7 @@ def quantize(model: VisionTransformer, config: QuantizeConfig, images: torch.Ten
         ConfigError: the configuration names a layer that the model does not have, or asks for something that is not
             there; or the model is quantized already.
     """
-    check_images(model, images)
+    check_images(images, model.config.input_shape)
     if config.method not in CALIBRATIONS:
         raise ConfigError(
             f"the method '{config.method}'",

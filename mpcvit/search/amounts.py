@@ -17,7 +17,7 @@ from mpcvit.program.fast_cost import fast_cost
 from mpcvit.program.plan import Plan, PlannedStep
 
 _BLOCK = re.compile(r"block(\d+)\.(.*)")
-_ATTENTION = re.compile(r"(attn|residual1|rows)\b")
+_ATTENTION = re.compile(r"(attn|residual1|rows|reduce)\b")
 _GROUP = re.compile(rf"attn\.({'|'.join(AttentionKind)})[./]")
 
 

@@ -26,9 +26,9 @@ class MixedHeads(AttentionKernel):
     """alpha * dear + (1 - alpha) * cheap of the heads' outputs, one alpha [H] per head; 1 to begin with."""
 
     def __init__(self, config: ViTConfig, pair: Pair, dear: AttentionKernel, heads: int) -> None:
-        super().__init__(config, heads)
+        super().__init__(config, heads, dear.tokens)
         self.dear = dear
-        self.cheap = KERNELS[pair[1]](config, heads)
+        self.cheap = KERNELS[pair[1]](config, heads, dear.tokens)
         self.alpha = nn.Parameter(torch.ones(heads))
 
     def forward(

@@ -181,7 +181,7 @@ def _blocks(config: ViTConfig) -> Iterator[str]:
     """Per block a column: a square per head, under them a bar for the MLP, filled as far as its gate applies it."""
     columns = zip(config.heads, config.activations, config.block_gates, config.block_norms, strict=True)
     for number, (kinds, activation, gate, norms) in enumerate(columns):
-        sizes = {GateAxis.TOKEN: config.tokens, GateAxis.CHANNEL: config.block_hiddens[number]}
+        sizes = {GateAxis.TOKEN: config.block_tokens[number].mlp.count, GateAxis.CHANNEL: config.block_hiddens[number]}
         share = 1.0 if gate is None else len(gate.kept) / sizes[gate.axis]
         where = "" if gate is None else f" at {len(gate.kept)} of {sizes[gate.axis]} {gate.axis}s"
         title = f"block {number}: {', '.join(kinds)}; {activation}{where}; norms {', '.join(norms)}"

@@ -70,6 +70,14 @@ class NodeDealing:
         """Root seeds [count, 2] of each party's function shares. Sends nothing."""
         return _seeds(self._streams[0], count), _seeds(self._streams[1], count)
 
+    def permutation(self, count: int) -> torch.Tensor:
+        """A uniform permutation of ``count`` positions that no single party knows. Sends nothing.
+
+        It sorts 128-bit keys, each the sum of words of both parties: one party's words say nothing about a key. Two
+        keys are equal, and their order then not random, with a probability below count**2 / 2**129.
+        """
+        return torch.from_numpy(np.lexsort(self.random((2, count)).numpy()))
+
     def publish(self, words: Words) -> None:
         """Correction words that both parties get."""
         raw = np.ascontiguousarray(words).tobytes()
@@ -119,6 +127,10 @@ class NodeMaterial:
     def seeds(self, count: int) -> Words:
         """This party's root seeds, [count, 2]."""
         return _seeds(self._stream, count)
+
+    def permutation(self, count: int) -> None:
+        """Passes over the words behind a permutation, which is the dealer's secret."""
+        self.random((2, count))
 
     def publish(self, shape: Shape) -> Words:
         """Correction words of ``shape``."""

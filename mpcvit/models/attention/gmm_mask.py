@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.functional import pad
 
 from mpcvit.models.config import ViTConfig
+from mpcvit.models.token_flow import Tokens
 
 #: Bounds how narrow a component can be. Nothing of it reaches fixed point, so it need not be a power of two.
 _EPSILON = 1e-2
@@ -26,12 +27,14 @@ class GmmMask(nn.Module):
     none. Scores of a class token, which has no place, are not masked.
     """
 
-    def __init__(self, config: ViTConfig, heads: int) -> None:
+    def __init__(self, config: ViTConfig, heads: int, tokens: Tokens | None = None) -> None:
         super().__init__()
+        grid = (tokens or config.input_tokens).side
+        assert grid is not None  # noqa: S101 - the configuration is checked
         self.class_token = config.class_token
         self.alpha = nn.Parameter(torch.full((heads, config.gmm), 1 / config.gmm))
         self.sigma = nn.Parameter(10 + 10 * torch.randn(heads, config.gmm))
-        side = torch.arange(config.patch_side, dtype=torch.get_default_dtype())
+        side = torch.arange(grid, dtype=torch.get_default_dtype())
         places = torch.cartesian_prod(side, side)
         squares = (places[:, None] - places[None, :]).square().sum(-1)
         self.squared_distance: torch.Tensor

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from mpcvit.models.config import ViTConfig
+from mpcvit.models.token_flow import Tokens
 
 
 class AttentionKernel(nn.Module):
@@ -14,14 +15,16 @@ class AttentionKernel(nn.Module):
     Args:
         config: the model's configuration.
         heads: how many heads of the block are of this kind.
+        tokens: that they mix; by default those that enter the model.
 
     Attributes:
         quantize_weights: what the attention weights go through before they meet V, for kinds that have weights for
             pairs of tokens; a quantized model has a quantizer there.
     """
 
-    def __init__(self, config: ViTConfig, heads: int) -> None:
+    def __init__(self, config: ViTConfig, heads: int, tokens: Tokens | None = None) -> None:
         super().__init__()
+        self.tokens = tokens or config.input_tokens
         self.quantize_weights: nn.Module = nn.Identity()
 
     def initialise(self) -> None:

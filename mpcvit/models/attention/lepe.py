@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.functional import conv2d
 
 from mpcvit.models.config import ViTConfig
+from mpcvit.models.token_flow import Tokens
 
 _SIDE = 3
 
@@ -20,14 +21,16 @@ class Lepe(nn.Module):
     """The convolutions of all ``heads`` of a block: each filter is for neighbouring channels of a head.
 
     The source has a filter per channel. Sharing one keeps the matrices small that the secure product needs. Filters
-    begin at 0, as none. A class token, which has no neighbours, gets and gives nothing.
+    begin at 0, as none. A class token, which has no neighbours, gets and gives nothing. Tokens have to be a grid.
     """
 
-    def __init__(self, config: ViTConfig, heads: int) -> None:
+    def __init__(self, config: ViTConfig, heads: int, tokens: Tokens | None = None) -> None:
         super().__init__()
-        self.side = config.patch_side
-        self.patches = config.patches
-        self.own = config.tokens - config.patches  # tokens that are no patches
+        tokens = tokens or config.input_tokens
+        assert tokens.side is not None  # noqa: S101 - elsewhere blocks have none
+        self.side = tokens.side
+        self.patches = self.side**2
+        self.own = tokens.own
         self.channels = config.head_dim // config.filters_per_head
         self.weight = nn.Parameter(torch.zeros(heads * config.filters_per_head, 1, _SIDE, _SIDE))
 

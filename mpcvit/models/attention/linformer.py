@@ -7,6 +7,7 @@ from torch import nn
 
 from mpcvit.models.attention.kernel import AttentionKernel
 from mpcvit.models.config import ViTConfig
+from mpcvit.models.token_flow import Tokens
 
 
 class Linformer(AttentionKernel):
@@ -15,10 +16,10 @@ class Linformer(AttentionKernel):
     The row maximum, the exponentials and the rest of the softmax run over k columns instead of M.
     """
 
-    def __init__(self, config: ViTConfig, heads: int) -> None:
-        super().__init__(config, heads)
-        self.key_projection = nn.Parameter(torch.empty(config.linformer_rank, config.tokens))
-        self.value_projection = nn.Parameter(torch.empty(config.linformer_rank, config.tokens))
+    def __init__(self, config: ViTConfig, heads: int, tokens: Tokens | None = None) -> None:
+        super().__init__(config, heads, tokens)
+        self.key_projection = nn.Parameter(torch.empty(config.linformer_rank, self.tokens.count))
+        self.value_projection = nn.Parameter(torch.empty(config.linformer_rank, self.tokens.count))
         self.initialise()
 
     def initialise(self) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from mpcvit.models.attention.kernel import AttentionKernel
 from mpcvit.models.config import ViTConfig
+from mpcvit.models.token_flow import Tokens
 
 
 class PooledKV(AttentionKernel):
@@ -23,11 +24,13 @@ class PooledKV(AttentionKernel):
         patches: how many there are.
     """
 
-    def __init__(self, config: ViTConfig, heads: int) -> None:
-        super().__init__(config, heads)
+    def __init__(self, config: ViTConfig, heads: int, tokens: Tokens | None = None) -> None:
+        super().__init__(config, heads, tokens)
         self.side = config.pooled_side
-        self.window = config.patch_side // config.pooled_side
-        self.patches = config.patches
+        side = self.tokens.side
+        assert side is not None  # noqa: S101 - the configuration is checked
+        self.window = side // config.pooled_side
+        self.patches = side**2
 
     def forward(self, q_BHND: torch.Tensor, k_BHMD: torch.Tensor, v_BHMD: torch.Tensor) -> torch.Tensor:
         scores = q_BHND @ self._pool(k_BHMD).mT

@@ -10,6 +10,7 @@ from torch import nn
 
 from mpcvit.models.attention.kernel import ScoreKernel
 from mpcvit.models.config import ViTConfig
+from mpcvit.models.token_flow import Tokens
 
 #: Added to the mean weight of a row, so that no choice of a and c brings the denominator near 0.
 EPSILON = 2.0**-4
@@ -21,8 +22,8 @@ SCALE, SHIFT = 0.25, 1.25
 class Quad2(ScoreKernel):
     """2Quad heads; every head has its own scale a and shift c."""
 
-    def __init__(self, config: ViTConfig, heads: int) -> None:
-        super().__init__(config, heads)
+    def __init__(self, config: ViTConfig, heads: int, tokens: Tokens | None = None) -> None:
+        super().__init__(config, heads, tokens)
         self.scale = nn.Parameter(torch.empty(heads))
         self.shift = nn.Parameter(torch.empty(heads))
         self.initialise()

@@ -13,6 +13,7 @@ from torch import nn
 
 from mpcvit.models.attention.kernel import ScoreKernel
 from mpcvit.models.config import ViTConfig
+from mpcvit.models.token_flow import Tokens
 
 _WIDTHS = (64, 128)
 #: Standard deviation of the last layer's weights, in parts of 1 / M: T begins near 1 / M, a scaling head's factor.
@@ -22,10 +23,10 @@ _SPREAD = 0.01
 class TheX(ScoreKernel):
     """THE-X heads; the heads of a block share T."""
 
-    def __init__(self, config: ViTConfig, heads: int) -> None:
-        super().__init__(config, heads)
+    def __init__(self, config: ViTConfig, heads: int, tokens: Tokens | None = None) -> None:
+        super().__init__(config, heads, tokens)
         first, second = _WIDTHS
-        self.layers = nn.Sequential(nn.Linear(1, first), nn.Linear(first, second), nn.Linear(second, config.tokens))
+        self.layers = nn.Sequential(nn.Linear(1, first), nn.Linear(first, second), nn.Linear(second, self.tokens.count))
         self.initialise()
 
     def initialise(self) -> None:

@@ -1,0 +1,43 @@
+"""EViT (Liang et al., ICLR 2022): behind the attention the best tokens stay, the others become one.
+
+Axes: B batch, H heads, N tokens, K kept tokens, D width (of a head where heads are meant).
+
+Differences to the source, all for the sake of MPC or of other kinds of heads:
+
+* Tokens are ranked by sum_h <q_r, k_j>, not by softmaxed weights: scores exist, and mean the same, for every attention
+  kind, and softmax is monotone in each of them for one head. r is the class token; without one, the mean query.
+* The dropped tokens become their plain mean, not a sum weighted by scores: that is local on shares.
+* A token that was fused in an earlier block is a candidate like any other.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from mpcvit.models.reduction.ordering import ordered
+from mpcvit.models.token_flow import Tokens
+
+
+class Evit(nn.Module):
+    """Keeps ``keep`` of the tokens, the class token first, then the best in order, and appends the mean of the others.
+
+    Has no parameters. Gradients reach the tokens, not the scores, as in the source without its weights.
+
+    Args:
+        tokens: that come in.
+        keep: how many stay, the class token among them.
+    """
+
+    def __init__(self, tokens: Tokens, keep: int) -> None:
+        super().__init__()
+        self.own = tokens.own
+        self.chosen = keep - tokens.own
+
+    def forward(self, x_BND: torch.Tensor, q_BHND: torch.Tensor, k_BHND: torch.Tensor) -> torch.Tensor:
+        """[B, keep + 1, D], ranked by the queries and keys of the attention before."""
+        reader_BH1D = q_BHND[:, :, :1] if self.own else q_BHND.mean(dim=-2, keepdim=True)
+        scores_BN = (reader_BH1D @ k_BHND.mT).sum(dim=1).squeeze(1)
+        best_BND = ordered(x_BND[:, self.own :], scores_BN[:, self.own :])
+        kept_BKD, dropped_BMD = best_BND[:, : self.chosen], best_BND[:, self.chosen :]
+        return torch.cat([x_BND[:, : self.own], kept_BKD, dropped_BMD.mean(dim=1, keepdim=True)], dim=1)
