@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mpcvit.ops import (
     Add,
+    AveragePool,
     Concat,
     GridSpline,
     Linear,
@@ -28,6 +29,7 @@ from mpcvit.ops import (
     Subtract,
     Sum,
     TensorType,
+    Unfold,
 )
 from mpcvit.ring.qtype import QType
 
@@ -109,6 +111,9 @@ CASES: list[tuple[Op, tuple[TensorType, ...]]] = [
     (Order(), (t((2,), frac=0, bound=0.0),)),
     (Order(), (t((9,), frac=20, bound=4000.0),)),
     (Pad(-2, 2), (t((2, 3, 4)),)),
+    (Unfold(3, 2, 1), (t((5, 6, 2)),)),
+    (Unfold(2, 1, 0), (t((3, 2, 4)),)),
+    (AveragePool(3), (t((4, 5, 2)),)),
     (Reshape((6, 5)), (t((5, 6)),)),
     (Permute((2, 0, 1)), (t((2, 3, 4)),)),
     (Slice(-1, 1, 3), (t((2, 3, 4)),)),

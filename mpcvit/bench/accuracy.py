@@ -20,7 +20,7 @@ from mpcvit.client.result import Inference
 from mpcvit.data.image_set import ImageSet
 from mpcvit.data.normalise import normalise
 from mpcvit.errors import NotRevealed
-from mpcvit.models.files import load_model
+from mpcvit.models.files import load_any_model
 from mpcvit.program.model_folder import ModelFolder
 from mpcvit.program.reference import run_reference
 from mpcvit.program.shares import share_model
@@ -85,7 +85,7 @@ class Accuracy:
 
 def float_logits(folder: Path, images: ImageSet, advance: Advance = lambda n: None) -> Logits:
     """The trained model's logits [count, classes] in float32."""
-    model, description = load_model(folder), ModelFolder.load(folder).description
+    model, description = load_any_model(folder), ModelFolder.load(folder).description
     parts = []
     with torch.inference_mode():
         for batch in _batches(images):

@@ -11,9 +11,8 @@ from mpcvit.data.cifar10 import CIFAR10_MEAN, CIFAR10_STD, load_cifar10
 from mpcvit.data.normalise import normalise
 from mpcvit.data.prepared import load_prepared
 from mpcvit.errors import ConfigError
-from mpcvit.models.files import load_model
+from mpcvit.models.files import FloatModel, load_any_model
 from mpcvit.models.timm_import import Backbone, import_timm
-from mpcvit.models.vit import VisionTransformer
 
 _TRAINED_PICTURES = 512
 #: Pictures of 224 x 224 pixels take hundreds of times the memory of CIFAR's.
@@ -68,7 +67,7 @@ class ExportSource:
         facts: where weights, pictures and labels come from, in words.
     """
 
-    model: VisionTransformer
+    model: FloatModel
     images: torch.Tensor
     labels: tuple[str, ...]
     mean: tuple[float, ...]
@@ -93,7 +92,7 @@ def open_source(choice: Choice) -> ExportSource:
     pictures = load_cifar10(choice.data, "train")
     calibration = pictures.spread(choice.images or _TRAINED_PICTURES).images
     return ExportSource(
-        load_model(choice.trained),
+        load_any_model(choice.trained),
         normalise(calibration, CIFAR10_MEAN, CIFAR10_STD),
         pictures.classes,
         CIFAR10_MEAN,

@@ -35,13 +35,17 @@ def export(
     images: Annotated[
         int | None, typer.Option(min=1, help="Calibration pictures; by default 512, with --timm 32.")
     ] = None,
+    stock_wraps: Annotated[
+        float, typer.Option(help="Largest accepted chance per image of a silent wrap on the stock engine.")
+    ] = 0.01,
     reveal: Annotated[str, typer.Option(help="What clients get: logits, label or topk.")] = "logits",
     top: Annotated[int | None, typer.Option(help="With topk: how many labels, likeliest first.")] = None,
     json_output: Json = False,
 ) -> None:
     """Turn a trained model, or a backbone of timm's, into a Program with integer weights, calibrated on pictures."""
     from mpcvit.cli.export_source import Choice, open_source
-    from mpcvit.export.vit import export_vit
+    from mpcvit.export.builder import Precision
+    from mpcvit.export.model import export_model
     from mpcvit.models.files import save_model
     from mpcvit.program.cost import stock_cost
     from mpcvit.program.model_folder import Description, ModelFolder
@@ -59,7 +63,7 @@ def export(
         images=images,
     )
     source = open_source(choice)
-    exported = export_vit(source.model, source.images, reveal=revealed)
+    exported = export_model(source.model, source.images, Precision(stock_wraps=stock_wraps), revealed)
     description = Description(
         name=name,
         version=version,

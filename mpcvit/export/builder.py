@@ -16,6 +16,7 @@ from mpcvit.export.spline_fit import Fit
 from mpcvit.export.split_fit import SplitFit, domain_codes
 from mpcvit.ops import (
     Add,
+    AveragePool,
     Concat,
     GridSpline,
     Linear,
@@ -39,6 +40,7 @@ from mpcvit.ops import (
     Subtract,
     Sum,
     TensorType,
+    Unfold,
 )
 from mpcvit.ops.grouping import Grouping
 from mpcvit.program.program import Node, Program
@@ -71,6 +73,8 @@ class Precision:
         relative: relative error of splines of normalisers, where their input is known that well.
         steps: by a value's name, how coarse it may be: the step between the codes of a quantized model there. The value
             then has no finer step than that needs, and an activation that gives it may be off by half a step.
+        stock_wraps: largest bound that is accepted on the chance per image that a truncation wraps silently on the
+            stock protocols. The fast engine notices such cases and repeats the opening.
     """
 
     frac: int = 12
@@ -82,6 +86,7 @@ class Precision:
     relu_slack: float = 2.0**-9
     relative: float = 2.0**-10
     steps: tuple[tuple[str, float], ...] = ()
+    stock_wraps: float = 0.01
 
 
 @dataclass(frozen=True)
@@ -304,6 +309,16 @@ class Builder:
         shape = list(x.real.shape)
         shape[axis] = count
         return self._add(name, Pad(axis, count), [x], torch.cat([x.real.new_zeros(shape), x.real], dim=axis))
+
+    def unfold(self, name: str, x: Value, side: int, stride: int, border: int) -> Value:
+        """Windows of a grid [H, W, C] with zeros around it, as rows."""
+        op = Unfold(side, stride, border)
+        return self._add(name, op, [x], op.linear(x.real))
+
+    def average_pool(self, name: str, x: Value, side: int) -> tuple[Value, int]:
+        """A multiple of the averages over squares around each position of a grid [H, W, C], and which multiple."""
+        op = AveragePool(side)
+        return self._add(name, op, [x], op.linear(x.real)), op.multiple(*x.type.shape[:2])
 
     def slice(self, name: str, x: Value, axis: int, start: int, stop: int) -> Value:
         """A part of x along ``axis`` (negative)."""

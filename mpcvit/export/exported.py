@@ -21,8 +21,6 @@ from mpcvit.wire.reveal import LOGITS, Reveal
 INPUT = "image"
 #: Export refuses a lowering whose real-valued logits differ from the model's by more than this.
 _FIDELITY = 1e-3
-#: ... and one whose bound on silent wraps is larger than this.
-_WRAP_PROBABILITY = 0.01
 
 
 @dataclass(frozen=True)
@@ -79,11 +77,13 @@ def finish(b: Builder, model: nn.Module, image: Value, logits: Value, reveal: Re
             remedy="This is a bug in the export; please report it with the model's configuration.",
         )
     wraps = stock_cost(program, parties=2).wrap_probability
-    if wraps > _WRAP_PROBABILITY:
+    if wraps > b.precision.stock_wraps:
         raise RangeError(
             f"a chance of up to {wraps:.2g} per image that a truncation wraps silently on the stock protocols",
-            expected=f"at most {_WRAP_PROBABILITY}",
-            remedy="Use fewer fractional bits (Precision.frac), or normalise the model's activations.",
+            expected=f"at most {b.precision.stock_wraps:g}",
+            remedy="If only the fast engine, which repeats such truncations, will run the model, allow it "
+            "(--stock-wraps, Precision.stock_wraps). Else use fewer fractional bits (Precision.frac), or normalise the "
+            "model's activations.",
         )
     return Exported(program, b.weights, fidelity, reveal)
 

@@ -9,15 +9,18 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from mpcvit.errors import ModelFileError
+from mpcvit.errors import ConfigError, ModelFileError
 from mpcvit.models.config import ViTConfig
+from mpcvit.models.efficientformer import EfficientFormer, EfficientFormerConfig
 from mpcvit.models.vit import VisionTransformer
 
 CONFIG_FILE = "config.json"
 FLOAT_FILE = "model.safetensors"
 
+FloatModel = VisionTransformer | EfficientFormer
 
-def save_model(model: VisionTransformer, folder: Path) -> None:
+
+def save_model(model: FloatModel, folder: Path) -> None:
     """Write the configuration and weights of ``model`` into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
@@ -26,15 +29,35 @@ def save_model(model: VisionTransformer, folder: Path) -> None:
 
 
 def load_model(folder: Path) -> VisionTransformer:
-    """The model in ``folder``, in eval mode.
+    """The ViT in ``folder``, in eval mode.
+
+    Raises:
+        ModelFileError: a file is missing, damaged, or the weights do not fit the configuration.
+        ConfigError: the configuration is not valid, or one of another family.
+    """
+    model = load_any_model(folder)
+    if isinstance(model, VisionTransformer):
+        return model
+    raise ConfigError(
+        f"a model of the family {model.config.family} in {folder}",
+        expected="a Vision Transformer",
+        remedy="Search, distillation and training are for Vision Transformers only.",
+    )
+
+
+def load_any_model(folder: Path) -> FloatModel:
+    """The model in ``folder``, of the family that its configuration names, in eval mode.
 
     Raises:
         ModelFileError: a file is missing, damaged, or the weights do not fit the configuration.
         ConfigError: the configuration is not valid.
     """
     try:
-        config = ViTConfig.from_json(json.loads((folder / CONFIG_FILE).read_text()))
-        model = VisionTransformer(config)
+        document = json.loads((folder / CONFIG_FILE).read_text())
+        if document.get("family") == EfficientFormerConfig.family:
+            model: FloatModel = EfficientFormer(EfficientFormerConfig.from_json(document))
+        else:
+            model = VisionTransformer(ViTConfig.from_json(document))
         model.load_state_dict(load_file(folder / FLOAT_FILE))
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ModelFileError(

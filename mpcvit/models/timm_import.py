@@ -15,17 +15,22 @@ from torch import nn
 
 from mpcvit.compat import prepare_torchvision
 from mpcvit.errors import ConfigError, ModelFileError
+from mpcvit.models.files import FloatModel
+from mpcvit.models.timm_efficientformer import efficientformer_from_timm
 from mpcvit.models.timm_vit import vit_from_timm
-from mpcvit.models.vit import VisionTransformer
 
 prepare_torchvision()
 
 from timm import create_model, is_model, list_models  # noqa: E402
 from timm.data import create_transform, resolve_data_config  # noqa: E402
+from timm.models.efficientformer import EfficientFormer as TimmEfficientFormer  # noqa: E402
 from timm.models.vision_transformer import VisionTransformer as TimmVisionTransformer  # noqa: E402
 
-#: Makes our model of one of timm's, by its exact class.
-IMPORTERS: dict[type[nn.Module], Callable[[Any], VisionTransformer]] = {TimmVisionTransformer: vit_from_timm}
+#: Makes our model of one of timm's, by its exact class; a ViT knows its image size, the others are told.
+IMPORTERS: dict[type[nn.Module], Callable[[Any, int], FloatModel]] = {
+    TimmVisionTransformer: lambda source, image_size: vit_from_timm(source),
+    TimmEfficientFormer: efficientformer_from_timm,
+}
 
 #: What turns a checkpoint of PyTorch's into a safetensors file.
 _CONVERT = (
@@ -44,7 +49,7 @@ class Backbone:
         mean, std: per channel, for pixels in [0, 1]; ``prepare`` ends with them.
     """
 
-    model: VisionTransformer
+    model: FloatModel
     prepare: Callable[[Image.Image], torch.Tensor]
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -78,15 +83,18 @@ def import_timm(
                 expected="a tensor of the right shape for every parameter",
                 remedy="Name the model that the file belongs to, with its image size and number of classes.",
             ) from error
-    model = from_timm(source)
     data = resolve_data_config({}, model=source)
+    model = from_timm(source, image_size or data["input_size"][-1])
     size = model.config.image_size
     prepare = create_transform(**{**data, "input_size": (model.config.channels, size, size)}, is_training=False)
     return Backbone(model, prepare, tuple(data["mean"]), tuple(data["std"]))
 
 
-def from_timm(source: nn.Module) -> VisionTransformer:
+def from_timm(source: nn.Module, image_size: int = 224) -> FloatModel:
     """Our model that computes what ``source``, a model of timm's, computes; in eval mode.
+
+    Args:
+        image_size: side of the pictures, pixels, for models that do not say.
 
     Raises:
         ConfigError: the model, or a part of it, has no counterpart; the message names it.
@@ -95,9 +103,9 @@ def from_timm(source: nn.Module) -> VisionTransformer:
         raise ConfigError(
             f"a model of the kind {type(source).__name__}",
             expected=f"one of timm's kinds {', '.join(sorted(kind.__name__ for kind in IMPORTERS))}",
-            remedy="Choose a model of one of these kinds: vit_* and deit_* are VisionTransformers.",
+            remedy="Choose a model of one of these kinds: vit_*, deit_* or efficientformer_*.",
         )
-    return IMPORTERS[type(source)](source)
+    return IMPORTERS[type(source)](source, image_size)
 
 
 def _create(name: str, image_size: int | None, classes: int | None) -> nn.Module:

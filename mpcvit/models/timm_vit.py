@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from operator import attrgetter
 from typing import Any
 
 import torch
 from torch import nn
 
 from mpcvit.compat import prepare_torchvision
-from mpcvit.errors import ConfigError
 from mpcvit.models.config import Activation, AttentionKind, ViTConfig
+from mpcvit.models.timm_parts import MISSING, Kinds, Parts, part_name
 from mpcvit.models.vit import VisionTransformer
 
 prepare_torchvision()
@@ -18,51 +17,52 @@ prepare_torchvision()
 from timm import layers  # noqa: E402
 from timm.models.vision_transformer import Block  # noqa: E402
 
-#: What the message of every refusal says.
-SUPPORTED = (
+_SUPPORTED = (
     "a plain vit_* or deit_*: square patches, a learned position embedding for every token, pre-norm blocks with "
     "softmax attention (q, k, v with bias), GELU or ReLU and LayerNorm, and one linear head on the class token or on "
     "the mean of the patches normalised after it is taken"
 )
-
-_NORMS = (nn.LayerNorm, layers.LayerNorm)
-_NONE = (nn.Identity, type(None))
+_NORMS: Kinds = (nn.LayerNorm, layers.LayerNorm)
 _ACTIVATIONS: dict[type[nn.Module], Activation] = {
     nn.GELU: Activation.GELU,
     layers.GELU: Activation.GELU,
     nn.ReLU: Activation.RELU,
 }
-_Kinds = tuple[type[Any], ...]
-#: By path in the model, what may be there. A path that does not exist counts as None.
-_MODEL: dict[str, _Kinds] = {
-    "patch_embed": (layers.PatchEmbed,),
-    "patch_embed.proj.bias": (nn.Parameter,),
-    "patch_embed.norm": _NONE,
-    "pos_embed": (nn.Parameter,),
-    "reg_token": _NONE,
-    "norm_pre": _NONE,
-    "attn_pool": _NONE,
-    "head": (nn.Linear,),
-    "head.bias": (nn.Parameter,),
-}
-_BLOCK: dict[str, _Kinds] = {
-    "norm1": _NORMS,
-    "attn": (layers.Attention,),
-    "attn.qkv.bias": (nn.Parameter,),
-    "attn.q_norm": _NONE,
-    "attn.k_norm": _NONE,
-    "attn.norm": _NONE,
-    "attn.gate": _NONE,
-    "attn.proj.bias": (nn.Parameter,),
-    "ls1": _NONE,
-    "norm2": _NORMS,
-    "mlp": (layers.Mlp,),
-    "mlp.fc1.bias": (nn.Parameter,),
-    "mlp.act": tuple(_ACTIVATIONS),
-    "mlp.norm": _NONE,
-    "mlp.fc2.bias": (nn.Parameter,),
-    "ls2": _NONE,
-}
+_MODEL = Parts(
+    _SUPPORTED,
+    {
+        "patch_embed": (layers.PatchEmbed,),
+        "patch_embed.proj.bias": (nn.Parameter,),
+        "patch_embed.norm": MISSING,
+        "pos_embed": (nn.Parameter,),
+        "reg_token": MISSING,
+        "norm_pre": MISSING,
+        "attn_pool": MISSING,
+        "head": (nn.Linear,),
+        "head.bias": (nn.Parameter,),
+    },
+)
+_BLOCK = Parts(
+    _SUPPORTED,
+    {
+        "norm1": _NORMS,
+        "attn": (layers.Attention,),
+        "attn.qkv.bias": (nn.Parameter,),
+        "attn.q_norm": MISSING,
+        "attn.k_norm": MISSING,
+        "attn.norm": MISSING,
+        "attn.gate": MISSING,
+        "attn.proj.bias": (nn.Parameter,),
+        "ls1": MISSING,
+        "norm2": _NORMS,
+        "mlp": (layers.Mlp,),
+        "mlp.fc1.bias": (nn.Parameter,),
+        "mlp.act": tuple(_ACTIVATIONS),
+        "mlp.norm": MISSING,
+        "mlp.fc2.bias": (nn.Parameter,),
+        "ls2": MISSING,
+    },
+)
 
 
 def vit_from_timm(source: Any) -> VisionTransformer:
@@ -75,14 +75,12 @@ def vit_from_timm(source: Any) -> VisionTransformer:
     Raises:
         ConfigError: a part of ``source`` has no counterpart; the message names it.
     """
-    for path, kinds in _MODEL.items():
-        _check(source, path, kinds)
+    _MODEL.check(source)
     if not source.has_class_token:
-        _check(source, "norm", _NONE)
+        Parts(_SUPPORTED, {"norm": MISSING}).check(source)
     for number, block in enumerate(source.blocks):
-        _check(source, f"blocks.{number}", (Block,))
-        for path, kinds in _BLOCK.items():
-            _check(block, path, kinds, f"blocks.{number}.")
+        Parts(_SUPPORTED, {str(number): (Block,)}).check(source.blocks, "blocks.")
+        _BLOCK.check(block, f"blocks.{number}.")
     config = _config(source)
     model = VisionTransformer(config).to(source.head.weight.dtype)
     model.load_state_dict(_weights(source))
@@ -94,19 +92,18 @@ def _config(source: Any) -> ViTConfig:
     first = blocks[0]
     norms = {norm.eps for block in blocks for norm in (block.norm1, block.norm2)} | {_last_norm(source).eps}
     tokens = patches.num_patches + source.has_class_token
-    problems = [
-        ("global_pool", source.global_pool, "token" if source.has_class_token else "avg"),
-        ("pos_embed", tuple(source.pos_embed.shape[:2]), (1, tokens)),
-        ("dynamic_img_size", source.dynamic_img_size or patches.dynamic_img_pad, False),
-        ("picture or patch", {len({*patches.img_size}), len({*patches.patch_size})}, {1}),
-        ("size of blocks", len({(*block.mlp.fc1.weight.shape, block.attn.num_heads) for block in blocks}), 1),
-        ("width of heads", first.attn.attn_dim, source.embed_dim),
-        ("norm's epsilon", len(norms), 1),
-        ("mlp.act.approximate", {getattr(block.mlp.act, "approximate", "none") for block in blocks}, {"none"}),
-    ]
-    for what, got, expected in problems:
-        if got != expected:
-            raise _refused(f"{what} is {got} instead of {expected}")
+    _MODEL.check_values(
+        [
+            ("global_pool", source.global_pool, "token" if source.has_class_token else "avg"),
+            ("pos_embed", tuple(source.pos_embed.shape[:2]), (1, tokens)),
+            ("dynamic_img_size", source.dynamic_img_size or patches.dynamic_img_pad, False),
+            ("picture or patch", {len({*patches.img_size}), len({*patches.patch_size})}, {1}),
+            ("size of blocks", len({(*block.mlp.fc1.weight.shape, block.attn.num_heads) for block in blocks}), 1),
+            ("width of heads", first.attn.attn_dim, source.embed_dim),
+            ("norm's epsilon", len(norms), 1),
+            ("mlp.act.approximate", {getattr(block.mlp.act, "approximate", "none") for block in blocks}, {"none"}),
+        ]
+    )
     return ViTConfig(
         image_size=patches.img_size[0],
         patch_size=patches.patch_size[0],
@@ -144,27 +141,5 @@ def _last_norm(source: Any) -> nn.LayerNorm:
     before, after = source.norm, source.fc_norm
     norm: nn.LayerNorm = after if isinstance(before, nn.Identity) else before
     if type(norm) not in _NORMS or type(before) is type(after):
-        raise _refused(f"norm is {_name(before)} and fc_norm is {_name(after)} instead of one LayerNorm")
+        raise _MODEL.refused(f"norm is {part_name(before)} and fc_norm is {part_name(after)}, not one LayerNorm")
     return norm
-
-
-def _check(root: Any, path: str, kinds: _Kinds, prefix: str = "") -> None:
-    try:
-        found = attrgetter(path)(root)
-    except AttributeError:
-        found = None
-    if type(found) not in kinds:
-        wanted = "missing" if kinds is _NONE else " or ".join(sorted({kind.__name__ for kind in kinds}))
-        raise _refused(f"{prefix}{path} is {_name(found)} instead of {wanted}")
-
-
-def _name(module: object) -> str:
-    return "missing" if module is None else type(module).__name__
-
-
-def _refused(fact: str) -> ConfigError:
-    return ConfigError(
-        f"a timm model whose {fact}",
-        expected=SUPPORTED,
-        remedy="Choose another model of timm, or write this part as a layer of mpcvit.models.",
-    )

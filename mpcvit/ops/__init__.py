@@ -1,6 +1,7 @@
 """The ops of a Program, one file each: reference, cost and execution side by side."""
 
 from mpcvit.ops.add import Add
+from mpcvit.ops.average_pool import AveragePool
 from mpcvit.ops.concat import Concat
 from mpcvit.ops.cost import Cost
 from mpcvit.ops.grid_spline import GridSpline
@@ -26,10 +27,12 @@ from mpcvit.ops.square import Square
 from mpcvit.ops.subtract import Subtract
 from mpcvit.ops.sum import Sum
 from mpcvit.ops.types import Shape, TensorType
+from mpcvit.ops.unfold import Unfold
 
 #: Every op, for reading Programs from files.
 OPS: tuple[type[Op], ...] = (
     Add,
+    AveragePool,
     Concat,
     GridSpline,
     Linear,
@@ -52,11 +55,13 @@ OPS: tuple[type[Op], ...] = (
     Square,
     Subtract,
     Sum,
+    Unfold,
 )
 
 __all__ = [
     "OPS",
     "Add",
+    "AveragePool",
     "Concat",
     "Cost",
     "GridSpline",
@@ -83,4 +88,5 @@ __all__ = [
     "Subtract",
     "Sum",
     "TensorType",
+    "Unfold",
 ]

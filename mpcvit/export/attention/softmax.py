@@ -20,9 +20,14 @@ _CLIP = 7.25
 
 
 def lower_softmax(b: Builder, name: str, heads: Heads) -> Value:
-    """Output of softmax heads: exp(S - max S) V / sum."""
-    scores = b.rescale(f"{name}.scores", scores_product(b, name, heads))
-    levels = math.ceil(math.log2(scores.type.shape[-1]))
+    """Output of softmax heads."""
+    return softmax_mix(b, name, b.rescale(f"{name}.scores", scores_product(b, name, heads)), heads.v)
+
+
+def softmax_mix(b: Builder, name: str, scores: Value, v: Value) -> Value:
+    """exp(S - max S) V / sum, for scores [H, N, M] and values [H, M, D] of ordinary precision."""
+    count = scores.type.shape[-1]
+    levels = math.ceil(math.log2(count))
     shifted = b.subtract(f"{name}.shifted", scores, _row_maximum(b, name, scores))
     above = _SLACK * (levels + 1)  # by how much the maximum may be missed
     from_clip = b.offset(f"{name}.from_clip", shifted, _CLIP)
@@ -36,10 +41,10 @@ def lower_softmax(b: Builder, name: str, heads: Heads) -> Value:
         frac=b.precision.frac,
     )
     weights = b.spline(f"{name}.weights", clipped, fit, torch.exp(shifted.real))
-    slack = b.precision.tolerance * heads.count
-    bounds = (math.exp(-above) - slack, heads.count * math.exp(above) + slack)
+    slack = b.precision.tolerance * count
+    bounds = (math.exp(-above) - slack, count * math.exp(above) + slack)
     total = b.sum(f"{name}.total", weights, axis=-1, bounds=bounds)
-    return normalise_rows(b, name, weights, total, heads.v)
+    return normalise_rows(b, name, weights, total, v)
 
 
 def _clipped_exponential(x: Floats) -> Floats:
