@@ -135,12 +135,17 @@ class IntegerAttention:
 
 @dataclass(frozen=True, eq=False)
 class _Operands:
-    """Q (with 1/sqrt(D)), K and V of the heads of one kind under calibration, and the scale of the outputs."""
+    """Q (with 1/sqrt(D)), K and V under calibration, and the scale of the outputs."""
 
     q: Edge
     k: Edge
     v: Edge
     output: float
+
+    def of(self, heads: list[int]) -> _Operands:
+        """Those of some of the heads."""
+        q, k, v = (Edge(edge.real[:, heads], edge.scale) for edge in (self.q, self.k, self.v))
+        return _Operands(q, k, v, self.output)
 
     def scores(self) -> torch.Tensor:
         """Real scores."""
@@ -193,11 +198,10 @@ def integer_attention(attention: Attention, x: Edge) -> tuple[IntegerAttention, 
     )
     mixed = _mixed(attention, q.real, k.real, v.real)
     output = symmetric_scale(mixed, OPERAND_BITS)
-    groups = []
+    operands, groups = _Operands(q, k, v, output), []
     for kind in dict.fromkeys(attention.kinds):
         members = [head for head, other in enumerate(attention.kinds) if other == kind]
-        chosen = (Edge(edge.real[:, members], edge.scale) for edge in (q, k, v))
-        groups.append((tuple(members), HEADS[kind](_Operands(*chosen, output=output))))
+        groups.append((tuple(members), HEADS[kind](operands.of(members))))
     merged = mixed.transpose(1, 2).reshape(batch, tokens, width)
     branch = attention.proj(merged)
     scale = symmetric_scale(branch, STREAM_BITS)
