@@ -23,6 +23,8 @@ from mpcvit.quantize.integer.shiftmax import row_shares, shiftmax
 
 #: Scale of attention weights.
 _WEIGHT_SCALE = 2.0 ** (1 - STREAM_BITS)
+#: Steps per unit of a score. Steps of 0.1 % of a weight are fine enough, and leave Shiftmax room for 16,000 keys.
+_FINEST_SCORE = 1 << 10
 
 
 class IntegerHeads(Protocol):
@@ -158,7 +160,7 @@ class _Operands:
 
 
 def _softmax(on: _Operands) -> IntegerHeads:
-    unit = steps_per_unit(on.scores(), OPERAND_BITS)
+    unit = min(steps_per_unit(on.scores(), OPERAND_BITS), _FINEST_SCORE)
     return SoftmaxHeads(dyadic(on.score * unit), unit, dyadic(_WEIGHT_SCALE * on.v.scale / on.output))
 
 
