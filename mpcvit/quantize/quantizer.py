@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -29,6 +29,10 @@ class Quantizer(nn.Module, ABC):
     def __init__(self, bits: int) -> None:
         super().__init__()
         self.bits = bits
+
+    def settings(self) -> dict[str, Any]:
+        """Arguments of the constructor besides ``bits`` that files must keep, JSON-ready."""
+        return {}
 
     @abstractmethod
     def fit(self, x: torch.Tensor) -> None:

@@ -1,0 +1,53 @@
+"""RepQ-ViT (ICCV 2023): norms rewritten so that one scale fits all channels, attention weights as powers of sqrt(2)."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+
+from mpcvit.quantize.log_sqrt2 import LogSqrt2
+from mpcvit.quantize.methods.calibration import LinearSite, PlaceByPlace, fitted
+from mpcvit.quantize.methods.norm_rewrite import rewrite
+from mpcvit.quantize.quantizer import Quantizer
+from mpcvit.quantize.range import Percentile, RangeRule
+from mpcvit.quantize.uniform import Uniform
+
+PERCENTILES = Percentile((0.999, 0.9999, 0.99999))
+#: A channel's scale is at least this part of the largest one, so that a dead channel does not blow up its norm.
+_SMALLEST = 2.0**-10
+
+
+class RepQCalibration(PlaceByPlace):
+    """Norms' outputs channel by channel first, then with one scale and zero point."""
+
+    sequential: ClassVar[bool] = True
+    rule: ClassVar[RangeRule] = PERCENTILES
+
+    def behind_norm(self, site: LinearSite) -> Quantizer:
+        by_channel = Uniform(site.bits.activation, axis=-1, rule=self.rule)
+        by_channel.fit(site.x)
+        return to_one_scale(site, by_channel)[1]
+
+    def attention_weights(self, weights: torch.Tensor, bits: int) -> Quantizer:
+        if weights.min() < 0:  # THE-X's are no powers of anything
+            return self.activation(weights, bits)
+        return fitted(LogSqrt2(bits), weights)
+
+
+def to_one_scale(site: LinearSite, by_channel: Uniform) -> tuple[LinearSite, Uniform]:
+    """Rewrite the site's norm and layer so that one scale and zero point do what ``by_channel`` does; the new site.
+
+    The scale is the mean of the channels'. The zero point is the mean of the channels', rounded, unlike in the source's
+    code: an integer kernel has no other. Each channel's code then stays exactly what it was.
+
+    Args:
+        by_channel: asymmetric, with a scale and a zero point per channel of what the layer reads.
+    """
+    fitted_C = by_channel.scale.flatten()
+    scale_C = fitted_C.clamp(min=float(fitted_C.max()) * _SMALLEST)
+    zero_C = (by_channel.zero.flatten() * fitted_C / scale_C).round()
+    scale, zero = scale_C.mean(), zero_C.mean().round()
+    joint = Uniform(by_channel.bits)
+    joint.assign(scale, zero)
+    return rewrite(site, scale_C / scale, scale * (zero - zero_C)), joint

@@ -1,0 +1,104 @@
+"""Post-training quantization: a trained model and calibration pictures in, a quantized model out."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import cast
+
+import torch
+
+from mpcvit.compress.compression import check_images
+from mpcvit.errors import ConfigError
+from mpcvit.models.norm import TokenNorm
+from mpcvit.models.vit import Attention, VisionTransformer
+from mpcvit.quantize.capture import Trace, capture, trace
+from mpcvit.quantize.config import Bits, Method, QuantizeConfig
+from mpcvit.quantize.methods.adalog import AdaLogCalibration
+from mpcvit.quantize.methods.calibration import Calibration, LinearSite, ProductSite
+from mpcvit.quantize.methods.minmax import MinMaxCalibration
+from mpcvit.quantize.methods.mptq import MptqCalibration
+from mpcvit.quantize.methods.mse import LeastErrorCalibration
+from mpcvit.quantize.methods.percentile import PercentileCalibration
+from mpcvit.quantize.methods.repq import RepQCalibration
+from mpcvit.quantize.quantized import QuantLinear, with_places
+
+#: The pictures' own values have at least as many bits as they had in their files, as in all papers.
+FIRST_LAYER_BITS = 8
+
+CALIBRATIONS: dict[Method, Callable[[], Calibration]] = {
+    Method.MINMAX: MinMaxCalibration,
+    Method.PERCENTILE: PercentileCalibration,
+    Method.MSE: LeastErrorCalibration,
+    Method.REPQ: RepQCalibration,
+    Method.ADALOG: AdaLogCalibration,
+    Method.MPTQ: MptqCalibration,
+}
+
+
+@torch.no_grad()
+def quantize(model: VisionTransformer, config: QuantizeConfig, images: torch.Tensor) -> VisionTransformer:
+    """A quantized copy of ``model``, in eval mode; ``model`` is not changed.
+
+    All linear layers outside attention kernels, and the operands of attention's products, are quantized. What the first
+    layer reads has at least ``FIRST_LAYER_BITS`` bits; the head has the bits of any other layer. Norms, activations,
+    the softmax and its stand-ins, and the residual stream stay in real arithmetic.
+
+    Args:
+        images: normalised training pictures, float [count, channels, size, size]; the papers use 32.
+
+    Raises:
+        InputError: ``images`` has another shape than the model's input.
+        ConfigError: the configuration names a layer that the model does not have, or asks for something that is not
+            there; or the model is quantized already.
+    """
+    check_images(model, images)
+    if config.method not in CALIBRATIONS:
+        raise ConfigError(
+            f"the method '{config.method}'",
+            expected=f"one of {', '.join(CALIBRATIONS)}",
+            remedy="Choose another method.",
+        )
+    calibration = CALIBRATIONS[config.method]()
+    quantized = with_places(model)
+    traced = trace(quantized, images[:1])
+    layers = _layers(quantized, traced)
+    _check_names(config, set(layers.values()))
+    source = quantized if calibration.sequential else copy.deepcopy(quantized)
+    first = layers[traced.calls[0]]
+    for stage in traced.stages():
+        seen = capture(source, traced.calls, stage, images)
+        for name in dict.fromkeys(layers[place] for place in stage):
+            module, bits = quantized.get_submodule(name), config.bits_of(name)
+            if name == first:
+                bits = Bits(weight=bits.weight, activation=max(bits.activation, FIRST_LAYER_BITS))
+            if isinstance(module, Attention):
+                calibration.products(_product_site(name, module, seen, bits.activation))
+            else:
+                norm = traced.norms.get(f"{name}.quantize_input")
+                before = None if norm is None else cast(TokenNorm, quantized.get_submodule(norm))
+                x = seen[f"{name}.quantize_input"].flatten(0, -2)
+                calibration.linear(LinearSite(cast(QuantLinear, module), x, before, bits))
+    return quantized
+
+
+def _product_site(name: str, attention: Attention, seen: dict[str, torch.Tensor], bits: int) -> ProductSite:
+    weights = {kind: seen.get(f"{name}.kernels.{kind}.quantize_weights") for kind in attention.kernels}
+    q, k, v = (seen[f"{name}.quantize_{operand}"] for operand in "qkv")
+    return ProductSite(attention, q, k, v, {kind: x for kind, x in weights.items() if x is not None}, bits)
+
+
+def _layers(quantized: VisionTransformer, traced: Trace) -> dict[str, str]:
+    """By the name of a place that is called, the name that configurations have for its layer or attention."""
+    owners = [name for name, module in quantized.named_modules() if isinstance(module, (QuantLinear, Attention))]
+    return {place: max((owner for owner in owners if place.startswith(f"{owner}.")), key=len) for place in traced.calls}
+
+
+def _check_names(config: QuantizeConfig, known: set[str]) -> None:
+    unknown = [name for name, _ in config.layers if name not in known]
+    if unknown:
+        raise ConfigError(
+            f"bits for {', '.join(unknown)}",
+            expected=f"names of the model's layers: {', '.join(sorted(known))}",
+            remedy="Correct the names.",
+        )

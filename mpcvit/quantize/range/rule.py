@@ -1,0 +1,34 @@
+"""What all range rules have in common. Axes: G groups with a range each, N values."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+
+from mpcvit.quantize.grid import Grid
+
+Ends = tuple[torch.Tensor, torch.Tensor]
+
+
+class RangeRule(ABC):
+    """Chooses, for a uniform quantizer, where the range of its values begins and ends."""
+
+    @abstractmethod
+    def ends(self, x_GN: torch.Tensor, bits: int, *, symmetric: bool) -> Ends:
+        """The lowest and the highest value to cover, [G, 1] each.
+
+        Args:
+            bits, symmetric: of the grid that will cover the range.
+        """
+
+
+def squared_error(x_GN: torch.Tensor, ends: Ends, bits: int, *, symmetric: bool) -> torch.Tensor:
+    """Mean squared error [G, 1] of rounding to the grid on a range."""
+    rounded_GN = Grid.covering(*ends, bits, symmetric=symmetric).rounded(x_GN)
+    return (rounded_GN - x_GN).square().mean(dim=1, keepdim=True)
+
+
+def thinned(x_GN: torch.Tensor, limit: int) -> torch.Tensor:
+    """``x_GN`` or, where it holds more than ``limit`` values, every n-th value of each group."""
+    return x_GN[:, :: max(1, x_GN.numel() // limit)]
