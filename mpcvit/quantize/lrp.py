@@ -20,8 +20,8 @@ from typing import cast
 
 import torch
 
-from mpcvit.compress.compression import check_images
 from mpcvit.errors import ConfigError
+from mpcvit.models.check_images import check_images
 from mpcvit.models.attention.lepe import Lepe
 from mpcvit.models.config import ViTConfig
 from mpcvit.models.vit import Attention, Block, Mlp, VisionTransformer, patchify
@@ -108,7 +108,7 @@ def contribution(model: VisionTransformer, images: torch.Tensor) -> dict[str, fl
     Raises:
         InputError: ``images`` has another shape than the model's input.
     """
-    check_images(model, images)
+    check_images(images, model.config.input_shape)
     total: dict[str, float] = defaultdict(float)
     for batch in images.split(_BATCH):
         for name, value in relevance(model, batch).layers.items():
