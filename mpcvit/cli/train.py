@@ -32,6 +32,10 @@ def train(
     data: Annotated[Path, typer.Option(help="Image folder with a 'train' part.")],
     out: Annotated[Path, typer.Option(help="Folder of checkpoint, log and model; continued if it exists.")],
     teacher: Annotated[Path | None, typer.Option(help="Folder of the trained model to learn from.")] = None,
+    start_from: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a (compressed) model: the run begins at its architecture and weights."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
     workers: Annotated[int, typer.Option(help="Processes that load pictures.")] = 1,
     epochs: Annotated[int | None, typer.Option(min=1, help="Shorten the run, in proportion.")] = None,
@@ -61,7 +65,7 @@ def train(
         config = config.shortened(epochs)
     images = load_folder(data / "train")
     data_set(config.data).check(images)
-    run(config, images, out, teacher=teacher, device=device, workers=workers, facts=facts)
+    run(config, images, out, teacher=teacher, start_from=start_from, device=device, workers=workers, facts=facts)
     if not is_first():
         return
     if json_output:

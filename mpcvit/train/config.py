@@ -17,6 +17,7 @@ class ObjectiveName(StrEnum):
     DISTILLATION = "distillation"
     MPCFORMER_HIDDEN = "mpcformer_hidden"
     MPCFORMER_LOGITS = "mpcformer_logits"
+    WEIGHT_DISTILLATION = "weight_distillation"
 
 
 class Pipeline(StrEnum):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from mpcvit.compat import prepare_torchvision
@@ -38,6 +40,7 @@ def train(
     folder: Path,
     *,
     teacher: Path | None = None,
+    start_from: Path | None = None,
     device: str = "auto",
     workers: int = 1,
     facts: Mapping[str, Any] | None = None,
@@ -49,16 +52,25 @@ def train(
     Args:
         images: the training set.
         teacher: folder of the trained model that distillation learns from.
+        start_from: folder of a model, such as a compressed one, whose architecture and weights take the place of those
+            that ``config`` begins with, in all stages. Where its last tokens cannot be compared with the teacher's,
+            because there are fewer of them or of another width, distillation compares answers alone.
         facts: more to note in ``train.json``; must be the same when a run is continued.
 
     Raises:
         ConfigError: the configuration, the pictures, the teacher and the folder do not fit together.
-        ModelFileError: there is no teacher in its folder.
+        ModelFileError: there is no teacher, or nothing to start from, in its folder.
     """
     with joined(device):  # one process group for all stages
         taught_by = None if teacher is None else load_model(teacher)
+        begun = None if start_from is None else load_model(start_from)
+        if begun is not None:
+            config = starting_from(begun, config, taught_by)
         model = build_model(config, len(images.classes))
-        begin(model, config, taught_by, images)
+        if begun is None:
+            begin(model, config, taught_by, images)
+        else:
+            model.load_state_dict(begun.state_dict())
         objective = make_objective(config, taught_by)
         if config.before is not None:
             earlier = train(
@@ -66,6 +78,7 @@ def train(
                 images,
                 folder / "before",
                 teacher=teacher,
+                start_from=start_from,
                 device=device,
                 workers=workers,
                 facts=facts,
@@ -74,6 +87,8 @@ def train(
         known = dict(facts or {})
         if teacher is not None:
             known["teacher"] = model_digest(teacher)
+        if start_from is not None:
+            known["start"] = model_digest(start_from)
         fit(model, config, images, folder, objective=objective, device=device, workers=workers, facts=known)
     return model
 
@@ -101,6 +116,17 @@ def build_model(config: TrainConfig, classes: int) -> VisionTransformer:
             remedy="Correct the architecture, or take the pictures that it is for.",
         )
     return VisionTransformer(architecture, config.drop_path)
+
+
+def starting_from(model: VisionTransformer, config: TrainConfig, teacher: VisionTransformer | None) -> TrainConfig:
+    """``config`` for ``model``'s architecture, with a token weight of 0 where tokens cannot be compared."""
+    same = teacher is not None and _last_tokens(model.config) == _last_tokens(teacher.config)
+    return replace(config, architecture=model.config.to_json(), token_weight=config.token_weight if same else 0.0)
+
+
+def _last_tokens(config: ViTConfig) -> tuple[int, int]:
+    """(tokens, width) behind the last block."""
+    return config.output_tokens.count, config.dim
 
 
 def begin(model: nn.Module, config: TrainConfig, teacher: nn.Module | None, images: ImageSet) -> None:

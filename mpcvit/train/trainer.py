@@ -18,6 +18,7 @@ from mpcvit.compat import muon_in_float32, prepare_torchvision
 from mpcvit.data.catalogue import data_set
 from mpcvit.data.image_set import ImageSet
 from mpcvit.errors import ConfigError
+from mpcvit.models.config import ViTConfig
 from mpcvit.models.files import FLOAT_FILE, save_model
 from mpcvit.models.vit import VisionTransformer
 from mpcvit.train.accuracy import accuracy
@@ -162,9 +163,7 @@ def _resume(folder: Path, run: _Run, identity: Mapping[str, Any]) -> int:
     progress = read_progress(folder)
     if progress is None:
         return 0
-    # fields that are younger than the checkpoint have their defaults
-    saved = {**TrainConfig(model="", epochs=1).to_json(), **progress["config"]}
-    if saved != identity["config"] or progress.get("facts") != identity.get("facts"):
+    if _complete(progress["config"]) != _complete(identity["config"]) or progress.get("facts") != identity.get("facts"):
         raise ConfigError(
             f"a checkpoint of another configuration in {folder}",
             expected="the configuration, and the teacher, that the run began with",
@@ -172,6 +171,16 @@ def _resume(folder: Path, run: _Run, identity: Mapping[str, Any]) -> int:
         )
     load_checkpoint(folder, run.model, run.optimizer, None if run.average is None else run.average.module)
     return int(progress["epochs_done"])
+
+
+def _complete(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration in which fields that are younger than it, the architecture's included, have their defaults."""
+    whole = {**TrainConfig(model="", epochs=1).to_json(), **document}
+    if whole["architecture"] is not None:
+        whole["architecture"] = ViTConfig.from_json(whole["architecture"]).to_json()
+    if whole["before"] is not None:
+        whole["before"] = _complete(whole["before"])
+    return whole
 
 
 def _epoch(run: _Run, epoch: int) -> dict[str, float]:

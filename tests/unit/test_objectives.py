@@ -19,6 +19,7 @@ from mpcvit.train.objectives.make import make_objective
 from mpcvit.train.objectives.mpcformer import HiddenStates, SoftLabels
 from mpcvit.train.objectives.objective import Objective
 from mpcvit.train.objectives.teacher import Teacher
+from mpcvit.train.objectives.weight_distillation import WeightDistillation
 
 STUDENT = ViTConfig(
     image_size=8,
@@ -67,6 +68,7 @@ OBJECTIVES: dict[str, Callable[[Teacher], Objective]] = {
     "distillation": lambda teacher: Distillation(teacher, token_weight=0.5, smoothing=0.1),
     "hidden": HiddenStates,
     "logits": SoftLabels,
+    "weights": WeightDistillation,
 }
 
 
@@ -112,6 +114,48 @@ def test_mpcformer_is_its_formulas(student: VisionTransformer, teacher: Teacher,
     assert torch.allclose(SoftLabels(teacher)(student, images, LABELS), soft, atol=1e-6)
 
 
+def _relations(rows: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    """Softmax of scaled products, token by token."""
+    scores = torch.tensor([[float((a * b).sum()) / len(a) ** 0.5 for b in others] for a in rows])
+    return scores.exp() / scores.exp().sum(1, keepdim=True)
+
+
+def test_weight_distillation_is_its_formula(images: torch.Tensor) -> None:
+    """Answers, nine relations of Q, K and V, and those of normalised streams; width, heads and depth may differ."""
+    student = _model(replace(STUDENT, heads=STUDENT.heads[:1], activations=STUDENT.activations[:1]), 0)
+    teacher = Teacher(_model(replace(TEACHER, dim=24, heads=((AttentionKind.SOFTMAX,) * 3,) * 2), 1))
+    with torch.no_grad():
+        got = WeightDistillation(teacher, attention_weight=0.7, hidden_weight=0.3)(student, images, LABELS)
+        (logits, out), (teacher_logits, wanted) = student.intermediates(images), teacher(images)
+        last = teacher.model.blocks[1]  # what the one block of the student is compared with
+        ours = student.blocks[0].attn.qkv(student.blocks[0].norm1(out["embed"])).chunk(3, dim=-1)
+        theirs = last.attn.qkv(last.norm1(wanted["block0"])).chunk(3, dim=-1)
+        crosses, squares = [], []
+        for image in range(4):
+            for i in range(3):
+                for j in range(3):
+                    target = _relations(theirs[i][image], theirs[j][image])
+                    crosses.append(_naive_cross_entropy(_relations(ours[i][image], ours[j][image]).log(), target))
+            grams = []
+            for stream in (out["block0"][image], wanted["block1"][image]):
+                rows = stream / stream.square().sum(1, keepdim=True).sqrt()
+                grams.append(rows @ rows.T)
+            squares.append((grams[0] - grams[1]).square().mean())
+        soft = _naive_cross_entropy(logits, teacher_logits.softmax(1))
+        expected = soft + 0.7 * torch.stack(crosses).mean() + 0.3 * 4 * torch.stack(squares).mean()
+    assert torch.allclose(got, expected, rtol=1e-4)
+
+
+def test_weight_distillation_needs_equal_tokens(student: VisionTransformer, teacher: Teacher) -> None:
+    """Another number of tokens, and models without blocks, are refused; hooks do not stay behind."""
+    longer = _model(replace(STUDENT, class_token=True), 0)
+    with pytest.raises(ConfigError, match="5 tokens in block 0 of the student, 4 in the teacher"):
+        WeightDistillation(teacher)(longer, torch.zeros(1, 3, 8, 8), LABELS[:1])
+    assert not any(module._forward_hooks for module in longer.modules())
+    with pytest.raises(ConfigError, match="in weight distillation"):
+        WeightDistillation(teacher)(nn.Flatten(), torch.zeros(1, 3, 8, 8), LABELS[:1])
+
+
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_objectives_decrease_and_teachers_stay(
     name: str, student: VisionTransformer, teacher: Teacher, images: torch.Tensor
@@ -151,7 +195,13 @@ def test_names_make_objectives(name: ObjectiveName) -> None:
     """Every name has an objective; all but cross entropy ask for a teacher."""
     config = TrainConfig(model="tiny", epochs=1, objective=name, token_weight=0.25, smoothing=0.2)
     made = make_objective(config, _model(TEACHER, 1))
-    assert made.__class__.__name__ in ("CrossEntropy", "Distillation", "HiddenStates", "SoftLabels")
+    assert made.__class__.__name__ in (
+        "CrossEntropy",
+        "Distillation",
+        "HiddenStates",
+        "SoftLabels",
+        "WeightDistillation",
+    )
     if name == ObjectiveName.CROSS_ENTROPY:
         assert made == CrossEntropy(0.2)
     else:

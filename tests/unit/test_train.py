@@ -38,7 +38,7 @@ from mpcvit.train.objectives.cross_entropy import CrossEntropy
 from mpcvit.train.optimizer import make_optimizer
 from mpcvit.train.recipes import RECIPES
 from mpcvit.train.replica import Replica
-from mpcvit.train.run import begin, build_model, copy_matching, train
+from mpcvit.train.run import begin, build_model, copy_matching, starting_from, train
 from mpcvit.train.sam import ascended
 from mpcvit.train.trainer import fit
 
@@ -302,6 +302,63 @@ def test_stages_follow_each_other(images: ImageSet, tmp_path: Path) -> None:
     assert (tmp_path / "student/before/model.safetensors").is_file()
     with pytest.raises(ConfigError, match="without a teacher"):
         _train(config, images, tmp_path / "other")
+
+
+def _compressed(folder: Path, **change: Any) -> VisionTransformer:
+    """A saved model of a smaller architecture."""
+    torch.manual_seed(5)
+    model = VisionTransformer(replace(TINY, **change))
+    save_model(model, folder)
+    return model
+
+
+def test_a_compressed_model_is_fine_tuned(images: ImageSet, tmp_path: Path) -> None:
+    """A run begins at the given architecture and weights, in every stage, with distillation from the original."""
+    teacher = build_model(CONFIG, 2)
+    save_model(teacher, tmp_path / "teacher")
+    start = _compressed(tmp_path / "start", head_width=8, heads=(TINY.heads[0], TINY.heads[0][:1]), sharing=())
+    still = replace(CONFIG, epochs=1, objective=ObjectiveName.DISTILLATION, lr=1e-30, drop_path=0.0)
+    config = replace(still, before=replace(still, objective=ObjectiveName.MPCFORMER_HIDDEN), start=Start.TEACHER)
+    options = {"teacher": tmp_path / "teacher", "start_from": tmp_path / "start"}
+    model = _train(config, images, tmp_path / "out", **options)
+    assert model.config == start.config == load_model(tmp_path / "out/before").config
+    for name, tensor in start.state_dict().items():
+        assert torch.allclose(model.state_dict()[name], tensor, atol=1e-6), name
+    facts = json.loads((tmp_path / "out/train.json").read_text())["facts"]
+    assert len(facts["start"]) == len(facts["teacher"]) == 64
+    assert facts["start"] != facts["teacher"]
+    _train(config, images, tmp_path / "out", **options)  # continued, that is finished
+    _compressed(tmp_path / "start", heads=TINY.heads, lepe=2)
+    with pytest.raises(ConfigError, match="another configuration"):
+        _train(config, images, tmp_path / "out", **options)
+
+
+def test_tokens_are_compared_where_they_can_be(images: ImageSet, tmp_path: Path) -> None:
+    """Other tokens than the teacher's leave the answers to learn from; equal ones keep their weight."""
+    teacher = build_model(CONFIG, 2)
+    for change, weight in (({"hidden": 8}, 0.5), ({"class_token": True}, 0.0), ({"dim": 8}, 0.0)):
+        model = VisionTransformer(replace(TINY, **change))
+        config = starting_from(model, replace(CONFIG, token_weight=0.5), teacher)
+        assert config.token_weight == weight
+        assert ViTConfig.from_json(config.architecture) == model.config
+    save_model(teacher, tmp_path / "teacher")
+    _compressed(tmp_path / "start", class_token=True)
+    config = replace(CONFIG, epochs=1, objective=ObjectiveName.DISTILLATION)
+    options = {"teacher": tmp_path / "teacher", "start_from": tmp_path / "start"}
+    assert _train(config, images, tmp_path / "out", **options).config.class_token
+
+
+def test_an_architecture_of_before_a_field_existed_is_continued(images: ImageSet, tmp_path: Path) -> None:
+    """Also in the stage that comes first, young fields of an architecture have their defaults."""
+    config = replace(CONFIG, before=CONFIG)
+    model = build_model(config, 2)
+    document = config.to_json()
+    for part in (document, document["before"]):
+        for name in ("sharing", "ranks", "hiddens", "head_width"):
+            del part["architecture"][name]
+    save_checkpoint(tmp_path, model, make_optimizer(model, config), {"config": document, "epochs_done": config.epochs})
+    fitted = fit(build_model(config, 2), config, images, tmp_path, objective=CrossEntropy(), device="cpu", workers=0)
+    assert _equal(fitted, model)
 
 
 def test_weights_are_copied_where_they_fit() -> None:

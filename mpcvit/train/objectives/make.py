@@ -13,6 +13,7 @@ from mpcvit.train.objectives.distillation import Distillation
 from mpcvit.train.objectives.mpcformer import HiddenStates, SoftLabels
 from mpcvit.train.objectives.objective import Objective
 from mpcvit.train.objectives.teacher import Teacher
+from mpcvit.train.objectives.weight_distillation import WeightDistillation
 
 _TAUGHT: dict[ObjectiveName, Callable[[TrainConfig, Teacher], Objective]] = {
     ObjectiveName.DISTILLATION: lambda config, teacher: Distillation(
@@ -20,6 +21,7 @@ _TAUGHT: dict[ObjectiveName, Callable[[TrainConfig, Teacher], Objective]] = {
     ),
     ObjectiveName.MPCFORMER_HIDDEN: lambda _, teacher: HiddenStates(teacher),
     ObjectiveName.MPCFORMER_LOGITS: lambda _, teacher: SoftLabels(teacher),
+    ObjectiveName.WEIGHT_DISTILLATION: lambda _, teacher: WeightDistillation(teacher),
 }
 
 

@@ -1,0 +1,203 @@
+"""Block-sparse linear layers (LPViT, ECCV 2024): whole square blocks of weights become 0, in place.
+
+Every layer has a curve of distortion over sparsity, and one budget is spent so that all layers end at the same slope
+of their curves. The distortion of the model's answers is estimated to second order: the mean squared error of the
+layer's output, which is a quadratic form of what goes, with the covariance of the layer's inputs; times the mean
+squared gradient of the log-likelihood there (Fisher information). Blocks go in the order of the output error that each
+makes alone; the change of the mean goes into the bias. The paper samples its curves and smooths them; these are exact
+for the estimate.
+
+The secure path multiplies dense matrices: zeros that only the owner knows save nothing there, and a public mask of
+blocks, which would save products and weights to open, tells about the model. In plaintext they save what the kernel
+skips. Fine-tuning afterwards must keep the zeros by itself; there is no mask in the model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from mpcvit.compress.calibration import BATCH, LAYERS, Moments, input_moments
+from mpcvit.compress.compression import Compression
+from mpcvit.compress.importance import sampled_loss
+from mpcvit.compress.rebuild import rebuilt
+from mpcvit.compress.requirements import check_ordinary_layers, check_own_weights
+from mpcvit.errors import ConfigError
+from mpcvit.models.vit import VisionTransformer
+
+#: Points of a layer's curve.
+_LEVELS = 41
+#: Halvings of the interval of slopes.
+_BISECTIONS = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class LPViT(Compression):
+    """Zero blocks.
+
+    Attributes:
+        sparsity: share of the weights of all linear layers of blocks that become 0, between 0 and 1.
+        block: side of a block; at the edges of matrices blocks may be smaller.
+        least: sparsity that every layer has at least.
+        seed: of the labels that are drawn.
+
+    Raises:
+        ConfigError: a number is out of its range.
+    """
+
+    name: ClassVar[str] = "lpvit"
+    sparsity: float
+    block: int = 16
+    least: float = 0.05
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.least <= self.sparsity < 1 or self.sparsity == 0 or self.block < 1:
+            raise ConfigError(
+                f"a sparsity of {self.sparsity}, at least {self.least} everywhere, in blocks of {self.block}",
+                expected="0 <= least <= sparsity, 0 < sparsity < 1, and blocks of 1 or more",
+                remedy="Correct the settings.",
+            )
+
+    def apply(self, model: VisionTransformer, images: torch.Tensor) -> VisionTransformer:
+        check_ordinary_layers(model, self.name)
+        check_own_weights(model, self.name)
+        names = [f"blocks.{number}.{layer}" for number in range(model.config.depth) for layer in LAYERS]
+        moments, slopes = input_moments(model, names, images), output_gradients(model, names, images, self.seed)
+        result = rebuilt(model, model.config)
+        layers = {name: cast(nn.Linear, result.get_submodule(name)) for name in names}
+        curves = {
+            name: Curve.of(layer.weight.detach().double().T, moments[name], slopes[name], self.block)
+            for name, layer in layers.items()
+        }
+        zeros = round(self.sparsity * sum(layer.weight.numel() for layer in layers.values()))
+        for name, level in equal_slopes(curves, zeros, self.least).items():
+            _cut(layers[name], curves[name].mask(level), moments[name].mean)
+        return result
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Distortion over sparsity of one layer.
+
+    Attributes:
+        order: [I, O], the place of each weight's block in the order in which blocks go.
+        counts: blocks that are gone at each level, ascending from 0.
+        zeros: weights that are 0 then.
+        distortion: estimated then, not falling.
+    """
+
+    order: torch.Tensor
+    counts: list[int]
+    zeros: list[int]
+    distortion: list[float]
+
+    @classmethod
+    def of(cls, weight: torch.Tensor, moments: Moments, slope: float, block: int) -> Curve:
+        """The curve of a layer with ``weight`` [I, O], float64.
+
+        Args:
+            slope: distortion of the model per mean squared error of this layer's output, summed over outputs.
+        """
+        order, blocks = _block_order(weight, moments.covariance, block)
+        counts = sorted({round(level * blocks / (_LEVELS - 1)) for level in range(_LEVELS)})
+        zeros, distortion, worst = [], [], 0.0
+        for count in counts:
+            gone = order < count
+            lost = torch.where(gone, weight, 0.0)
+            worst = max(worst, slope * float((lost * (moments.covariance @ lost)).sum()))
+            zeros.append(int(gone.sum()))
+            distortion.append(worst)
+        return cls(order, counts, zeros, distortion)
+
+    def mask(self, level: int) -> torch.Tensor:
+        """Which weights [I, O] stay at a level."""
+        return self.order >= self.counts[level]
+
+
+def _block_order(weight: torch.Tensor, covariance: torch.Tensor, block: int) -> tuple[torch.Tensor, int]:
+    """The place of each weight's block in the order of the output error that it makes alone, and how many there are."""
+    rows, columns = (torch.arange(size) // block for size in weight.shape)
+    # tr(W_b^T C_bb W_b) for the block of rows b and each column, then summed over the columns of a block
+    errors = torch.stack(
+        [
+            (weight[rows == row] * (covariance[rows == row][:, rows == row] @ weight[rows == row])).sum(0)
+            for row in range(int(rows[-1]) + 1)
+        ]
+    )
+    by_block = torch.zeros(len(errors), int(columns[-1]) + 1, dtype=errors.dtype).index_add_(1, columns, errors)
+    places = torch.empty(by_block.numel(), dtype=torch.int64)
+    places[torch.argsort(by_block.flatten(), stable=True)] = torch.arange(by_block.numel())
+    return places.reshape(by_block.shape)[rows][:, columns], by_block.numel()
+
+
+def equal_slopes(curves: dict[str, Curve], zeros: int, least: float) -> dict[str, int]:
+    """Each layer's level, so that at least ``zeros`` weights are 0 at the least total distortion per weight.
+
+    For a price per weight kept, every layer chooses for itself the level of least distortion plus price; the price is
+    found by bisection. Where the chosen levels give more zeros than asked for, the largest price that gives enough
+    is the best that one price for all can do.
+    """
+    floors = {name: _floor(curve, least) for name, curve in curves.items()}
+
+    def chosen(price: float) -> dict[str, int]:
+        return {
+            name: min(
+                range(floors[name], len(curve.counts)),
+                key=lambda level, curve=curve: (curve.distortion[level] - price * curve.zeros[level], level),  # type: ignore[misc]
+            )
+            for name, curve in curves.items()
+        }
+
+    low, high = 0.0, 1.0 + sum(curve.distortion[-1] for curve in curves.values())  # a weight cannot be worth more
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        found = sum(curves[name].zeros[level] for name, level in chosen(middle).items())
+        low, high = (low, middle) if found >= zeros else (middle, high)
+    return chosen(high)
+
+
+def _floor(curve: Curve, least: float) -> int:
+    """The first level with the share ``least`` of zeros."""
+    return next(level for level, zeros in enumerate(curve.zeros) if zeros >= least * curve.zeros[-1])
+
+
+def output_gradients(model: VisionTransformer, names: list[str], images: torch.Tensor, seed: int) -> dict[str, float]:
+    """Per layer, half the mean square of the log-likelihood's gradient at an output, labels drawn from the model."""
+    rng = np.random.default_rng(seed)
+    squares, counts = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0)
+    outputs: dict[str, torch.Tensor] = {}
+
+    def keep(name: str, output: torch.Tensor) -> None:
+        output.retain_grad()
+        outputs[name] = output
+
+    hooks = [
+        model.get_submodule(name).register_forward_hook(lambda _, __, output, name=name: keep(name, output))
+        for name in names
+    ]
+    try:
+        for batch in images.split(BATCH):
+            with torch.enable_grad():
+                sampled_loss(model(batch), rng).backward()
+            for name, output in outputs.items():
+                assert output.grad is not None  # noqa: S101 - kept
+                squares[name] += float(output.grad.double().square().sum()) / 2
+                counts[name] += output.numel()
+    finally:
+        for hook in hooks:
+            hook.remove()
+        model.zero_grad(set_to_none=True)
+    return {name: squares[name] / counts[name] for name in names}
+
+
+@torch.no_grad()
+def _cut(layer: nn.Linear, kept: torch.Tensor, mean: torch.Tensor) -> None:
+    """Make all weights 0 but those ``kept`` [I, O]; the mean output stays."""
+    lost = torch.where(kept, 0.0, layer.weight.double().T)
+    layer.bias.add_((mean @ lost).to(layer.bias))
+    layer.weight.mul_(kept.T)

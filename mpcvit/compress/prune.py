@@ -1,0 +1,159 @@
+"""Removal of heads and MLP channels: the smaller configuration, and the weights that are left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import cast
+
+import torch
+
+from mpcvit.compress.layers import reader
+from mpcvit.compress.rebuild import rebuilt
+from mpcvit.models.config import Activation, Gate, GateAxis, ViTConfig
+from mpcvit.models.vit import Block, VisionTransformer
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is left of each block.
+
+    Attributes:
+        heads, channels: per block, the numbers of those that stay, ascending, at least one each.
+    """
+
+    heads: tuple[tuple[int, ...], ...]
+    channels: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def everything(cls, config: ViTConfig) -> Kept:
+        """All of them."""
+        return cls(
+            tuple(tuple(range(len(heads))) for heads in config.heads),
+            tuple(tuple(range(hidden)) for hidden in config.block_hiddens),
+        )
+
+    def with_heads(self, block: int, heads: tuple[int, ...]) -> Kept:
+        """This, but for a block's heads."""
+        return replace(self, heads=(*self.heads[:block], heads, *self.heads[block + 1 :]))
+
+    def with_channels(self, block: int, channels: tuple[int, ...]) -> Kept:
+        """This, but for a block's channels."""
+        return replace(self, channels=(*self.channels[:block], channels, *self.channels[block + 1 :]))
+
+
+@dataclass(frozen=True)
+class Means:
+    """What the units of a block give on average over calibration data, in place of those that go.
+
+    Attributes:
+        heads: [width of all heads].
+        channels: [hidden].
+    """
+
+    heads: torch.Tensor
+    channels: torch.Tensor
+
+
+def pruned_config(config: ViTConfig, kept: Kept) -> ViTConfig:
+    """``config`` with what is kept of every block. Heads keep their width."""
+    rows = zip(config.heads, kept.heads, strict=True)
+    heads = tuple(tuple(row[number] for number in numbers) for row, numbers in rows)
+    gates = [_gate(gate, channels) for gate, channels in zip(config.block_gates, kept.channels, strict=True)]
+    activations = [
+        # where only idle channels are left, so is no activation
+        Activation.IDENTITY if before is not None and now is None else activation
+        for activation, before, now in zip(config.activations, config.block_gates, gates, strict=True)
+    ]
+    return replace(
+        config,
+        head_width=config.head_dim,
+        heads=heads,
+        hiddens=tuple(map(len, kept.channels)),
+        gates=tuple(gates) if any(gates) else (),
+        activations=tuple(activations),
+        lepe=config.filters_per_head * max(map(len, heads)),
+    )
+
+
+def _gate(gate: Gate | None, channels: tuple[int, ...]) -> Gate | None:
+    """A block's gate with channels renumbered; None if it keeps none of them."""
+    if gate is None or gate.axis is GateAxis.TOKEN:
+        return gate
+    left = tuple(number for number, channel in enumerate(channels) if channel in set(gate.kept))
+    return Gate(axis=GateAxis.CHANNEL, kept=left) if left else None
+
+
+@torch.no_grad()
+def pruned(model: VisionTransformer, kept: Kept, means: list[Means] | None = None) -> VisionTransformer:
+    """``model`` with what is kept of every block, in eval mode.
+
+    Args:
+        model: has ordinary layers and no shared weights.
+        means: what to add in the place of units that go, per block; None for nothing.
+    """
+    result = rebuilt(model, pruned_config(model.config, kept))
+    state = result.state_dict()
+    for number, block in enumerate(model.blocks):
+        parts = _block_state(cast(Block, block), kept.heads[number], kept.channels[number])
+        if means is not None:
+            _add_means(parts, cast(Block, block), kept.heads[number], kept.channels[number], means[number])
+        named = {f"blocks.{number}.{name}": value for name, value in parts.items()}
+        state |= {name: value for name, value in named.items() if name in state}
+    result.load_state_dict(state)
+    return result
+
+
+def _block_state(block: Block, heads: tuple[int, ...], channels: tuple[int, ...]) -> dict[str, torch.Tensor]:
+    """A block's parameters without those of what goes."""
+    attention, state = block.attn, dict(block.state_dict())
+    width, count = attention.head_dim, len(attention.kinds)
+    columns = _columns(heads, width)
+    rows = torch.cat([part * count * width + columns for part in range(3)])
+    for leaf in ("weight", "bias"):
+        state[f"attn.qkv.{leaf}"] = state[f"attn.qkv.{leaf}"][rows]
+        state[f"mlp.fc1.{leaf}"] = state[f"mlp.fc1.{leaf}"][list(channels)]
+    state["attn.proj.weight"] = state["attn.proj.weight"][:, columns]
+    state["mlp.fc2.weight"] = state["mlp.fc2.weight"][:, list(channels)]
+    if attention.lepe is not None:
+        filters = len(attention.lepe.weight) // count
+        state["attn.lepe.weight"] = state["attn.lepe.weight"][_columns(heads, filters)]
+    if attention.mask is not None:
+        for leaf in ("alpha", "sigma"):
+            state[f"attn.mask.{leaf}"] = state[f"attn.mask.{leaf}"][list(heads)]
+    return _kernel_state(state, attention.kinds, heads)
+
+
+def _kernel_state(
+    state: dict[str, torch.Tensor], kinds: tuple[str, ...], heads: tuple[int, ...]
+) -> dict[str, torch.Tensor]:
+    """``state`` with what kernels learn cut to the heads that stay: rows per head, or something that a kind shares."""
+    result = {}
+    for name, value in state.items():
+        if name.startswith("attn.kernels."):
+            kind = name.split(".")[2]
+            members = [head for head, other in enumerate(kinds) if other == kind]
+            left = [place for place, head in enumerate(members) if head in heads]
+            if not left:
+                continue
+            # 2quad's scale and shift, [heads], are all that is learnt per head
+            value = value[left] if value.shape == (len(members),) and kind == "2quad" else value
+        result[name] = value
+    return result
+
+
+def _add_means(
+    parts: dict[str, torch.Tensor], block: Block, heads: tuple[int, ...], channels: tuple[int, ...], means: Means
+) -> None:
+    """Put the mean contribution of what goes into the biases."""
+    gone = torch.ones(len(means.heads), dtype=torch.bool)
+    gone[_columns(heads, block.attn.head_dim)] = False
+    idle = torch.ones(len(means.channels), dtype=torch.bool)
+    idle[list(channels)] = False
+    for name, mean, lost in (("attn.proj", means.heads, gone), ("mlp.fc2", means.channels, idle)):
+        weight = reader(block.get_submodule(name)).weight.double()  # type: ignore[arg-type]
+        parts[f"{name}.bias"] = parts[f"{name}.bias"] + (weight[:, lost] @ mean[lost]).to(parts[f"{name}.bias"])
+
+
+def _columns(heads: tuple[int, ...], width: int) -> torch.Tensor:
+    """The places that ``width`` numbers per head have."""
+    return torch.tensor([head * width + place for head in heads for place in range(width)])

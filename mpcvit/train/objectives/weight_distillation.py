@@ -1,0 +1,109 @@
+"""MiniViT's weight distillation (Zhang et al., CVPR 2022): answers, and relations between tokens inside the model.
+
+Relations are products of tokens with tokens, so teacher and student may differ in width and in heads, but not in their
+number of tokens. Axes: B batch, N tokens, D width of all heads together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from mpcvit.errors import ConfigError
+from mpcvit.train.objectives.objective import depth, intermediates, soft_label_loss
+from mpcvit.train.objectives.teacher import Teacher
+
+
+@dataclass(frozen=True)
+class WeightDistillation:
+    """CE(teacher's softmax) + attention weight * L_attn + hidden weight * L_hid; labels are not used.
+
+    L_attn = the mean over pairs of blocks and over the nine pairs (i, j) of Q, K and V of CE(softmax(M_i M_j^T /
+    sqrt(D)) of the teacher, the same of the student), M_i [N, D] being a block's Q, K or V of all heads together.
+    L_hid = N times the mean squared difference of H H^T between the two, H [N, width] being the residual stream behind
+    a block with rows of length 1. (The source has 49 for N, its window's tokens.) Weights are the source's for Swin.
+    Student block number i of n is compared with the teacher's block as far up in its stack, that is the same one in
+    models of equal depth.
+
+    Attributes:
+        teacher: of the student's classes and tokens.
+    """
+
+    teacher: Teacher
+    attention_weight: float = 1.0
+    hidden_weight: float = 0.1
+
+    def __call__(self, model: nn.Module, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """The loss, a scalar; ``targets`` are not used."""
+        with _recorded(model) as ours:
+            logits, out = intermediates(model, images)
+        with _recorded(self.teacher.model) as theirs:
+            teacher_logits, teacher_out = self.teacher(images)
+        attention, hidden = [], []
+        for own, other in _pairs(depth(out), depth(teacher_out)):
+            _check_tokens(own, ours[own], theirs[other])
+            attention.append(attention_relations(ours[own], theirs[other]))
+            hidden.append(hidden_relations(out[f"block{own}"], teacher_out[f"block{other}"]))
+        loss = soft_label_loss(logits, teacher_logits)
+        loss = loss + self.attention_weight * torch.stack(attention).mean()
+        return loss + self.hidden_weight * torch.stack(hidden).mean()
+
+
+def attention_relations(qkv: torch.Tensor, teacher_qkv: torch.Tensor) -> torch.Tensor:
+    """L_attn of one pair of blocks from their [B, N, 3 D]; D may differ."""
+    ours, theirs = (part.float().chunk(3, dim=-1) for part in (qkv, teacher_qkv))
+    losses = []
+    for i in range(3):
+        for j in range(3):
+            scores, wanted = (part[i] @ part[j].mT / part[i].shape[-1] ** 0.5 for part in (ours, theirs))
+            losses.append(functional.cross_entropy(scores.flatten(0, 1), wanted.softmax(-1).flatten(0, 1)))
+    return torch.stack(losses).mean()
+
+
+def hidden_relations(stream_BND: torch.Tensor, teacher_BND: torch.Tensor) -> torch.Tensor:
+    """L_hid of one pair of blocks; widths may differ."""
+    ours, theirs = (functional.normalize(part.float(), dim=-1) for part in (stream_BND, teacher_BND))
+    return functional.mse_loss(ours @ ours.mT, theirs @ theirs.mT) * stream_BND.shape[1]
+
+
+def _pairs(student: int, teacher: int) -> list[tuple[int, int]]:
+    """Numbers of blocks that are compared."""
+    return [(number, max((number + 1) * teacher // student - 1, 0)) for number in range(student)]
+
+
+@contextmanager
+def _recorded(model: nn.Module) -> Iterator[list[torch.Tensor]]:
+    """What the blocks' qkv layers write while the model runs, in order."""
+    blocks = getattr(model, "blocks", None)
+    if not isinstance(blocks, nn.ModuleList):
+        raise ConfigError(
+            f"a {type(model).__name__} in weight distillation",
+            expected="a model with blocks whose attention has a layer qkv",
+            remedy="Use mpcvit.models.vit.VisionTransformer, or another objective.",
+        )
+    written: list[torch.Tensor] = []
+    hooks = [
+        block.get_submodule("attn.qkv").register_forward_hook(lambda _, __, output: written.append(output))
+        for block in blocks
+    ]
+    try:
+        yield written
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _check_tokens(block: int, qkv: torch.Tensor, teacher_qkv: torch.Tensor) -> None:
+    """Raise ConfigError unless both have equally many tokens."""
+    ours, theirs = qkv.shape[1], teacher_qkv.shape[1]
+    if ours != theirs:
+        raise ConfigError(
+            f"{ours} tokens in block {block} of the student, {theirs} in the teacher's",
+            expected="equally many tokens",
+            remedy="Take the objective 'distillation' with token_weight 0, which compares answers alone.",
+        )

@@ -1,0 +1,110 @@
+"""Idle channels: which ones, and that their lines are exact."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mpcvit.compress import compress
+from mpcvit.compress.repavit import RePaViT, fit_lines
+from mpcvit.errors import ConfigError
+from mpcvit.export.vit import export_vit
+from mpcvit.models.activation import ACTIVATIONS
+from mpcvit.models.config import Activation, GateAxis
+from mpcvit.models.structure import Ranks
+from mpcvit.ops import Relu
+from tests.conftest import make_images, make_model
+from tests.mlp_variants import BASE, GELU, IDENTITY, QUAD, QUICK, RELU, channels
+
+IMAGES = make_images(BASE, 80)
+
+
+def _hidden(model: torch.nn.Module, number: int) -> torch.Tensor:
+    """What the activation of a block reads on all pictures, float64 [rows, channels]."""
+    seen = []
+    hook = model.blocks[number].mlp.act.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        model(IMAGES)
+    hook.remove()
+    return seen[0].flatten(0, 1).double()
+
+
+@pytest.mark.parametrize("activation", [GELU, RELU, QUAD])
+def test_lines_are_least_squares(activation: Activation) -> None:
+    """Slope, offset and error of every channel are those of torch's own solver."""
+    model = make_model(replace(BASE, activations=(activation, IDENTITY)))
+    lines = fit_lines(model, IMAGES)
+    assert set(lines) == {0}
+    hidden = _hidden(model, 0)
+    with torch.no_grad():
+        activated = model.blocks[0].mlp.act.double()(hidden)
+    for channel in range(BASE.hidden):
+        h, a = hidden[:, channel], activated[:, channel]
+        ones = torch.stack([h, torch.ones_like(h)], dim=1)
+        slope, offset = torch.linalg.lstsq(ones, a[:, None]).solution[:, 0]
+        assert float(lines[0].slope[channel]) == pytest.approx(float(slope), abs=1e-4)
+        assert float(lines[0].offset[channel]) == pytest.approx(float(offset), abs=1e-4)
+        error = float((a - slope * h - offset).square().mean())
+        assert float(lines[0].error[channel]) == pytest.approx(error, abs=1e-4 * float(a.square().mean()) + 1e-7)
+
+
+@pytest.mark.parametrize("ranks", [(), (Ranks(fc2=5),) * 2], ids=["full", "low_rank"])
+def test_idle_channels_are_their_lines(ranks: tuple[Ranks, ...]) -> None:
+    """The result computes what the model computes with every idle activation replaced by its line."""
+    model = make_model(replace(BASE, activations=(GELU, RELU), ranks=ranks))
+    lines = fit_lines(model, IMAGES)
+    result = compress(model, RePaViT(theta=0.75), IMAGES)
+    assert [len(gate.kept) for gate in result.config.gates] == [4, 4]
+    assert {gate.axis for gate in result.config.gates} == {GateAxis.CHANNEL}
+    for number, gate in enumerate(result.config.gates):
+        kept, line, act = list(gate.kept), lines[number], ACTIVATIONS[model.config.activations[number]]()
+
+        class Mixed(torch.nn.Module):
+            def forward(self, h: torch.Tensor, kept=kept, line=line, act=act) -> torch.Tensor:
+                mixed = (line.slope * h + line.offset).to(h)
+                mixed[..., kept] = act(h)[..., kept]
+                return mixed
+
+        model.blocks[number].mlp.act = Mixed()
+    with torch.no_grad():
+        assert torch.allclose(result(IMAGES), model(IMAGES), atol=1e-4)
+
+
+def test_channels_that_matter_keep_their_activation() -> None:
+    """Channels that are always positive (a line for ReLU), and those that nobody reads, are idle first."""
+    model = make_model(BASE)
+    with torch.no_grad():
+        model.blocks[0].mlp.fc1.bias[:6] = 1000.0  # always on
+        model.blocks[0].mlp.fc2.weight[:, 6:10] = 0.25  # only moves the mean, which no reader sees
+        before = model(IMAGES)
+    result = compress(model, RePaViT(theta=10 / 16), IMAGES)
+    assert result.config.gates[0].kept == tuple(range(10, 16))
+    with torch.no_grad():  # the other block as it was: what the first one lost is next to nothing
+        result.blocks[1].mlp.load_state_dict(model.blocks[1].mlp.state_dict())
+        result.blocks[1].mlp.gate = None
+        assert torch.allclose(result(IMAGES), before, atol=0.02 * float(before.abs().max()))
+
+
+def test_all_channels_idle_is_no_activation() -> None:
+    """With theta 1 blocks are linear; the export of a share has as many comparisons fewer."""
+    model = make_model(BASE)
+    assert compress(model, RePaViT(theta=1.0), IMAGES).config.activations == (IDENTITY,) * 2
+    half = compress(model, RePaViT(theta=0.5), IMAGES)
+    exported = export_vit(half, IMAGES[:16], QUICK)
+    assert exported.fidelity < 1e-9
+    sizes = [node.type.size for node in exported.program.nodes if isinstance(node.op, Relu) and "act" in node.name]
+    assert sizes == [BASE.tokens * BASE.hidden // 2] * 2
+
+
+def test_wrong_settings_and_models_are_refused() -> None:
+    """Shares out of range, gates and shared weights."""
+    for theta in (0.0, 1.01, -0.5):
+        with pytest.raises(ConfigError, match="idle channels"):
+            RePaViT(theta=theta)
+    settings = RePaViT(theta=0.5)
+    with pytest.raises(ConfigError, match="gated already"):
+        compress(make_model(replace(BASE, gates=(channels(1), None))), settings, IMAGES)
+    with pytest.raises(ConfigError, match="share weights"):
+        compress(make_model(replace(BASE, sharing=(0, 0))), settings, IMAGES)
