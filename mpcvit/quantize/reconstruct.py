@@ -6,6 +6,7 @@ model's block wrote. Nothing here needs labels.
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -102,7 +103,7 @@ def reconstruct(
         ConfigError: the two models do not have the same parts.
     """
     check_images(model, images)
-    model = model.eval()
+    model = copy.deepcopy(model).eval()
     names = _parts(model)
     if names != _parts(quantized):
         raise ConfigError(
