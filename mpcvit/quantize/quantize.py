@@ -14,14 +14,18 @@ from mpcvit.models.norm import TokenNorm
 from mpcvit.models.vit import Attention, VisionTransformer
 from mpcvit.quantize.capture import Trace, capture, trace
 from mpcvit.quantize.config import Bits, Method, QuantizeConfig
+from mpcvit.quantize.learnt_rounding import LearntRounding
 from mpcvit.quantize.methods.adalog import AdaLogCalibration
 from mpcvit.quantize.methods.calibration import Calibration, LinearSite, ProductSite
+from mpcvit.quantize.methods.dopq import DopQCalibration
+from mpcvit.quantize.methods.is_vit import IsVitCalibration, SmoothOptimisation
 from mpcvit.quantize.methods.minmax import MinMaxCalibration
 from mpcvit.quantize.methods.mptq import MptqCalibration
 from mpcvit.quantize.methods.mse import LeastErrorCalibration
 from mpcvit.quantize.methods.percentile import PercentileCalibration
 from mpcvit.quantize.methods.repq import RepQCalibration
 from mpcvit.quantize.quantized import QuantLinear, with_places
+from mpcvit.quantize.reconstruct import Learner, Progress, reconstruct
 
 #: The pictures' own values have at least as many bits as they had in their files, as in all papers.
 FIRST_LAYER_BITS = 8
@@ -33,11 +37,22 @@ CALIBRATIONS: dict[Method, Callable[[], Calibration]] = {
     Method.REPQ: RepQCalibration,
     Method.ADALOG: AdaLogCalibration,
     Method.MPTQ: MptqCalibration,
+    Method.IS_VIT: IsVitCalibration,
+    Method.DOPQ: DopQCalibration,
 }
+#: What is learnt in reconstruction, where that is not rounding and scales.
+LEARNERS: dict[Method, Callable[[], Learner]] = {Method.IS_VIT: SmoothOptimisation}
 
 
 @torch.no_grad()
-def quantize(model: VisionTransformer, config: QuantizeConfig, images: torch.Tensor) -> VisionTransformer:
+def quantize(
+    model: VisionTransformer,
+    config: QuantizeConfig,
+    images: torch.Tensor,
+    *,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> VisionTransformer:
     """A quantized copy of ``model``, in eval mode; ``model`` is not changed.
 
     All linear layers outside attention kernels, and the operands of attention's products, are quantized. What the first
@@ -45,7 +60,10 @@ def quantize(model: VisionTransformer, config: QuantizeConfig, images: torch.Ten
     the softmax and its stand-ins, and the residual stream stay in real arithmetic.
 
     Args:
-        images: normalised training pictures, float [count, channels, size, size]; the papers use 32.
+        images: normalised training pictures, float [count, channels, size, size]; the papers use 32, and 1,024 where
+            they reconstruct.
+        seed: of reconstruction.
+        progress: told about reconstruction.
 
     Raises:
         InputError: ``images`` has another shape than the model's input.
@@ -79,6 +97,9 @@ def quantize(model: VisionTransformer, config: QuantizeConfig, images: torch.Ten
                 before = None if norm is None else cast(TokenNorm, quantized.get_submodule(norm))
                 x = seen[f"{name}.quantize_input"].flatten(0, -2)
                 calibration.linear(LinearSite(cast(QuantLinear, module), x, before, bits))
+    if config.reconstruct:
+        learner = LEARNERS.get(config.method, LearntRounding)()
+        reconstruct(model, quantized, images, learner, steps=config.steps, seed=seed, progress=progress)
     return quantized
 
 

@@ -99,8 +99,8 @@ def _replace(parent: nn.Module, path: str, replaced: dict[nn.Module, QuantLinear
         setattr(parent, name, replaced[child])
 
 
-def places(model: VisionTransformer) -> dict[str, Place]:
-    """All places for quantizers, by names such as ``blocks.3.mlp.fc1.quantize_weight``."""
+def places(model: nn.Module) -> dict[str, Place]:
+    """All places for quantizers in a model or a part of one, by names such as ``blocks.3.mlp.fc1.quantize_weight``."""
     return {f"{name}.{place.attribute}": place for name, module in model.named_modules() for place in _places(module)}
 
 

@@ -56,6 +56,18 @@ def test_answers_are_the_float_models(name: str) -> None:
     assert float((result - exact).square().mean().sqrt()) < 0.2 * float((exact - exact.mean(0)).square().mean().sqrt())
 
 
+def test_scores_near_zero_are_equal_weights() -> None:
+    """Steps of a score are not finer than Shiftmax can take, however small the scores are."""
+    model, images = _model("softmax-gelu"), make_images(CONFIG, 50)
+    for name, parameter in model.named_parameters():
+        if ".qkv." in name:
+            parameter[: 2 * CONFIG.dim] *= 1e-3
+    integer = integer_vit(model, images)
+    assert {heads.unit for block in integer.blocks for _, heads in block.attention.groups} == {1 << 10}
+    exact, result = model(images), integer.forward(images)
+    assert float((result - exact).square().mean().sqrt()) < 0.2 * float((exact - exact.mean(0)).square().mean().sqrt())
+
+
 class _Integers(TorchDispatchMode):
     """Notes every tensor that an operation makes."""
 
