@@ -174,7 +174,12 @@ class PriceTable:
         return self.price(config).seconds
 
     def amounts(self, config: ViTConfig) -> ModelAmounts:
-        """What an inference by ``config`` does, put together from probes."""
+        """What an inference by ``config`` does, put together from probes.
+
+        Where tokens are reduced, blocks differ in too many ways: such a configuration is a probe of its own.
+        """
+        if any(config.reductions):
+            return self._probe(config)
         blocks, ends = [], None
         for number, kinds in enumerate(config.heads):
             place = -1 if number == config.depth - 1 else 0
@@ -295,6 +300,7 @@ def _probe(config: ViTConfig, block: int, heads: tuple[AttentionKind, ...]) -> V
         heads=(tuple(sorted(heads)),) * depth,
         activations=(config.activations[block],) * depth,
         gates=() if gate is None else (gate,) * depth,
+        reductions=(),
         norms=() if set(config.block_norms[block]) == {Norm.LAYERNORM} else (config.block_norms[block],) * depth,
     )
 

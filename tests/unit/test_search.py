@@ -25,7 +25,16 @@ from mpcvit.data.image_set import ImageSet
 from mpcvit.errors import ConfigError, ModelFileError
 from mpcvit.export.builder import Precision
 from mpcvit.link_profile import LOOPBACK, PROFILES, WAN, LinkProfile
-from mpcvit.models.config import Activation, AttentionKind, Gate, GateAxis, Norm, ViTConfig
+from mpcvit.models.config import (
+    Activation,
+    AttentionKind,
+    Gate,
+    GateAxis,
+    Norm,
+    Reduction,
+    ReductionKind,
+    ViTConfig,
+)
 from mpcvit.models.files import load_model, save_model
 from mpcvit.models.vit import VisionTransformer
 from mpcvit.program.fast_cost import fast_cost
@@ -141,6 +150,19 @@ def test_prices_add_up_over_blocks(probes: Path, whole: ViTConfig, name: str) ->
     assert predicted.rounds == pytest.approx(exported.rounds, abs=whole.depth)
     assert [part for part, _ in predicted.parts] == [part for part, _ in exported.parts]
     assert sum(seconds for _, seconds in predicted.parts) == pytest.approx(predicted.seconds)
+
+
+@pytest.mark.parametrize("kind", [ReductionKind.EVIT, ReductionKind.SPVIT])
+def test_reduced_models_are_priced_whole(prices: PriceTable, kind: ReductionKind) -> None:
+    """Selecting tokens shows in the price: exactly the plan's rounds and bytes, and less work behind it."""
+    whole = replace(config(depth=2), reductions=(Reduction(kind=kind, keep=6), None))
+    price, plan = prices.price(whole), make_plan(whole_program(whole), objective("wan"))
+    assert (price.rounds, price.bytes_sent) == (len(plan.messages), sum(plan.messages))
+    assert price.material_bytes == sum(plan.material)
+    assert (
+        prices.amounts(whole).blocks[1].total.elements
+        < prices.amounts(replace(whole, reductions=())).blocks[1].total.elements / 2
+    )
 
 
 def test_prices_grow_with_what_is_dear(prices: PriceTable) -> None:

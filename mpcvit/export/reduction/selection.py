@@ -28,10 +28,10 @@ def keep_and_fuse(b: Builder, name: str, x: Value, scores: Value, reduction: Fol
     own, count = reduction.before.own, reduction.before.count
     rest = b.slice(f"{name}.patches", x, -2, own, count) if own else x
     chosen = b.slice(f"{name}.chosen", b.order(f"{name}.order", scores), -2, 0, reduction.chosen)
-    bounds = (x.type.qtype.lo, x.type.qtype.hi)
-    kept = b.matmul(f"{name}.kept", chosen, rest, bounds)
-    every, best = b.sum(f"{name}.every", rest, axis=-2), b.sum(f"{name}.best", kept, axis=-2)
-    dropped = b.subtract(f"{name}.dropped", every, best)
+    kept = b.matmul(f"{name}.kept", chosen, rest, (x.type.qtype.lo, x.type.qtype.hi))
+    # 1 for what is not chosen; a sum of what is not kept would have to wait until that is opened
+    others = b.scale(f"{name}.not_chosen", b.sum(f"{name}.is_chosen", chosen, axis=-2), -1.0, 0)
+    dropped = b.matmul(f"{name}.dropped", b.offset(f"{name}.is_dropped", others, 1.0), rest)
     fused = _divided(b, f"{name}.fused", dropped, count - own - reduction.chosen)
     parts = [b.slice(f"{name}.own", x, -2, 0, own)] if own else []
     return b.concat(name, [*parts, kept, fused], axis=-2)

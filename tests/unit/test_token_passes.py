@@ -1,0 +1,156 @@
+"""Passes that reduce the tokens of a trained model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mpcvit.compress import Compression, compress
+from mpcvit.compress.evit import Evit
+from mpcvit.compress.spvit import Spvit
+from mpcvit.compress.window_pool import WindowPool
+from mpcvit.errors import ConfigError, InputError
+from mpcvit.models.config import Activation, AttentionKind, Reduction, ReductionKind, ViTConfig
+from tests.conftest import make_images, make_model
+
+#: 4 x 4 patches and a class token, four blocks.
+BASE = ViTConfig(
+    image_size=16,
+    patch_size=4,
+    classes=3,
+    dim=12,
+    hidden=16,
+    heads=((AttentionKind.RELU_SOFTMAX, AttentionKind.SCALING),) * 4,
+    activations=(Activation.RELU,) * 4,
+    class_token=True,
+    lepe=4,
+)
+
+
+@pytest.mark.parametrize("kind", [Evit, Spvit])
+def test_counts_follow_the_ratio_of_what_is_there(kind: type[Evit | Spvit]) -> None:
+    """Rounded up, the class token besides, earlier reductions counted in: 16, then 11 with the fused one, then 8."""
+    model, images = make_model(BASE), make_images(BASE, 4)
+    smaller = compress(model, kind(ratio=0.6, blocks=(1, 3)), images)
+    assert not smaller.training
+    chosen = ReductionKind(kind.name)
+    assert smaller.config.reductions == (
+        None,
+        Reduction(kind=chosen, keep=1 + 10),
+        None,
+        Reduction(kind=chosen, keep=1 + 7),
+    )
+    assert smaller.config.output_tokens.count == 9
+    assert smaller(images).shape == (4, 3)
+    assert model.config == BASE
+
+
+def test_weights_stay() -> None:
+    """Every weight is the trained one; LePE is gone where there is no grid; only selectors are new."""
+    model, images = make_model(BASE), make_images(BASE, 2)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    smaller = compress(model, Spvit(ratio=0.5, blocks=(2,)), images)
+    after = smaller.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items() if name in after)
+    assert {name for name in before if name not in after} == {"blocks.2.attn.lepe.weight", "blocks.3.attn.lepe.weight"}
+    assert all(name.startswith("blocks.2.entry.") for name in after if name not in before)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    after["head.weight"].add_(1.0)
+    assert torch.equal(model.head.weight, before["head.weight"])
+
+
+def test_reductions_of_the_last_class_token_block_change_nothing_there() -> None:
+    """EViT behind the last attention cannot reach the class token: the logits are the same."""
+    model, images = make_model(BASE), make_images(BASE, 4)
+    smaller = compress(model, Evit(ratio=0.5, blocks=(3,)), images)
+    with torch.inference_mode():
+        assert torch.allclose(smaller(images), model(images), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [Evit, Spvit])
+def test_a_ratio_of_one_changes_nothing(kind: type[Evit | Spvit]) -> None:
+    """Neither configuration nor answers."""
+    model, images = make_model(BASE), make_images(BASE, 4)
+    same = compress(model, kind(ratio=1.0, blocks=(0, 2)), images)
+    assert same.config == BASE
+    with torch.inference_mode():
+        assert torch.equal(same(images), model(images))
+
+
+def test_passes_add_up() -> None:
+    """Pooling before selecting; every pass counts the tokens that the earlier ones left."""
+    model, images = make_model(BASE), make_images(BASE, 2)
+    smaller = compress(compress(model, WindowPool(blocks=(1,)), images), Evit(ratio=0.5, blocks=(2,)), images)
+    assert [tokens.mlp.count for tokens in smaller.config.block_tokens] == [17, 5, 4, 4]
+    twice = compress(model, WindowPool(blocks=(0, 2)), images)
+    assert [tokens.mlp.count for tokens in twice.config.block_tokens] == [5, 5, 2, 2]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Evit(ratio=0.0, blocks=(1,)),
+        lambda: Evit(ratio=1.01, blocks=(1,)),
+        lambda: Spvit(ratio=-0.5, blocks=(1,)),
+        lambda: Spvit(ratio=float("nan"), blocks=(1,)),
+        lambda: Evit(ratio=0.5, blocks=()),
+        lambda: Evit(ratio=0.5, blocks=(2, 1)),
+        lambda: Spvit(ratio=0.5, blocks=(1, 1)),
+        lambda: WindowPool(blocks=(-1,)),
+        lambda: WindowPool(blocks=(0,), window=1),
+    ],
+)
+def test_impossible_settings_are_refused(make: object) -> None:
+    """Ratios outside (0, 1], no blocks, blocks twice or not in order, and windows of one patch."""
+    with pytest.raises(ConfigError):
+        make()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        Evit(ratio=0.5, blocks=(4,)),
+        Spvit(ratio=0.5, blocks=(0, 9)),
+        WindowPool(blocks=(0,), window=3),
+        WindowPool(blocks=(0, 1, 2)),
+    ],
+)
+def test_settings_that_do_not_fit_the_model_are_refused(config: Compression) -> None:
+    """Blocks that it does not have, windows that do not divide."""
+    with pytest.raises(ConfigError) as caught:
+        compress(make_model(BASE), config, make_images(BASE, 2))
+    assert caught.value.remedy
+
+
+def test_what_cannot_follow_a_selection_is_refused() -> None:
+    """Pooling behind it, heads with places, a second reduction in a block, weights that depend on the count."""
+    images = make_images(BASE, 2)
+    selected = compress(make_model(BASE), Evit(ratio=0.5, blocks=(1,)), images)
+    for wrong in (WindowPool(blocks=(2,)), Spvit(ratio=0.5, blocks=(1,))):
+        with pytest.raises(ConfigError):
+            compress(selected, wrong, images)
+    placed = make_model(replace(BASE, heads=(*BASE.heads[:3], (AttentionKind.LINFORMER, AttentionKind.SCALING))))
+    with pytest.raises(ConfigError, match="linformer heads in block 3"):
+        compress(placed, Evit(ratio=0.5, blocks=(1,)), images)
+    with pytest.raises(ConfigError, match="key_projection"):
+        compress(placed, WindowPool(blocks=(1,)), images)
+    with pytest.raises(InputError):
+        compress(selected, Evit(ratio=0.5, blocks=(2,)), torch.zeros(2, 3, 9, 9))
+
+
+def test_models_with_other_weights_are_refused() -> None:
+    """What the configuration does not say would be lost."""
+    model = make_model(BASE)
+    model.register_buffer("scale", torch.ones(1))
+    with pytest.raises(ConfigError, match="scale"):
+        compress(model, Evit(ratio=0.5, blocks=(1,)), make_images(BASE, 2))
+
+
+def test_settings_as_json() -> None:
+    """With the pass' name."""
+    document = json.loads(json.dumps(Evit(ratio=0.7, blocks=(2, 4)).to_json()))
+    assert document == {"pass": "evit", "ratio": 0.7, "blocks": [2, 4]}
+    assert WindowPool(blocks=(1,)).to_json() == {"pass": "window_pool", "blocks": (1,), "window": 2}
