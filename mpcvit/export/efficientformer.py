@@ -117,7 +117,7 @@ def _pool_block(
     fc2 = fc2.centred()
     parts = [
         _product(b, f"{name}.fc2.matmul", hidden, fc2.weight),
-        _product(b, f"{name}.centred", x, stream.weight),
+        b.linear(f"{name}.centred", x, stream.weight, _SUMMED_WEIGHT_FRAC),  # all bits: 1/C is small beside 1
         _product(b, f"{name}.mixed", change, gain[:, None] * stream.weight),
     ]
     return _sum(b, f"{name}.fc2", parts, fc2.bias)

@@ -27,7 +27,7 @@ from timm.models.efficientformer import EfficientFormer as TimmEfficientFormer  
 from timm.models.vision_transformer import VisionTransformer as TimmVisionTransformer  # noqa: E402
 
 #: Makes our model of one of timm's, by its exact class; a ViT knows its image size, the others are told.
-IMPORTERS: dict[type[nn.Module], Callable[[Any, int], FloatModel]] = {
+_IMPORTERS: dict[type[nn.Module], Callable[[Any, int], FloatModel]] = {
     TimmVisionTransformer: lambda source, image_size: vit_from_timm(source),
     TimmEfficientFormer: efficientformer_from_timm,
 }
@@ -99,13 +99,13 @@ def from_timm(source: nn.Module, image_size: int = 224) -> FloatModel:
     Raises:
         ConfigError: the model, or a part of it, has no counterpart; the message names it.
     """
-    if type(source) not in IMPORTERS:
+    if type(source) not in _IMPORTERS:
         raise ConfigError(
             f"a model of the kind {type(source).__name__}",
-            expected=f"one of timm's kinds {', '.join(sorted(kind.__name__ for kind in IMPORTERS))}",
+            expected=f"one of timm's kinds {', '.join(sorted(kind.__name__ for kind in _IMPORTERS))}",
             remedy="Choose a model of one of these kinds: vit_*, deit_* or efficientformer_*.",
         )
-    return IMPORTERS[type(source)](source, image_size)
+    return _IMPORTERS[type(source)](source, image_size)
 
 
 def _create(name: str, image_size: int | None, classes: int | None) -> nn.Module:

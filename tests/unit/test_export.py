@@ -17,6 +17,7 @@ from mpcvit.export.vit import Exported, export_vit
 from mpcvit.models.config import AttentionKind
 from mpcvit.models.vit import VisionTransformer
 from mpcvit.ops import Rescale, Scale, Square, Sum
+from mpcvit.program.cost import stock_cost
 from mpcvit.program.reference import run_reference
 from mpcvit.ring.fixed_point import decode, encode
 from mpcvit.ring.qtype import QType
@@ -138,6 +139,16 @@ def test_too_much_precision_for_stock_truncation_is_refused(tiny_model: VisionTr
     """Export does not make a Program whose truncations may wrap often; it says which knob to turn."""
     with pytest.raises(RangeError, match=r"wraps silently|fractional bits"):
         export_vit(tiny_model, make_images(TINY, 16), Precision(frac=20, weight_bits=24))
+
+
+def test_how_many_wraps_are_accepted_is_a_setting(tiny_model: VisionTransformer) -> None:
+    """A model for the fast engine alone may have any chance of silent wraps on stock; the error says so."""
+    images = make_images(TINY, 4)
+    wraps = stock_cost(export_vit(tiny_model, images).program, 2).wrap_probability
+    assert 0 < wraps < 0.01
+    assert export_vit(tiny_model, images, Precision(stock_wraps=wraps)).fidelity < 1e-9
+    with pytest.raises(RangeError, match=r"wraps silently.*--stock-wraps"):
+        export_vit(tiny_model, images, Precision(stock_wraps=wraps / 2))
 
 
 def test_export_leaves_the_model_alone(tiny_model: VisionTransformer) -> None:
