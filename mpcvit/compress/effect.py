@@ -93,7 +93,9 @@ def effect(
     after: VisionTransformer,
     images: torch.Tensor | None = None,
     *,
+    objective: Objective = DEFAULT_OBJECTIVE,
     precision: Precision | None = None,
 ) -> Effect:
-    """What changes from one model to the other, with the same pictures and precision for both."""
-    return Effect(footprint(before, images, precision=precision), footprint(after, images, precision=precision))
+    """What changes from one model to the other, with the same pictures, objective and precision for both."""
+    both = (footprint(model, images, objective=objective, precision=precision) for model in (before, after))
+    return Effect(*both)

@@ -19,13 +19,15 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
+from torch import nn
 
 from mpcvit.errors import ConfigError
-from mpcvit.models.check_images import check_images
 from mpcvit.models.attention.lepe import Lepe
+from mpcvit.models.check_images import check_images
 from mpcvit.models.config import ViTConfig
 from mpcvit.models.vit import Attention, Block, Mlp, VisionTransformer, patchify
 from mpcvit.quantize.config import Bits, QuantizeConfig
+from mpcvit.quantize.plain_blocks import check_plain_blocks
 from mpcvit.quantize.relevance import through_linear, through_mean, through_product, through_sum
 
 _BATCH = 16
@@ -107,8 +109,10 @@ def contribution(model: VisionTransformer, images: torch.Tensor) -> dict[str, fl
 
     Raises:
         InputError: ``images`` has another shape than the model's input.
+        ConfigError: the model was compressed in a way for which there is no rule.
     """
     check_images(images, model.config.input_shape)
+    check_plain_blocks(model.config)
     total: dict[str, float] = defaultdict(float)
     for batch in images.split(_BATCH):
         for name, value in relevance(model, batch).layers.items():
@@ -170,9 +174,9 @@ def _through_mlp(
     if mlp.gate is not None:
         activated_BNM = mlp.gate(h_BNM, activated_BNM)
     layers[f"{name}.fc2"] = _passing(branch_BND)
-    hidden_BNM = through_linear(activated_BNM, mlp.fc2.weight, branch_BND)
+    hidden_BNM = through_linear(activated_BNM, cast(nn.Linear, mlp.fc2).weight, branch_BND)
     layers[f"{name}.fc1"] = _passing(hidden_BNM)
-    return through_linear(x_BND, mlp.fc1.weight, hidden_BNM)
+    return through_linear(x_BND, cast(nn.Linear, mlp.fc1).weight, hidden_BNM)
 
 
 def _through_attention(
@@ -189,7 +193,7 @@ def _through_attention(
     output_BHND = mixed_BHND if local_BHND is None else mixed_BHND + local_BHND
     merged_BND = output_BHND.transpose(1, 2).reshape(batch, tokens, width)
     layers[f"{name}.proj"] = _passing(branch_BND)
-    merged = through_linear(merged_BND, attention.proj.weight, branch_BND)
+    merged = through_linear(merged_BND, cast(nn.Linear, attention.proj).weight, branch_BND)
     flow_BHND = merged.reshape(batch, tokens, heads, head_dim).transpose(1, 2)
     of_v_BHMD = torch.zeros_like(v_BHMD)
     if attention.lepe is not None and local_BHND is not None:
@@ -201,7 +205,7 @@ def _through_attention(
     operands = torch.stack([of_q_BHND, of_k_BHDM.mT, of_v_BHMD + through_v_BHMD])
     layers[f"{name}.qkv"] = _passing(operands.transpose(0, 1))
     joined_BNE = operands.permute(1, 3, 0, 2, 4).reshape(batch, tokens, 3 * width)
-    return through_linear(x_BND, attention.qkv.weight, joined_BNE)
+    return through_linear(x_BND, cast(nn.Linear, attention.qkv).weight, joined_BNE)
 
 
 def _weights(attention: Attention, q_BHND: torch.Tensor, k_BHMD: torch.Tensor) -> torch.Tensor:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
+from torch import nn
 
 from mpcvit.models.attention.lepe import Lepe
 from mpcvit.models.attention.relu_softmax import EPSILON
@@ -191,9 +192,10 @@ def integer_attention(attention: Attention, x: Edge) -> tuple[IntegerAttention, 
         attention: in float64, its kinds in :data:`HEADS`.
         x: what it reads.
     """
+    qkv, proj = cast(nn.Linear, attention.qkv), cast(nn.Linear, attention.proj)
     batch, tokens, width = x.real.shape
     heads, head_dim = len(attention.kinds), attention.head_dim
-    split = attention.qkv(x.real).reshape(batch, tokens, 3, heads, head_dim).permute(2, 0, 3, 1, 4)
+    split = qkv(x.real).reshape(batch, tokens, 3, heads, head_dim).permute(2, 0, 3, 1, 4)
     gains = (head_dim**-0.5, 1.0, 1.0)
     q, k, v = (
         Edge(gain * part, symmetric_scale(gain * part, OPERAND_BITS)) for gain, part in zip(gains, split, strict=True)
@@ -205,14 +207,14 @@ def integer_attention(attention: Attention, x: Edge) -> tuple[IntegerAttention, 
         members = [head for head, other in enumerate(attention.kinds) if other == kind]
         groups.append((tuple(members), HEADS[kind](operands.of(members))))
     merged = mixed.transpose(1, 2).reshape(batch, tokens, width)
-    branch = attention.proj(merged)
+    branch = proj(merged)
     scale = symmetric_scale(branch, STREAM_BITS)
     writes = torch.tensor([q.scale / gains[0], k.scale, v.scale], dtype=torch.float64).repeat_interleave(width)
     integer = IntegerAttention(
-        qkv=integer_linear(attention.qkv.weight, attention.qkv.bias, x.scale, writes, OPERAND_BITS),
+        qkv=integer_linear(qkv.weight, qkv.bias, x.scale, writes, OPERAND_BITS),
         groups=tuple(groups),
         lepe=None if attention.lepe is None else _integer_lepe(attention.lepe, v.scale, output),
-        proj=integer_linear(attention.proj.weight, attention.proj.bias, output, scale, STREAM_BITS),
+        proj=integer_linear(proj.weight, proj.bias, output, scale, STREAM_BITS),
     )
     return integer, Edge(branch, scale)
 

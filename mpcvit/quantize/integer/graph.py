@@ -16,7 +16,8 @@ from typing import cast
 
 import torch
 
-from mpcvit.errors import ConfigError, InputError
+from mpcvit.errors import ConfigError
+from mpcvit.models.check_images import check_images
 from mpcvit.models.config import Norm, ViTConfig
 from mpcvit.models.norm import LayerNorm
 from mpcvit.models.vit import Block, VisionTransformer, patchify
@@ -26,6 +27,7 @@ from mpcvit.quantize.integer.linear import IntegerLinear, integer_linear
 from mpcvit.quantize.integer.mlp import ACTIVATIONS, IntegerMlp, integer_mlp
 from mpcvit.quantize.integer.norm import IntegerNorm, integer_norm
 from mpcvit.quantize.integer.scales import OPERAND_BITS, STREAM_BITS, Edge, symmetric_scale
+from mpcvit.quantize.plain_blocks import check_plain_blocks
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +88,7 @@ class IntegerViT:
         Raises:
             InputError: ``images_BCHW`` has another shape than the model's input.
         """
-        _check_pictures(self.config, images_BCHW)
+        check_images(images_BCHW, self.config.input_shape)
         return saturate((images_BCHW.double() / self.input_scale).round().long(), OPERAND_BITS)
 
     def logit_codes(self, codes_BCHW: torch.Tensor) -> torch.Tensor:
@@ -128,7 +130,7 @@ def integer_vit(model: VisionTransformer, images: torch.Tensor) -> IntegerViT:
     """
     config = model.config
     _check_kinds(config)
-    _check_pictures(config, images)
+    check_images(images, config.input_shape)
     model = copy.deepcopy(model).double().eval()
     real = images.double()
     input_scale = symmetric_scale(real, OPERAND_BITS)
@@ -172,19 +174,9 @@ def _residual(stream: Edge, branch: Edge) -> tuple[Residual, Edge]:
     return Residual(dyadic(stream.scale / scale), dyadic(branch.scale / scale)), Edge(real, scale)
 
 
-def _check_pictures(config: ViTConfig, images: torch.Tensor) -> None:
-    """Raise InputError unless ``images`` fits the model's input."""
-    expected = (config.channels, config.image_size, config.image_size)
-    if images.ndim != 4 or tuple(images.shape[1:]) != expected or len(images) == 0:
-        raise InputError(
-            f"pictures of shape {tuple(images.shape)}",
-            expected=f"[count, {', '.join(map(str, expected))}] with count >= 1",
-            remedy="Resize the pictures to the model's input size.",
-        )
-
-
 def _check_kinds(config: ViTConfig) -> None:
     """Raise ConfigError unless everything in the model has an integer form."""
+    check_plain_blocks(config)
     kinds = {kind for block in config.heads for kind in block}
     norms = {norm for pair in config.block_norms for norm in pair}
     foreign = {

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
+from torch import nn
 
 from mpcvit.models.config import Activation
 from mpcvit.models.vit import Mlp
@@ -94,14 +96,15 @@ def integer_mlp(mlp: Mlp, x: Edge) -> tuple[IntegerMlp, Edge]:
         mlp: in float64, without a gate, its activation in :data:`ACTIVATIONS`.
         x: what it reads.
     """
-    before = mlp.fc1(x.real)
+    fc1, fc2 = cast(nn.Linear, mlp.fc1), cast(nn.Linear, mlp.fc2)
+    before = fc1(x.real)
     after = mlp.act(before)
-    branch = mlp.fc2(after)
+    branch = fc2(after)
     between = ACTIVATIONS[mlp.activation](before, after)
     scale = symmetric_scale(branch, STREAM_BITS)
     integer = IntegerMlp(
-        fc1=integer_linear(mlp.fc1.weight, mlp.fc1.bias, x.scale, between.reads, OPERAND_BITS),
+        fc1=integer_linear(fc1.weight, fc1.bias, x.scale, between.reads, OPERAND_BITS),
         activation=between.activation,
-        fc2=integer_linear(mlp.fc2.weight, mlp.fc2.bias, between.writes, scale, STREAM_BITS),
+        fc2=integer_linear(fc2.weight, fc2.bias, between.writes, scale, STREAM_BITS),
     )
     return integer, Edge(branch, scale)
