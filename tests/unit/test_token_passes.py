@@ -11,9 +11,11 @@ import torch
 from mpcvit.compress import Compression, compress
 from mpcvit.compress.evit import Evit
 from mpcvit.compress.spvit import Spvit
+from mpcvit.compress.token_schedule import schedule
 from mpcvit.compress.window_pool import WindowPool
 from mpcvit.errors import ConfigError, InputError
 from mpcvit.models.config import Activation, AttentionKind, Reduction, ReductionKind, ViTConfig
+from mpcvit.models.vit import VisionTransformer
 from tests.conftest import make_images, make_model
 
 #: 4 x 4 patches and a class token, four blocks.
@@ -154,3 +156,62 @@ def test_settings_as_json() -> None:
     document = json.loads(json.dumps(Evit(ratio=0.7, blocks=(2, 4)).to_json()))
     assert document == {"pass": "evit", "ratio": 0.7, "blocks": [2, 4]}
     assert WindowPool(blocks=(1,)).to_json() == {"pass": "window_pool", "blocks": (1,), "window": 2}
+
+
+def tokens_of(config: ViTConfig) -> float:
+    """A price: every token of every block, and 4 for each reduction."""
+    counts = sum(tokens.attention.count + tokens.mlp.count for tokens in config.block_tokens)
+    return counts + 4.0 * sum(reduction is not None for reduction in config.block_reductions)
+
+
+def apply(model: VisionTransformer, stages: tuple[tuple[int, float], ...]) -> VisionTransformer:
+    """``model`` after a schedule's passes."""
+    for block, ratio in stages:
+        model = compress(model, Evit(ratio=ratio, blocks=(block,)), make_images(BASE, 2))
+    return model
+
+
+@pytest.mark.parametrize("budget", [140.0, 120.0, 100.0])
+def test_a_schedule_meets_its_budget(budget: float) -> None:
+    """Within the budget; no stage could keep more; costs are asked once per configuration."""
+    model, images, asked = make_model(BASE), make_images(BASE, 16), []
+
+    def cost(config: ViTConfig) -> float:
+        asked.append(config)
+        return tokens_of(config)
+
+    stages = schedule(model, images, blocks=(1, 2), cost=cost, budget=budget)
+    config = apply(model, stages).config
+    assert tokens_of(config) <= budget
+    assert len(asked) == len(set(asked))
+    assert (stages == ()) == (tokens_of(BASE) <= budget)
+    assert all(block in (1, 2) and 0.3 <= ratio < 1 for block, ratio in stages)
+    for block, ratio in stages:
+        milder = tuple((other, kept if other != block else kept + 0.1) for other, kept in stages)
+        if ratio < 0.9 and len(stages) == 1:
+            assert tokens_of(apply(model, milder).config) > budget
+
+
+def test_a_schedule_spares_what_matters() -> None:
+    """Of two stages that save alike, the one is taken whose tokens the answers depend on less."""
+    model, images = make_model(BASE), make_images(BASE, 16)
+    (stage,) = schedule(
+        model,
+        images,
+        blocks=(0, 3),
+        cost=lambda config: float(not any(config.reductions)),
+        budget=0.5,
+    )
+    assert stage[0] == 3  # behind the last attention a class token reads nothing
+
+
+def test_schedules_that_cannot_be() -> None:
+    """Budgets below the least, kinds without ratios, blocks that are not there."""
+    model, images = make_model(BASE), make_images(BASE, 4)
+    with pytest.raises(ConfigError, match="a budget of 10") as caught:
+        schedule(model, images, blocks=(1, 2), cost=tokens_of, budget=10.0)
+    assert "at least" in caught.value.expected
+    with pytest.raises(ConfigError, match="window_pool"):
+        schedule(model, images, blocks=(1,), cost=tokens_of, budget=100.0, kind=ReductionKind.WINDOW_POOL)
+    with pytest.raises(ConfigError):
+        schedule(model, images, blocks=(7,), cost=tokens_of, budget=100.0)
