@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mpcvit.cli.output import Json, command, print_json, print_table
+from mpcvit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mpcvit.export.factors import Factors
 
 model_app = typer.Typer(help="Export and share models.", no_args_is_help=True)
 
@@ -24,6 +28,9 @@ def export(
     images: Annotated[int, typer.Option(help="Calibration pictures.")] = 512,
     reveal: Annotated[str, typer.Option(help="What clients get: logits, label or topk.")] = "logits",
     top: Annotated[int | None, typer.Option(help="With topk: how many labels, likeliest first.")] = None,
+    factors: Annotated[
+        str, typer.Option(help="Layers of low rank: merged (fewer rounds) or kept (fewer products and weights).")
+    ] = "merged",
     json_output: Json = False,
 ) -> None:
     """Turn a trained model into a Program with integer weights, calibrated on training pictures."""
@@ -36,10 +43,11 @@ def export(
     from mpcvit.wire.reveal import Reveal
 
     revealed = Reveal.parse(reveal, top)
+    chosen = _factors(factors)
     pictures = load_cifar10(data, "train")
     model = load_model(trained)
     calibration = normalise(pictures.spread(images).images, CIFAR10_MEAN, CIFAR10_STD)
-    exported = export_vit(model, calibration, reveal=revealed)
+    exported = export_vit(model, calibration, reveal=revealed, factors=chosen)
     description = Description(
         name=name,
         version=version,
@@ -72,6 +80,15 @@ def export(
         ("chance of a silent wrap per image (stock, bound)", f"{wraps:.2g}"),
     ]
     print_table(f"exported {name}", rows)
+
+
+def _factors(name: str) -> Factors:
+    """What is called ``name``."""
+    from mpcvit.export.factors import Factors
+
+    if name not in set(Factors):
+        raise ConfigError(f"factors '{name}'", expected="merged or kept", remedy="Correct --factors.")
+    return Factors(name)
 
 
 @model_app.command("share")
