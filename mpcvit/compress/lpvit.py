@@ -22,6 +22,7 @@ from torch import nn
 
 from mpcvit.compress.calibration import LAYERS, Moments, input_moments
 from mpcvit.compress.compression import Compression
+from mpcvit.compress.least_squares import restricted, ridged
 from mpcvit.compress.rebuild import rebuilt
 from mpcvit.compress.requirements import check_ordinary_layers, check_own_weights
 from mpcvit.errors import ConfigError
@@ -29,8 +30,6 @@ from mpcvit.models.vit import VisionTransformer
 
 #: Points of a layer's curve.
 _LEVELS = 41
-#: Share of its mean eigenvalue that is added to the covariance, as calibration data do not show all directions.
-_RIDGE = 1e-6
 #: Halvings of the interval of slopes.
 _BISECTIONS = 60
 
@@ -173,11 +172,8 @@ def _cut(layer: nn.Linear, kept: torch.Tensor, moments: Moments) -> None:
 
 def refitted(weight: torch.Tensor, kept: torch.Tensor, covariance: torch.Tensor) -> torch.Tensor:
     """The weights [I, O], 0 but where ``kept``, whose outputs are nearest to those of ``weight``."""
-    ridge = _RIDGE * covariance.diagonal().mean() * torch.eye(len(covariance), dtype=covariance.dtype)
-    metric, result = covariance + ridge, torch.zeros_like(weight)
+    metric, result = ridged(covariance), torch.zeros_like(weight)
     for pattern in kept.T.unique(dim=0):  # columns of a block have it in common
         columns = (pattern == kept.T).all(1)
-        wanted = metric[pattern] @ weight[:, columns]
-        solution = torch.linalg.solve(metric[pattern][:, pattern], wanted)
-        result[pattern.nonzero(), columns.nonzero().T] = solution
+        result[pattern.nonzero(), columns.nonzero().T] = restricted(weight[:, columns], pattern, metric)
     return result
