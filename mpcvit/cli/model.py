@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mpcvit.cli.output import Json, command, print_json, print_table
+from mpcvit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mpcvit.export.factors import Factors
 
 model_app = typer.Typer(help="Export and share models.", no_args_is_help=True)
 
@@ -40,6 +44,9 @@ def export(
     ] = 0.01,
     reveal: Annotated[str, typer.Option(help="What clients get: logits, label or topk.")] = "logits",
     top: Annotated[int | None, typer.Option(help="With topk: how many labels, likeliest first.")] = None,
+    factors: Annotated[
+        str, typer.Option(help="Layers of low rank: merged (fewer rounds) or kept (fewer products and weights).")
+    ] = "merged",
     json_output: Json = False,
 ) -> None:
     """Turn a trained model, or a backbone of timm's, into a Program with integer weights, calibrated on pictures."""
@@ -52,6 +59,7 @@ def export(
     from mpcvit.wire.reveal import Reveal
 
     revealed = Reveal.parse(reveal, top)
+    chosen = _factors(factors)
     choice = Choice(
         trained=trained,
         timm=timm,
@@ -63,7 +71,7 @@ def export(
         images=images,
     )
     source = open_source(choice)
-    exported = export_model(source.model, source.images, Precision(stock_wraps=stock_wraps), revealed)
+    exported = export_model(source.model, source.images, Precision(stock_wraps=stock_wraps), revealed, chosen)
     description = Description(
         name=name,
         version=version,
@@ -98,6 +106,15 @@ def export(
         ("chance of a silent wrap per image (stock, bound)", f"{wraps:.2g}"),
     ]
     print_table(f"exported {name}", rows)
+
+
+def _factors(name: str) -> Factors:
+    """What is called ``name``."""
+    from mpcvit.export.factors import Factors
+
+    if name not in set(Factors):
+        raise ConfigError(f"factors '{name}'", expected="merged or kept", remedy="Correct --factors.")
+    return Factors(name)
 
 
 @model_app.command("share")

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from mpcvit.compress.calibration import BATCH, input_moments
-from mpcvit.compress.prune import Means
+from mpcvit.compress.prune import Given
 from mpcvit.models.vit import Attention, VisionTransformer
 
 
@@ -33,28 +33,26 @@ class Importance:
     channels: list[torch.Tensor]
 
 
-def unit_means(model: VisionTransformer, images: torch.Tensor) -> list[Means]:
-    """Per block, the mean of what its units give."""
+def unit_moments(model: VisionTransformer, images: torch.Tensor) -> list[Given]:
+    """Per block, what its units give."""
     blocks = range(model.config.depth)
     names = [f"blocks.{number}.{layer}" for number in blocks for layer in ("attn.proj", "mlp.fc2")]
     moments = input_moments(model, names, images)
-    return [
-        Means(moments[f"blocks.{number}.attn.proj"].mean, moments[f"blocks.{number}.mlp.fc2"].mean) for number in blocks
-    ]
+    return [Given(moments[f"blocks.{number}.attn.proj"], moments[f"blocks.{number}.mlp.fc2"]) for number in blocks]
 
 
-def taylor_importance(model: VisionTransformer, images: torch.Tensor, means: list[Means], seed: int = 0) -> Importance:
+def taylor_importance(model: VisionTransformer, images: torch.Tensor, given: list[Given], seed: int = 0) -> Importance:
     """The importance of every unit of ``model``, which is in eval mode.
 
     Args:
-        means: what takes a unit's place when it goes.
+        given: what units give; its mean takes a unit's place when it goes.
         seed: of the labels.
     """
     rng = np.random.default_rng(seed)
     heads = [torch.zeros(len(kinds), dtype=torch.float64) for kinds in model.config.heads]
     channels = [torch.zeros(hidden, dtype=torch.float64) for hidden in model.config.block_hiddens]
     for batch in images.split(BATCH):
-        with torch.enable_grad(), _switched(model, len(batch), means) as switches:
+        with torch.enable_grad(), _switched(model, len(batch), given) as switches:
             sampled_loss(model(batch), rng).backward()
         for number in range(model.config.depth):
             for total, switch in ((heads, switches[2 * number]), (channels, switches[2 * number + 1])):
@@ -73,14 +71,14 @@ def sampled_loss(logits: torch.Tensor, rng: np.random.Generator) -> torch.Tensor
 
 
 @contextmanager
-def _switched(model: VisionTransformer, count: int, means: list[Means]) -> Iterator[list[torch.Tensor]]:
+def _switched(model: VisionTransformer, count: int, given: list[Given]) -> Iterator[list[torch.Tensor]]:
     """``model`` with switches at 1 before each block's proj and fc2, a row per picture: [count, heads or channels]."""
     switches, hooks = [], []
     for number, block in enumerate(model.blocks):
         attention = cast(Attention, block.attn)
         for layer, units, mean in (
-            (attention.proj, len(attention.kinds), means[number].heads),
-            (block.mlp.fc2, model.config.block_hiddens[number], means[number].channels),  # type: ignore[union-attr]
+            (attention.proj, len(attention.kinds), given[number].heads.mean),
+            (block.mlp.fc2, model.config.block_hiddens[number], given[number].channels.mean),  # type: ignore[union-attr]
         ):
             switch = torch.ones(count, units, requires_grad=True)
             switches.append(switch)

@@ -5,7 +5,8 @@ in a table; here the search's price of the whole configuration is asked for befo
 MPC is known exactly: the last dear head of a block saves its rounds, the ones before it only bytes. So besides single
 heads, all heads of one kind in a block are a candidate. Differences to the paper: its other prunable dimensions
 (residual width, widths within heads) hardly matter under MPC and are left alone; nothing is trained in between, but
-importances are estimated anew on the way, and what goes is replaced by its mean.
+importances are estimated anew on the way, and what goes is replaced by its best linear estimate from what
+stays.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import torch
 
 from mpcvit.compress.compression import Compression
 from mpcvit.compress.dimap import data_free_importance
-from mpcvit.compress.importance import Importance, taylor_importance, unit_means
+from mpcvit.compress.importance import Importance, taylor_importance, unit_moments
 from mpcvit.compress.prune import Kept, pruned, pruned_config
 from mpcvit.compress.requirements import check_ordinary_layers, check_own_weights
 from mpcvit.errors import ConfigError
@@ -101,15 +102,15 @@ def prune_globally(
     for stage in range(1, settings.refreshes + 1):
         target = whole * (1 - (1 - settings.cost) * stage / settings.refreshes)
         if settings.estimate is Estimate.DIMAP:
-            means, importance = None, data_free_importance(result)
+            given, importance = None, data_free_importance(result)
         else:
-            means = unit_means(result, images)
-            importance = taylor_importance(result, images, means, settings.seed + stage)
+            given = unit_moments(result, images)
+            importance = taylor_importance(result, images, given, settings.seed + stage)
         here = Kept.everything(result.config)
         for here in _steps(result.config, importance, cost, target, settings.granularity):
             left = _within(kept, here)
             report(left, cost(pruned_config(model.config, left)) / whole)
-        kept, result = _within(kept, here), pruned(result, here, means)
+        kept, result = _within(kept, here), pruned(result, here, given)
     return result
 
 

@@ -7,7 +7,8 @@ from typing import cast
 
 import torch
 
-from mpcvit.compress.layers import reader
+from mpcvit.compress.calibration import Moments
+from mpcvit.compress.least_squares import restricted, ridged
 from mpcvit.compress.rebuild import rebuilt
 from mpcvit.models.config import Activation, Gate, GateAxis, ViTConfig
 from mpcvit.models.vit import Block, VisionTransformer
@@ -42,16 +43,16 @@ class Kept:
 
 
 @dataclass(frozen=True)
-class Means:
-    """What the units of a block give on average over calibration data, in place of those that go.
+class Given:
+    """What the units of a block give on calibration data: moments over tokens of what proj and fc2 read.
 
     Attributes:
-        heads: [width of all heads].
-        channels: [hidden].
+        heads: of [width of all heads] numbers.
+        channels: of [hidden] numbers.
     """
 
-    heads: torch.Tensor
-    channels: torch.Tensor
+    heads: Moments
+    channels: Moments
 
 
 def pruned_config(config: ViTConfig, kept: Kept) -> ViTConfig:
@@ -84,19 +85,20 @@ def _gate(gate: Gate | None, channels: tuple[int, ...]) -> Gate | None:
 
 
 @torch.no_grad()
-def pruned(model: VisionTransformer, kept: Kept, means: list[Means] | None = None) -> VisionTransformer:
+def pruned(model: VisionTransformer, kept: Kept, given: list[Given] | None = None) -> VisionTransformer:
     """``model`` with what is kept of every block, in eval mode.
 
     Args:
         model: has ordinary layers and no shared weights.
-        means: what to add in the place of units that go, per block; None for nothing.
+        given: per block, on calibration data; what goes is then replaced by its best linear estimate from what stays,
+            which goes into the weights and biases that read it. None for nothing in its place.
     """
     result = rebuilt(model, pruned_config(model.config, kept))
     state = result.state_dict()
     for number, block in enumerate(model.blocks):
         parts = _block_state(cast(Block, block), kept.heads[number], kept.channels[number])
-        if means is not None:
-            _add_means(parts, cast(Block, block), kept.heads[number], kept.channels[number], means[number])
+        if given is not None:
+            _estimate(parts, cast(Block, block), kept.heads[number], kept.channels[number], given[number])
         named = {f"blocks.{number}.{name}": value for name, value in parts.items()}
         state |= {name: value for name, value in named.items() if name in state}
     result.load_state_dict(state)
@@ -141,17 +143,23 @@ def _kernel_state(
     return result
 
 
-def _add_means(
-    parts: dict[str, torch.Tensor], block: Block, heads: tuple[int, ...], channels: tuple[int, ...], means: Means
+def _estimate(
+    parts: dict[str, torch.Tensor], block: Block, heads: tuple[int, ...], channels: tuple[int, ...], given: Given
 ) -> None:
-    """Put the mean contribution of what goes into the biases."""
-    gone = torch.ones(len(means.heads), dtype=torch.bool)
-    gone[_columns(heads, block.attn.head_dim)] = False
-    idle = torch.ones(len(means.channels), dtype=torch.bool)
-    idle[list(channels)] = False
-    for name, mean, lost in (("attn.proj", means.heads, gone), ("mlp.fc2", means.channels, idle)):
-        weight = reader(block.get_submodule(name)).weight.double()  # type: ignore[arg-type]
-        parts[f"{name}.bias"] = parts[f"{name}.bias"] + (weight[:, lost] @ mean[lost]).to(parts[f"{name}.bias"])
+    """Fit the layers that read what stays to what they wrote."""
+    columns = _columns(heads, block.attn.head_dim)
+    for name, moments, stays in (
+        ("attn.proj", given.heads, columns),
+        ("mlp.fc2", given.channels, torch.tensor(channels)),
+    ):
+        if len(stays) == len(moments.mean):
+            continue
+        left = torch.zeros(len(moments.mean), dtype=torch.bool)
+        left[stays] = True
+        weight, bias = block.get_parameter(f"{name}.weight").double().T, parts[f"{name}.bias"]
+        fitted = restricted(weight, left, ridged(moments.covariance))
+        parts[f"{name}.weight"] = fitted.T.to(bias)
+        parts[f"{name}.bias"] = bias + (moments.mean @ weight - moments.mean[left] @ fitted).to(bias)
 
 
 def _columns(heads: tuple[int, ...], width: int) -> torch.Tensor:

@@ -32,7 +32,7 @@ def test_removed_units_are_counted() -> None:
     assert before.parameters - after.parameters == gone * (2 * BASE.dim + 1)
     assert before.parameters == sum(parameter.numel() for parameter in model.parameters())
     assert before.weight_bytes - after.weight_bytes == 8 * gone * 2 * BASE.dim
-    # and two products per element in the definition of ReLU
+    # and two products per element: with the norm's factor, and in ReLU
     assert before.macs - after.macs == tokens * gone * (2 * BASE.dim + 2)
     assert before.comparisons - after.comparisons == tokens * gone
     assert before.rounds == after.rounds

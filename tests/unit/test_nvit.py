@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from mpcvit.compress import compress
+from mpcvit.compress.calibration import inputs_of
 from mpcvit.compress.dimap import data_free_importance
-from mpcvit.compress.importance import sampled_loss, taylor_importance, unit_means
+from mpcvit.compress.importance import sampled_loss, taylor_importance, unit_moments
 from mpcvit.compress.nvit import Estimate, NViT, prune_globally
 from mpcvit.compress.prune import Kept, pruned, pruned_config
 from mpcvit.errors import ConfigError, InputError
@@ -50,16 +51,20 @@ def test_removed_units_are_zeroed_ones() -> None:
         assert torch.allclose(result(IMAGES), model(IMAGES), atol=1e-5)
 
 
-def test_means_take_the_place_of_what_goes() -> None:
-    """Each branch's mean over the pictures stays where only its own units go."""
+def test_what_stays_stands_in_for_what_goes() -> None:
+    """The branch of which units go keeps its mean, and is nearer to what it was than with any other weights."""
     model = make_model(CONFIG)
-    kept = Kept.everything(CONFIG).with_heads(0, (1,)).with_channels(1, (2, 3))
-    result = pruned(model, kept, unit_means(model, IMAGES))
+    kept = Kept.everything(CONFIG).with_heads(0, (1,))
+    plain, fitted = pruned(model, kept), pruned(model, kept, unit_moments(model, IMAGES))
     with torch.no_grad():
-        before, after = (one.intermediates(IMAGES)[1]["block0.attn"].mean((0, 1)) for one in (model, result))
-        assert torch.allclose(before, after, atol=1e-4)
-        plain = pruned(model, kept).intermediates(IMAGES)[1]["block0.attn"].mean((0, 1))
-    assert (plain - before).abs().max() > 1e-2
+        before, without, after = (one.intermediates(IMAGES)[1]["block0.attn"] for one in (model, plain, fitted))
+    assert torch.allclose(before.mean((0, 1)), after.mean((0, 1)), atol=1e-4)
+    read = inputs_of(fitted, "blocks.0.attn.proj", IMAGES).double()
+    ones = torch.cat([read, torch.ones(len(read), 1)], dim=1)
+    best = ones @ torch.linalg.lstsq(ones, before.flatten(0, 1).double()).solution
+    errors = [float((one.reshape(before.shape) - before).square().mean()) for one in (without, after, best)]
+    assert errors[1] == pytest.approx(errors[2], rel=1e-3)
+    assert errors[1] < 0.9 * errors[0]
 
 
 def test_gates_follow_their_channels() -> None:
@@ -81,16 +86,15 @@ def test_importance_is_the_squared_derivative_of_a_switch() -> None:
     """Against finite differences, picture by picture: half the mean square of what an epsilon of a unit changes."""
     model = make_model(CONFIG).double()
     images = IMAGES.double()
-    means = unit_means(model, images)
-    model.double()
-    importance = taylor_importance(model, images, means, seed=3)
+    given = unit_moments(model, images)
+    importance = taylor_importance(model, images, given, seed=3)
     with torch.no_grad():
         cumulative = model(images).softmax(1).cumsum(1)
     labels = (cumulative < torch.from_numpy(np.random.default_rng(3).random((len(images), 1)))).sum(1)
 
     def losses(block: int, layer: str, index: list[int], switch: float) -> torch.Tensor:
         module = model.blocks[block].get_submodule(layer)
-        mean = means[block].heads if layer == "attn.proj" else means[block].channels
+        mean = (given[block].heads if layer == "attn.proj" else given[block].channels).mean
 
         def scale(_: torch.nn.Module, inputs: tuple[torch.Tensor]) -> torch.Tensor:
             x = inputs[0].clone()
@@ -167,7 +171,7 @@ def test_what_is_missed_least_goes() -> None:
             tuple(tuple(sorted(rng.choice(3, len(row), replace=False).tolist())) for row in result.config.heads),
             tuple(tuple(sorted(rng.choice(16, width, replace=False).tolist())) for width in result.config.hiddens),
         )
-        gaps.append(_perplexity_gap(model, pruned(model, kept, unit_means(model, images))))
+        gaps.append(_perplexity_gap(model, pruned(model, kept, unit_moments(model, images))))
     assert _perplexity_gap(model, result) < np.quantile(gaps, 0.1)
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
+from mpcvit.cli.main import app
 from mpcvit.compat import prepare_torchvision
 from mpcvit.errors import ConfigError
 from mpcvit.export.factors import Factors
@@ -233,6 +235,16 @@ def test_a_group_is_one_secret_parameter() -> None:
     matrices = 12 * 36 + 12 * 12 + 2 * 12 * 16
     assert _cost(plain).weight_bytes - _cost(shared).weight_bytes == 8 * matrices
     assert _cost(plain).total == _cost(shared).total
+
+
+def test_the_command_takes_factors_by_name(tmp_path: Path) -> None:
+    """Another name is refused before anything is read."""
+    done = CliRunner().invoke(
+        app,
+        ["model", "export", "x", "--data", "x", "--out", str(tmp_path), "--name", "x", "--factors", "both", "--json"],
+    )
+    assert done.exit_code == ConfigError.exit_code
+    assert json.loads(done.stdout)["error"]["expected"] == "merged or kept"
 
 
 def test_groups_that_fold_differently_are_refused() -> None:
