@@ -1,4 +1,4 @@
-"""The same model on the same pictures in float, in the integer reference and on secret shares."""
+"""The same model on the same pictures in float, quantized, in the integer reference and on secret shares."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from mpcvit.client import Client
 from mpcvit.client.result import Inference
 from mpcvit.data.image_set import ImageSet
 from mpcvit.data.normalise import normalise
-from mpcvit.errors import NotRevealed
+from mpcvit.errors import ConfigError, NotRevealed
 from mpcvit.models.files import load_any_model
 from mpcvit.program.model_folder import ModelFolder
 from mpcvit.program.reference import run_reference
 from mpcvit.program.shares import share_model
+from mpcvit.quantize.files import QUANTIZED_FOLDER, is_quantized, load_quantized
 from mpcvit.ring.fixed_point import decode, encode
 from parties.local_cluster import LocalCluster
 
@@ -36,6 +37,7 @@ class Executor(StrEnum):
     """What runs the model."""
 
     FLOAT = "float"
+    QUANTIZED = "quantized"
     REFERENCE = "reference"
     SECURE = "secure"
 
@@ -68,7 +70,7 @@ class Accuracy:
         top1: share of right labels, in [0, 1].
         agreement_with_float: share of labels equal to the float model's.
         max_abs_logit_diff: largest difference to the float model's logits; None if the model reveals none.
-        agreement_with_reference: share of labels equal to the integer reference's; None for float.
+        agreement_with_reference: share of labels equal to the integer reference's; None for float and quantized.
         seconds: wall time of the executor over all pictures.
         cost: medians over the secure runs (online and offline seconds, rounds, bytes); empty otherwise.
     """
@@ -85,7 +87,26 @@ class Accuracy:
 
 def float_logits(folder: Path, images: ImageSet, advance: Advance = lambda n: None) -> Logits:
     """The trained model's logits [count, classes] in float32."""
-    model, description = load_any_model(folder), ModelFolder.load(folder).description
+    return _logits(load_any_model(folder), folder, images, advance)
+
+
+def quantized_logits(folder: Path, images: ImageSet, advance: Advance = lambda n: None) -> Logits:
+    """Logits [count, classes] with all quantizers of the method that the model was quantized with, in float32.
+
+    Raises:
+        ConfigError: the model is not quantized.
+    """
+    if not is_quantized(folder):
+        raise ConfigError(
+            f"a model in {folder} that is not quantized",
+            expected="a folder that 'mpcvit quantize' wrote",
+            remedy="Quantize the model, or choose another executor.",
+        )
+    return _logits(load_quantized(folder / QUANTIZED_FOLDER)[0], folder, images, advance)
+
+
+def _logits(model: torch.nn.Module, folder: Path, images: ImageSet, advance: Advance) -> Logits:
+    description = ModelFolder.load(folder).description
     parts = []
     with torch.inference_mode():
         for batch in _batches(images):
@@ -166,6 +187,8 @@ def evaluate(
     start = time.perf_counter()
     if executor is Executor.FLOAT:
         answers = Answers.of(float_logits(folder, images, advance))
+    elif executor is Executor.QUANTIZED:
+        answers = Answers.of(quantized_logits(folder, images, advance))
     elif executor is Executor.REFERENCE:
         answers = reference_answers(folder, images, advance)
     else:
@@ -174,7 +197,7 @@ def evaluate(
     seconds = time.perf_counter() - start
     plain = answers if executor is Executor.FLOAT else Answers.of(float_logits(folder, images))
     reference = None
-    if executor is not Executor.FLOAT:
+    if executor in (Executor.REFERENCE, Executor.SECURE):
         reference = answers if executor is Executor.REFERENCE else reference_answers(folder, images)
     return Accuracy(
         executor=executor,

@@ -16,12 +16,12 @@ def evaluate(
     data: Annotated[Path, typer.Option(help="Image folder: <class>/*, or with a 'test' part.")],
     model: Annotated[str, typer.Option(help="A shipped model's name, or an exported model's folder.")] = "",
     limit: Annotated[int, typer.Option(min=0, help="Pictures to score, spread over the classes; 0 is all.")] = 0,
-    executor: Annotated[str, typer.Option(help="float, reference or secure.")] = "float",
+    executor: Annotated[str, typer.Option(help="float, quantized, reference or secure.")] = "float",
     parties: Annotated[int, typer.Option(min=2, help="Compute parties, for secure.")] = 2,
     engine: Annotated[str, typer.Option(help="For secure: fast (two parties) or stock.")] = "",
     json_output: Json = False,
 ) -> None:
-    """Score a model on labelled pictures in float, in the integer reference, or by real parties on secret shares."""
+    """Score a model on labelled pictures in float, quantized, in the integer reference, or on real parties' shares."""
     from rich.progress import Progress
 
     from mpcvit import zoo

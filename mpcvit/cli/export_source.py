@@ -23,14 +23,14 @@ _TIMM_PICTURES = 32
 class Choice:
     """What the user typed; None or False where nothing."""
 
-    trained: Path | None
-    timm: str | None
-    weights: Path | None
-    image_size: int | None
-    classes: int | None
-    data: Path | None
-    noise: bool
-    images: int | None
+    trained: Path | None = None
+    timm: str | None = None
+    weights: Path | None = None
+    image_size: int | None = None
+    classes: int | None = None
+    data: Path | None = None
+    noise: bool = False
+    images: int | None = None
 
     def __post_init__(self) -> None:
         own = [self.weights, self.image_size, self.classes, self.noise or None]

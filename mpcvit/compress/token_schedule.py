@@ -15,9 +15,9 @@ from functools import partial
 import torch
 from torch.nn.functional import kl_div
 
-from mpcvit.compress.compression import check_images
 from mpcvit.compress.token_reduction import check_blocks, reduced, selection, with_reductions
 from mpcvit.errors import ConfigError
+from mpcvit.models.check_images import check_images
 from mpcvit.models.config import ReductionKind, ViTConfig
 from mpcvit.models.token_flow import SELECTIONS
 from mpcvit.models.vit import VisionTransformer
@@ -59,7 +59,7 @@ def schedule(
             remedy="Pooling has no ratio to choose.",
         )
     check_blocks(blocks)
-    check_images(model, images)
+    check_images(images, model.config.input_shape)
     search = _Search(model, images, tuple(blocks), cost, kind)
     ratios = (1.0,) * len(blocks)
     while (seconds := search.cost(ratios)) > budget:

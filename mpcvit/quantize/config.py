@@ -22,6 +22,7 @@ class Method(StrEnum):
     MPTQ = "mptq"
     IS_VIT = "is_vit"
     DOPQ = "dopq"
+    POWER_OF_TWO = "power_of_two"
 
 
 @dataclass(frozen=True, kw_only=True)

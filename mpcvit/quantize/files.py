@@ -25,6 +25,8 @@ from mpcvit.quantize.quantized import QuantLinear, places, quantizers, with_plac
 from mpcvit.quantize.quantizer import Quantizer
 
 QUANTIZE_FILE = "quantize.json"
+#: Beside an exported model, the quantized one that it was lowered from.
+QUANTIZED_FOLDER = "quantized"
 _FORMAT = 1
 
 
@@ -78,6 +80,29 @@ def load_quantized(folder: Path) -> tuple[VisionTransformer, QuantizeConfig]:
             remedy="Quantize or copy the model again.",
         ) from error
     return model.eval(), config
+
+
+def is_quantized(exported: Path) -> bool:
+    """Whether an exported model's folder also has the quantized model."""
+    return (exported / QUANTIZED_FOLDER / QUANTIZE_FILE).is_file()
+
+
+def read_config(path: Path) -> QuantizeConfig:
+    """The configuration in a ``quantize.json``, or one that :meth:`QuantizeConfig.to_json` wrote.
+
+    Raises:
+        ModelFileError: the file is missing or damaged.
+        ConfigError: the configuration is not valid.
+    """
+    try:
+        document = json.loads(path.read_text())
+        return QuantizeConfig.from_json(document.get("config", document))
+    except (OSError, ValueError, AttributeError) as error:
+        raise ModelFileError(
+            f"{type(error).__name__} reading {path}",
+            expected="the configuration of a quantization in JSON",
+            remedy="Take the quantize.json of a quantized model, or correct the path.",
+        ) from error
 
 
 def _quantizer(name: str, description: dict[str, Any], tensors: dict[str, torch.Tensor]) -> Quantizer:

@@ -17,8 +17,8 @@ from enum import StrEnum
 
 import torch
 
-from mpcvit.compress.compression import check_images
 from mpcvit.errors import ConfigError
+from mpcvit.models.check_images import check_images
 from mpcvit.models.vit import Attention, VisionTransformer
 from mpcvit.quantize.capture import Trace, trace
 from mpcvit.quantize.config import Bits, QuantizeConfig
@@ -74,7 +74,7 @@ def mixed_precision(
         InputError: ``images`` has another shape than the model's input.
         ConfigError: ``quantize`` refuses ``start``, or even the lowest widths cost more than the budget.
     """
-    check_images(model, images)
+    check_images(images, model.config.input_shape)
     reference = with_places(model)
     traced = trace(reference, images[:1])
     attentions = {name for name, module in reference.named_modules() if isinstance(module, Attention)}

@@ -23,6 +23,7 @@ from mpcvit.quantize.methods.minmax import MinMaxCalibration
 from mpcvit.quantize.methods.mptq import MptqCalibration
 from mpcvit.quantize.methods.mse import LeastErrorCalibration
 from mpcvit.quantize.methods.percentile import PercentileCalibration
+from mpcvit.quantize.methods.power_of_two import PowerOfTwoCalibration
 from mpcvit.quantize.methods.repq import RepQCalibration
 from mpcvit.quantize.quantized import QuantLinear, with_places
 from mpcvit.quantize.reconstruct import Learner, Progress, reconstruct
@@ -39,6 +40,7 @@ CALIBRATIONS: dict[Method, Callable[[], Calibration]] = {
     Method.MPTQ: MptqCalibration,
     Method.IS_VIT: IsVitCalibration,
     Method.DOPQ: DopQCalibration,
+    Method.POWER_OF_TWO: PowerOfTwoCalibration,
 }
 #: What is learnt in reconstruction, where that is not rounding and scales.
 LEARNERS: dict[Method, Callable[[], Learner]] = {Method.IS_VIT: SmoothOptimisation}

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from mpcvit.compress.compression import check_images
 from mpcvit.errors import ConfigError
+from mpcvit.models.check_images import check_images
 from mpcvit.models.vit import Block, VisionTransformer
 
 #: Called with the part's name, the steps done so far, and the error of the last one.
@@ -102,7 +102,7 @@ def reconstruct(
         InputError: ``images`` has another shape than the model's input.
         ConfigError: the two models do not have the same parts.
     """
-    check_images(model, images)
+    check_images(images, model.config.input_shape)
     model = copy.deepcopy(model).eval()
     names = _parts(model)
     if names != _parts(quantized):

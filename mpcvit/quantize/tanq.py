@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 
 from mpcvit.quantize.quantizer import Quantizer
-from mpcvit.quantize.range.rule import thinned
+from mpcvit.quantize.sample import Sample
 
 _CANDIDATES = 64
 _SAMPLE = 2**20
@@ -44,12 +44,12 @@ class ReconstructedTanQ(Quantizer):
     def fit(self, x: torch.Tensor) -> None:
         largest = x.max()
         self.scale = torch.where(largest > 0, largest, torch.ones_like(largest))
-        sample = thinned(x.reshape(1, -1), _SAMPLE)
+        sample = Sample.of(x.reshape(1, -1), _SAMPLE)
         angles = [math.pi / 2 * number / _CANDIDATES for number in range(1, _CANDIDATES)]
         errors = []
         for angle in angles:
             self.angle = torch.full_like(self.scale, angle)
-            errors.append(float((self(sample) - sample).square().mean()))
+            errors.append(float(sample.error(self(sample.values))))
         self.angle = torch.full_like(self.scale, angles[errors.index(min(errors))])
 
     def codes(self, x: torch.Tensor) -> torch.Tensor:

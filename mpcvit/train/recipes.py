@@ -84,6 +84,21 @@ def cifar10_mpcformer_small() -> TrainConfig:
     return replace(last, before=first)
 
 
+def cifar10_finetune() -> TrainConfig:
+    """Some epochs for a compressed model (``--start-from``), taught by the model that it was made of (``--teacher``).
+
+    Expected: not measured yet.
+    """
+    return TrainConfig(
+        model="mpcvit_6_4_32",
+        objective=ObjectiveName.DISTILLATION,
+        pipeline=Pipeline.TENSORS,
+        epochs=10,
+        lr=5e-4,
+        min_lr=1e-5,
+    )
+
+
 def mpcvit_cifar10_teacher() -> TrainConfig:
     """MPCViT's teacher for CIFAR-10: ``mpcvit_7_4_32`` with softmax.
 
@@ -215,6 +230,7 @@ RECIPES: dict[str, Callable[[], TrainConfig]] = {
         cifar10_scaling_small,
         cifar10_thex_small,
         cifar10_mpcformer_small,
+        cifar10_finetune,
         mpcvit_cifar10_teacher,
         mpcvit_cifar10,
         mpcvit_cifar100_teacher,

@@ -20,12 +20,11 @@ from mpcvit.quantize.adalog import AdaLog
 from mpcvit.quantize.capture import capture, trace
 from mpcvit.quantize.files import QUANTIZE_FILE, load_quantized, save_quantized
 from mpcvit.quantize.log_sqrt2 import LogSqrt2
+from mpcvit.quantize.lower import lower
 from mpcvit.quantize.methods.adalog import AdaLogCalibration, absorb_shift
 from mpcvit.quantize.methods.calibration import Calibration, LinearSite, ProductSite
 from mpcvit.quantize.methods.mptq import MptqCalibration
 from mpcvit.quantize.methods.repq import to_one_scale
-from mpcvit.quantize.on_shares import with_powers_of_two, with_rounded_weights
-from mpcvit.quantize.power_of_two import PowerOfTwo
 from mpcvit.quantize.quantize import CALIBRATIONS
 from mpcvit.quantize.quantized import QuantLinear, places, quantizers, with_places
 from mpcvit.quantize.quantizer import Quantizer
@@ -352,7 +351,7 @@ def test_rounded_weights_without_quantizers_of_activations() -> None:
     for method in (Method.REPQ, Method.ADALOG):
         model, result = quantized(method, 5, config)
         images = make_images(config, 6, seed=9)
-        plain = with_rounded_weights(result)
+        plain = lower(result).model
         assert not quantizers(plain)
         assert {type(module) for module in plain.modules() if isinstance(module, nn.Linear)} == {nn.Linear}
         weights = {name: q for name, q in quantizers(result).items() if name.endswith("quantize_weight")}
@@ -360,18 +359,3 @@ def test_rounded_weights_without_quantizers_of_activations() -> None:
         assert torch.allclose(fine(images), plain(images), atol=0.02)
         assert all(len(plain.get_submodule(name.rsplit(".", 1)[0]).weight[0].unique()) <= 32 for name in weights)
         assert (plain(images) - model(images)).norm() < 0.5 * model(images).norm()
-
-
-def test_shares_get_powers_of_two() -> None:
-    """Every quantizer of activations becomes one of a power of two with the same bits; weights stay."""
-    model, result = quantized(Method.ADALOG, 8)
-    images = make_images(PAPERS, 16)
-    shared = with_powers_of_two(result, images)
-    before, after = quantizers(result), quantizers(shared)
-    for name, quantizer in after.items():
-        assert quantizer.bits == before[name].bits
-        assert isinstance(quantizer, PowerOfTwo) != name.endswith("quantize_weight")
-    assert set(before) == set(after)
-    assert (shared(images) - model(images)).norm() < 0.3 * model(images).norm()
-    with pytest.raises(InputError):
-        with_powers_of_two(result, images[:, :1])

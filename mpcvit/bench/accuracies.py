@@ -1,0 +1,89 @@
+"""Executors side by side: what compression, quantization, fixed point and shares do to a model's accuracy.
+
+``accuracy.json``, ``accuracy.png`` and ``accuracy.html``, which needs nothing beside it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from html import escape
+from pathlib import Path
+from string import Template
+
+import mpcvit
+from mpcvit import report_style
+from mpcvit.bench.accuracy import Executor
+from mpcvit.bench.measured import Measured
+from mpcvit.report_style import INK, image, new_figure, png, style_axes
+
+JSON_FILE, PLOT_FILE, PAGE_FILE = "accuracy.json", "accuracy.png", "accuracy.html"
+_COLOURS = {
+    Executor.FLOAT: "#52606d",
+    Executor.QUANTIZED: "#d9822b",
+    Executor.REFERENCE: "#0b7285",
+    Executor.SECURE: "#2b8a3e",
+}
+
+
+def write(models: Sequence[Measured], folder: Path) -> None:
+    """Write all three files into ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    picture = plot(models)
+    document = {"version": mpcvit.__version__, "models": [asdict(model) for model in models]}
+    (folder / JSON_FILE).write_text(json.dumps(document, indent=1) + "\n")
+    (folder / PLOT_FILE).write_bytes(picture)
+    (folder / PAGE_FILE).write_text(page(models, picture))
+
+
+def table(models: Sequence[Measured]) -> tuple[list[str], list[list[str]]]:
+    """Headings, and per model a row of cells; what was not scored is empty."""
+    rows = []
+    for model in models:
+        scores = (model.accuracy.get(executor) for executor in Executor)
+        rows.append(
+            [model.model, *("" if one is None else f"{100 * one['top1']:.2f} % of {one['n']:,}" for one in scores)]
+        )
+    return ["model", *Executor], rows
+
+
+def plot(models: Sequence[Measured]) -> bytes:
+    """A line per model and a mark per executor, as a PNG."""
+    figure = new_figure(7.5, 1.4 + 0.5 * len(models))
+    axes = figure.subplots()
+    for executor, colour in _COLOURS.items():
+        scored = [(row, model.accuracy[executor]) for row, model in enumerate(models) if executor in model.accuracy]
+        if scored:
+            share = [100 * float(one["top1"]) for _, one in scored]
+            rows = [row for row, _ in scored]
+            axes.scatter(share, rows, s=70, color=colour, edgecolor="white", linewidth=1, zorder=3, label=executor)
+    axes.set_yticks(range(len(models)), [model.model for model in models])
+    axes.set_ylim(len(models) - 0.5, -0.5)
+    axes.set_xlabel("top-1, %", color=INK)
+    axes.margins(x=0.1)
+    style_axes(axes)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.3), ncols=len(_COLOURS), frameon=False)
+    return png(figure)
+
+
+def page(models: Sequence[Measured], picture: bytes) -> str:
+    """The accuracies as one HTML page with no links to other files."""
+    headings, rows = table(models)
+    body = _BODY.substitute(
+        version=escape(mpcvit.__version__),
+        image=image(picture, "Accuracy by executor"),
+        headings="".join(f"<th>{escape(heading)}" for heading in headings),
+        rows="".join("<tr>" + "".join(f"<td>{escape(cell)}" for cell in row) for row in rows),
+    )
+    return report_style.page("mpcvit: accuracy by executor", "", body)
+
+
+_BODY = Template("""\
+ <h1>Accuracy by executor</h1>
+ <p class=lead>Top-1 of the same models on test pictures: in float, with the quantizers of their method, on integers in
+ clear as the secure engine computes, and by real parties on secret shares.</p>
+ <figure>$image</figure>
+ <div class=table><table><tr>$headings$rows</table></div>
+ <footer>mpcvit $version</footer>
+""")

@@ -1,0 +1,76 @@
+"""All passes by name, and passes from settings as people type them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import MISSING, fields
+from typing import Any, get_origin, get_type_hints
+
+from mpcvit.compress.compression import Compression
+from mpcvit.compress.evit import Evit
+from mpcvit.compress.lpvit import LPViT
+from mpcvit.compress.minivit import MiniViT
+from mpcvit.compress.mixed_rank import MixedRank
+from mpcvit.compress.nvit import NViT
+from mpcvit.compress.repavit import RePaViT
+from mpcvit.compress.spvit import Spvit
+from mpcvit.compress.window_pool import WindowPool
+from mpcvit.errors import ConfigError
+
+PASSES: dict[str, type[Compression]] = {
+    kind.name: kind for kind in (MixedRank, MiniViT, Evit, Spvit, WindowPool, RePaViT, NViT, LPViT)
+}
+
+
+def make_pass(name: str, settings: Sequence[str]) -> Compression:
+    """The pass of that name with settings such as ``ratio=0.7`` and ``blocks=2,4``.
+
+    Raises:
+        ConfigError: no such pass, a setting is unknown, missing or of the wrong type, or the pass refuses it.
+    """
+    if name not in PASSES:
+        raise ConfigError(f"pass '{name}'", expected=f"one of {', '.join(PASSES)}", remedy="Correct the name.")
+    kind = PASSES[name]
+    types = get_type_hints(kind)
+    known = {field.name: types[field.name] for field in fields(kind)}  # type: ignore[arg-type]  # a dataclass
+    values = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if key not in known or not equals:
+            raise _wrong(kind, setting)
+        try:
+            values[key] = _value(known[key], text)
+        except (TypeError, ValueError) as error:
+            raise _wrong(kind, setting) from error
+    try:
+        return kind(**values)
+    except TypeError as error:  # a setting that has no default
+        raise _wrong(kind, " ".join(settings) or "no settings") from error
+
+
+def settings_of(kind: type[Compression]) -> list[str]:
+    """The settings of a pass as they are typed, with their defaults."""
+    found = []
+    for field in fields(kind):  # type: ignore[arg-type]  # every pass is a dataclass
+        default = field.default if field.default is not MISSING else ".."
+        shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+        found.append(f"{field.name}={shown}")
+    return found
+
+
+def _value(kind: Any, text: str) -> Any:
+    """``text`` as a value of that type."""
+    if get_origin(kind) is tuple:
+        return tuple(json.loads(f"[{text}]"))
+    if kind is bool:
+        return {"true": True, "false": False}[text.lower()] if text.lower() in ("true", "false") else bool(int(text))
+    return kind(text)
+
+
+def _wrong(kind: type[Compression], got: str) -> ConfigError:
+    return ConfigError(
+        f"{got} for {kind.name}",
+        expected=f"settings among {' '.join(settings_of(kind))}",
+        remedy="Correct the settings; 'mpcvit compress --list' shows all.",
+    )
