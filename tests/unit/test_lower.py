@@ -1,0 +1,77 @@
+"""Quantized models as export takes them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from mpcvit.export.builder import Precision
+from mpcvit.export.vit import export_vit
+from mpcvit.models.vit import VisionTransformer
+from mpcvit.program.fast_cost import fast_cost
+from mpcvit.program.objective import objective
+from mpcvit.program.plan import make_plan
+from mpcvit.program.program import Program
+from mpcvit.program.reference import run_reference
+from mpcvit.quantize import quantize
+from mpcvit.quantize.config import Bits, Method, QuantizeConfig
+from mpcvit.quantize.lower import Lowered, lower
+from mpcvit.quantize.power_of_two import PowerOfTwo
+from mpcvit.quantize.quantized import quantizers
+from mpcvit.ring.fixed_point import decode, encode
+from tests.conftest import TINY, make_images
+
+IMAGES = make_images(TINY, 24)
+
+
+def lowered(model: VisionTransformer, method: Method, bits: int) -> tuple[VisionTransformer, Lowered]:
+    """The quantized model, and what it becomes."""
+    config = QuantizeConfig(method=method, bits=Bits(weight=8, activation=bits))
+    quantized = quantize(model, config, IMAGES)
+    return quantized, lower(quantized)
+
+
+def exported(result: Lowered) -> tuple[Program, dict]:
+    """Its Program and weights."""
+    done = export_vit(result.model, IMAGES, Precision(steps=result.steps))
+    return done.program, done.weights
+
+
+@pytest.mark.parametrize("method", list(Method))
+def test_every_method_becomes_a_program(tiny_model: VisionTransformer, method: Method) -> None:
+    """Plain layers with the quantized weights; on integers the logits are near those of the quantized model."""
+    quantized, result = lowered(tiny_model, method, 8)
+    assert {type(module) for module in result.model.modules() if isinstance(module, nn.Linear)} == {nn.Linear}
+    assert not quantizers(result.model)
+    program, weights = exported(result)
+    codes = run_reference(program, weights, {"image": encode(IMAGES.numpy(), program.inputs["image"].qtype)})
+    got = torch.from_numpy(decode(codes, program.types[program.output].frac)).float()
+    with torch.no_grad():
+        wanted, original = quantized(IMAGES), tiny_model(IMAGES)
+    assert (got - wanted).norm() < 0.25 * original.norm()
+    assert (got - original).norm() < 0.25 * original.norm()
+
+
+def test_low_widths_make_gates_cheaper(tiny_model: VisionTransformer) -> None:
+    """Fewer bits, coarser gates, less material; the steps are those of the quantizers."""
+    material = []
+    for bits in (10, 6, 4):
+        quantized, result = lowered(tiny_model, Method.POWER_OF_TWO, bits)
+        steps = dict(result.steps)
+        after = quantizers(quantized)["blocks.0.mlp.fc2.quantize_input"]
+        assert isinstance(after, PowerOfTwo)
+        assert steps["block0.act"] == 2.0 ** -float(after.frac)
+        assert steps["block0.fc1"] == steps["block0.act"] / 2
+        plan = make_plan(exported(result)[0], objective("loopback"))
+        material.append(sum(fast_cost(plan).total.material_bytes))
+    assert material == sorted(material, reverse=True)
+    assert material[-1] < material[0]
+
+
+def test_what_is_replaced_is_said(tiny_model: VisionTransformer) -> None:
+    """Every quantizer of activations is in one group, weights' are in none."""
+    quantized, result = lowered(tiny_model, Method.ADALOG, 6)
+    places = [place for group in result.replaced for place in group.places]
+    assert sorted(places) == sorted(name for name in quantizers(quantized) if not name.endswith("quantize_weight"))
+    assert all("not clamped" in group.instead for group in result.replaced)
