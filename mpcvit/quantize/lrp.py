@@ -8,6 +8,10 @@ sum of contribution times bits is to be largest, each layer having one bit less 
 one more. The budget is the mean of the layers' weight bits, weighted by their multiplications; the source's may be
 the size of the weights.
 
+A sum that is linear in bits is largest where nearly all layers have an extreme number of bits. On the shipped CIFAR-10
+model that is worse than equal bits (RepQ-ViT without reconstruction on 2,000 test pictures: 77.9 % against 80.4 % for a
+mean of 4 bits, 36 % against 68 % for 3), so measure before using it.
+
 Axes: B batch, N tokens, M keys, D width.
 """
 
