@@ -18,7 +18,7 @@ def quantize(
     out: Annotated[Path, typer.Option(help="Where the quantized and exported model goes.")],
     name: Annotated[str, typer.Option(help="The model's public name.")],
     method: Annotated[
-        str, typer.Option(help="minmax, percentile, mse, repq, adalog, mptq, is_vit, dopq or power_of_two.")
+        str, typer.Option(help="minmax, percentile, mse, repq, adalog, mptq, is_vit, dopq, power_of_two.")
     ] = "repq",
     weight_bits: Annotated[int, typer.Option(help="Of every layer's weights.")] = 8,
     activation_bits: Annotated[int, typer.Option(help="Of what layers and attention products read.")] = 8,

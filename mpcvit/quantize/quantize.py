@@ -93,19 +93,12 @@ def quantize(
             if isinstance(module, Attention):
                 calibration.products(_product_site(name, module, seen, bits.activation))
             else:
-<<<<<<< ours
-                norm = traced.norms.get(name)
-                before = None if norm is None else cast(TokenNorm, quantized.get_submodule(norm))
-                x = seen[f"{name}.quantize_input"].flatten(0, -2)
-                calibration.linear(LinearSite(cast(QuantLinear, module), x, before, bits))
-    if config.reconstruct:
-        learner = LEARNERS.get(config.method, LearntRounding)()
-        reconstruct(model, quantized, images, learner, steps=config.steps, seed=seed, progress=progress)
-=======
                 x = seen[f"{name}.quantize_input"]
                 site = LinearSite(cast(QuantLinear, module), x.flatten(0, -2), _norm(quantized, traced, name, x), bits)
                 calibration.linear(site)
->>>>>>> theirs
+    if config.reconstruct:
+        learner = LEARNERS.get(config.method, LearntRounding)()
+        reconstruct(model, quantized, images, learner, steps=config.steps, seed=seed, progress=progress)
     return quantized
 
 

@@ -142,7 +142,7 @@ def test_adalog_for_kinds_without_weights_or_with_shortened_keys() -> None:
 @pytest.mark.parametrize("name", list(VARIANTS))
 @pytest.mark.parametrize("method", [Method.REPQ, Method.MPTQ])
 def test_rewritten_norms_change_nothing_in_real_arithmetic(name: str, method: Method) -> None:
-    """With all norms, gates and activations. Blocks' norms and the layers behind them change, the last norm does not."""
+    """With all norms, gates and activations; blocks' norms and what reads them change, the last norm does not."""
     model, result = quantized(method, 4, VARIANTS[name])
     images = make_images(VARIANTS[name], 8, seed=5)
     assert torch.allclose(without_activation_quantizers(result)(images), model(images), rtol=1e-5, atol=1e-4)
