@@ -69,16 +69,9 @@ def quantize(
 
     Raises:
         InputError: ``images`` has another shape than the model's input.
-        ConfigError: the configuration names a layer that the model does not have, or asks for something that is not
-            there; or the model is quantized already.
+        ConfigError: the configuration names a layer that the model does not have, or the model is quantized already.
     """
     check_images(images, model.config.input_shape)
-    if config.method not in CALIBRATIONS:
-        raise ConfigError(
-            f"the method '{config.method}'",
-            expected=f"one of {', '.join(CALIBRATIONS)}",
-            remedy="Choose another method.",
-        )
     calibration = CALIBRATIONS[config.method]()
     quantized = with_places(model)
     traced = trace(quantized, images[:1])
