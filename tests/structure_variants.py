@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from mpcvit.models.config import Activation, AttentionKind, ViTConfig
 from mpcvit.models.structure import Ranks
+from mpcvit.models.token_flow import Reduction, ReductionKind
 from tests.mlp_variants import BASE, BATCH, LAYER, channels, tokens
 
 SC, RS, SQ = AttentionKind.SCALING, AttentionKind.RELU_SOFTMAX, AttentionKind.SQUARE
@@ -34,6 +35,16 @@ STRUCTURES: dict[str, ViTConfig] = {
     "sharing": replace(THREE, heads=((SC, SQ),) * 3, activations=(QUAD, QUAD, RELU), sharing=(0, 0, 2), lepe=2),
     "sharing-gated": replace(
         THREE, sharing=(0, 1, 1), gates=(None, channels(2, 3, 5), channels(2, 3, 5)), class_token=True
+    ),
+    "sharing-reduced": replace(
+        THREE,
+        image_size=16,
+        head_width=4,
+        heads=((SC, RS), (SC,), (SC,)),
+        hiddens=(8, 11, 11),
+        sharing=(0, 1, 1),
+        lepe=2,
+        reductions=(None, None, Reduction(kind=ReductionKind.WINDOW_POOL, keep=4)),
     ),
     "everything": replace(
         THREE,

@@ -44,7 +44,7 @@ def compress(
 ) -> None:
     """Compress a trained model by one pass, and say what that does to the cost of a secure inference.
 
-    Most passes want training afterwards: mpcvit train finetune --start OUT --teacher TRAINED.
+    Most passes want training afterwards: mpcvit train cifar10_finetune --start-from OUT --teacher TRAINED ...
     """
     from mpcvit.cli.export_source import Choice, open_source
     from mpcvit.compress import compress as run

@@ -30,12 +30,16 @@ from mpcvit.compress.requirements import check_ordinary_layers, check_own_weight
 from mpcvit.errors import ConfigError
 from mpcvit.models.low_rank import LowRank
 from mpcvit.models.structure import Ranks
+from mpcvit.models.token_flow import ReductionKind
 from mpcvit.models.vit import VisionTransformer
 
 #: Rows per gradient step, and learning rate at first, in parts of the root mean square of what is learnt.
 _ROWS, _RATE = 4096, 0.02
 #: Rows that compensation learns from; more are thinned out evenly.
 _MOST_ROWS = 1 << 15
+
+#: Reductions behind which a compressed model may go on with other tokens than the original.
+_CHOSEN = frozenset({ReductionKind.EVIT, ReductionKind.SPVIT})
 
 #: (layer, rank, relative squared error of its outputs on the inputs that it was fitted to)
 Report = Callable[[str, int, float], None]
@@ -100,6 +104,12 @@ def lower_ranks(
     """
     check_ordinary_layers(model, settings.name)
     check_own_weights(model, settings.name)
+    if settings.compensation and any(one is not None and one.kind in _CHOSEN for one in model.config.reductions):
+        raise ConfigError(
+            "gradient steps in a model that chooses its tokens",
+            expected="tokens that do not depend on what layers write",
+            remedy="Set compensation to 0, or reduce tokens afterwards.",
+        )
     names = [f"blocks.{number}.{layer}" for number in range(model.config.depth) for layer in LAYERS]
     moments = input_moments(model, names, images)
     layers = {name: _matrix(model, name) for name in names}

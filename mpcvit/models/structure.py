@@ -70,7 +70,8 @@ def check_sharing(config: ViTConfig) -> None:
         if owners[first] == owners[second] and _design(config, first) != _design(config, second):
             raise _error(
                 f"different blocks {first} and {second} in a group that shares weights",
-                "equal heads, activations, norms, widths, ranks and gates among channels within a group",
+                "equal heads, activations, norms, widths, ranks and gates among channels within a group, and with"
+                " square heads equally many tokens",
             )
     for number, owner in enumerate(owners):
         if owners.count(owner) > 1 and ("batchnorm" in config.block_norms[number] or "2quad" in config.heads[number]):
@@ -101,6 +102,8 @@ def _design(config: ViTConfig, block: int) -> tuple[object, ...]:
         config.block_hiddens[block],
         config.block_ranks[block],
         gate if gate is not None and gate.axis == "channel" else None,
+        # square heads have their number of keys in the queries' weights
+        config.block_tokens[block].attention.count if "square" in config.heads[block] else None,
     )
 
 

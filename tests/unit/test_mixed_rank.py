@@ -15,6 +15,7 @@ from mpcvit.compress.mixed_rank import Fit, MixedRank, descend, lower_ranks
 from mpcvit.compress.rank_allocation import Candidate, allocate
 from mpcvit.errors import ConfigError, InputError
 from mpcvit.models.structure import Ranks
+from mpcvit.models.token_flow import Reduction, ReductionKind
 from mpcvit.models.vit import VisionTransformer
 from tests.conftest import make_images, make_model
 from tests.mlp_variants import BASE
@@ -188,6 +189,12 @@ def test_wrong_settings_and_models_are_refused() -> None:
         compress(make_model(replace(CONFIG, ranks=(Ranks(qkv=3), Ranks()))), settings, images)
     with pytest.raises(ConfigError, match="share weights before"):
         compress(make_model(replace(CONFIG, sharing=(0, 0))), settings, images)
+    chosen = make_model(
+        replace(CONFIG, lepe=0, class_token=True, reductions=(Reduction(kind=ReductionKind.EVIT, keep=5), None))
+    )
+    assert any(vars(ranks)["fc1"] for ranks in compress(chosen, settings, images).config.ranks)
+    with pytest.raises(ConfigError, match="chooses its tokens"):
+        compress(chosen, replace(settings, compensation=1), images)
     with pytest.raises(InputError, match="calibration data"):
         compress(make_model(CONFIG), settings, images[:, :, :8])
     assert settings.to_json() == {

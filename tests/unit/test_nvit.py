@@ -20,6 +20,7 @@ from mpcvit.export.vit import export_vit
 from mpcvit.link_profile import LAN, WAN
 from mpcvit.models.config import AttentionKind, ViTConfig
 from mpcvit.models.structure import Ranks
+from mpcvit.models.token_flow import Reduction, ReductionKind
 from mpcvit.models.vit import VisionTransformer
 from mpcvit.search.price import PriceTable
 from tests.conftest import make_images, make_model
@@ -49,6 +50,18 @@ def test_removed_units_are_zeroed_ones() -> None:
             block.attn.proj.weight[:, gone] = 0
             block.mlp.fc2.weight[:, sorted(set(range(16)) - set(kept))] = 0
         assert torch.allclose(result(IMAGES), model(IMAGES), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ReductionKind)
+def test_nothing_removed_is_the_same_model(kind: ReductionKind) -> None:
+    """With all heads and channels kept, also where tokens get fewer and a block has no convolution."""
+    keep = 4 if kind is ReductionKind.WINDOW_POOL else 6
+    reductions = (Reduction(kind=kind, keep=keep), None)
+    config = replace(CONFIG, image_size=16, gmm=0, class_token=kind is ReductionKind.EVIT, reductions=reductions)
+    model, images = make_model(config), make_images(config, 8)
+    result = pruned(model, Kept.everything(config), unit_moments(model, images))
+    assert torch.equal(result(images), model(images))
+    assert pruned_config(result.config, Kept.everything(result.config)) == result.config
 
 
 def test_what_stays_stands_in_for_what_goes() -> None:

@@ -22,6 +22,7 @@ from mpcvit.models.config import AttentionKind, ViTConfig
 from mpcvit.models.files import load_model, save_model
 from mpcvit.models.low_rank import LowRank
 from mpcvit.models.structure import Ranks
+from mpcvit.models.token_flow import Reduction, ReductionKind
 from mpcvit.models.vit import VisionTransformer
 from mpcvit.ops import Linear
 from mpcvit.program.fast_cost import PlanCost, fast_cost
@@ -60,6 +61,7 @@ def test_older_documents_are_models_of_equal_blocks() -> None:
     assert BASE.block_hiddens == (BASE.hidden,) * 2
 
 
+POOL = Reduction(kind=ReductionKind.WINDOW_POOL, keep=4)
 WRONG = {
     "heads without width": ({"heads": ((SC,), (SC, SC))}, "head_width"),
     "a block without heads": ({"heads": ((SC,), ()), "head_width": 4}, "at least one"),
@@ -82,6 +84,10 @@ WRONG = {
     "different channels": ({"sharing": (0, 0), "gates": (channels(1), None)}, "different blocks"),
     "batch statistics": ({"sharing": (0, 0), "norms": ((LAYER, BATCH),) * 2}, "batch norms"),
     "learnt scales": ({"sharing": (0, 0), "heads": ((AttentionKind.QUAD2,) * 2,) * 2}, "2quad"),
+    "other tokens": (
+        {"sharing": (0, 0), "heads": ((SQ, SC),) * 2, "reductions": (None, POOL), "image_size": 16},
+        "square heads equally many tokens",
+    ),
     "lepe": ({"head_width": 4, "heads": ((SC, SC), (SC,)), "lepe": 6}, "equally many channels"),
 }
 
