@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from html import escape
 from pathlib import Path
 from string import Template
@@ -15,10 +13,10 @@ from string import Template
 import mpcvit
 from mpcvit import report_style
 from mpcvit.bench.accuracy import Executor
-from mpcvit.bench.measured import Measured
+from mpcvit.bench.measured import Measured, write_files
 from mpcvit.report_style import INK, image, new_figure, png, style_axes
 
-JSON_FILE, PLOT_FILE, PAGE_FILE = "accuracy.json", "accuracy.png", "accuracy.html"
+PAGE_FILE = "accuracy.html"
 _COLOURS = {
     Executor.FLOAT: "#52606d",
     Executor.QUANTIZED: "#d9822b",
@@ -29,12 +27,8 @@ _COLOURS = {
 
 def write(models: Sequence[Measured], folder: Path) -> None:
     """Write all three files into ``folder``."""
-    folder.mkdir(parents=True, exist_ok=True)
     picture = plot(models)
-    document = {"version": mpcvit.__version__, "models": [asdict(model) for model in models]}
-    (folder / JSON_FILE).write_text(json.dumps(document, indent=1) + "\n")
-    (folder / PLOT_FILE).write_bytes(picture)
-    (folder / PAGE_FILE).write_text(page(models, picture))
+    write_files(folder, "accuracy", models, picture, page(models, picture))
 
 
 def table(models: Sequence[Measured]) -> tuple[list[str], list[list[str]]]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from html import escape
 from pathlib import Path
 from string import Template
@@ -12,20 +10,16 @@ from string import Template
 import mpcvit
 from mpcvit import report_style
 from mpcvit.bench.accuracy import Executor
-from mpcvit.bench.measured import Measured
+from mpcvit.bench.measured import Measured, write_files
 from mpcvit.report_style import ACCENT, INK, image, new_figure, png, style_axes
 
-JSON_FILE, PLOT_FILE, PAGE_FILE = "report.json", "report.png", "report.html"
+PAGE_FILE = "report.html"
 
 
 def write(models: Sequence[Measured], folder: Path) -> None:
     """Write all three files into ``folder``."""
-    folder.mkdir(parents=True, exist_ok=True)
     picture = plot(models)
-    document = {"version": mpcvit.__version__, "models": [asdict(model) for model in models]}
-    (folder / JSON_FILE).write_text(json.dumps(document, indent=1) + "\n")
-    (folder / PLOT_FILE).write_bytes(picture)
-    (folder / PAGE_FILE).write_text(page(models, picture))
+    write_files(folder, "report", models, picture, page(models, picture))
 
 
 def table(models: Sequence[Measured]) -> tuple[list[str], list[list[str]]]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import mpcvit
 from mpcvit.bench.accuracy import Executor, evaluate
 from mpcvit.bench.latency import measure_latency
 from mpcvit.data.image_set import ImageSet
@@ -112,6 +113,15 @@ def measure(
             found = replace(found, latency={**found.latency, network: result})
             found.save(path)
     return found
+
+
+def write_files(folder: Path, name: str, models: Sequence[Measured], picture: bytes, page: str) -> None:
+    """Write a report on ``models`` into ``folder``: NAME.json, NAME.png and NAME.html."""
+    folder.mkdir(parents=True, exist_ok=True)
+    document = {"version": mpcvit.__version__, "models": [asdict(model) for model in models]}
+    (folder / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
+    (folder / f"{name}.png").write_bytes(picture)
+    (folder / f"{name}.html").write_text(page)
 
 
 def _heads(folder: Path) -> dict[str, int]:

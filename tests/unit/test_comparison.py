@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mpcvit.bench.accuracy import Executor
-from mpcvit.bench.comparison import JSON_FILE, PAGE_FILE, PLOT_FILE, caption, table, write
+from mpcvit.bench.comparison import PAGE_FILE, caption, table, write
 from mpcvit.bench.measured import Measured, measure
 from mpcvit.data.image_set import ImageSet
 from mpcvit.errors import ModelFileError
@@ -129,8 +129,8 @@ def test_a_report_has_a_row_per_model(tmp_path: Path) -> None:
     assert rows[1] == ["bare", *[""] * 7]
     assert caption(models) == "top-1 on 8,000 pictures. Rounds and bytes are of the plan for wan."
     write(models, tmp_path)
-    assert [one["model"] for one in json.loads((tmp_path / JSON_FILE).read_text())["models"]] == ["a <b>", "bare"]
-    assert (tmp_path / PLOT_FILE).read_bytes().startswith(b"\x89PNG")
+    assert [one["model"] for one in json.loads((tmp_path / "report.json").read_text())["models"]] == ["a <b>", "bare"]
+    assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")
     page = _Cells()
     page.feed((tmp_path / PAGE_FILE).read_text())
     assert (page.counts["th"], page.counts["td"], page.counts["img"]) == (9, 18, 1)
