@@ -82,5 +82,5 @@ def quantize(
         ("weights on shares", "the quantized ones"),
     ]
     for one in lowered.replaced:
-        rows.append((f"{one.quantizer} in {len(one.places)} places", f"on shares {one.instead}"))
+        rows.append((f"{one.quantizer}, at {len(one.places)} of the places", f"on shares {one.instead}"))
     print_table(f"quantized {name}", rows)
