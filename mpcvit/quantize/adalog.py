@@ -8,7 +8,7 @@ import torch
 
 from mpcvit.quantize.power_of_two import LOGARITHM
 from mpcvit.quantize.quantizer import Quantizer
-from mpcvit.quantize.range.rule import thinned
+from mpcvit.quantize.sample import Sample
 
 #: r: how finely the base 2^(q/r) can be chosen. The source's value, for codes of up to 8 bits.
 RESOLUTION = 37
@@ -18,7 +18,7 @@ GELU_MINIMUM = -0.16997124
 #: Scales, in parts of the largest value, and bases that ``fit`` tries.
 _SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
 _BASES = (*range(1, 10), *range(10, 139, 4))
-_SAMPLE = 2**16
+_SAMPLE = 2**13
 
 
 class AdaLog(Quantizer):
@@ -57,14 +57,14 @@ class AdaLog(Quantizer):
         return {"restore": self.restore}
 
     def fit(self, x: torch.Tensor) -> None:
-        sample = thinned(x.reshape(1, -1), _SAMPLE)
-        shift = least_value(sample).neg()
-        largest = (sample.max() + shift).clamp(min=torch.finfo(x.dtype).tiny)
+        sample = Sample.of(x.reshape(1, -1), _SAMPLE)
+        shift = least_value(x).neg()
+        largest = (x.max() + shift).clamp(min=torch.finfo(x.dtype).tiny)
         best, least = (largest, torch.ones_like(largest)), torch.inf
         for share in _SHARES:
             for q in _BASES:
                 self.assign(largest * share, torch.full_like(largest, q), shift)
-                error = float((self._rounded(sample) - sample - shift).square().mean())
+                error = float(sample.error(self._rounded(sample.values) - shift))
                 if error < least:
                     best, least = (self.scale, self.q), error
         self.assign(*best, shift)

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from mpcvit.models.norm import AffineNorm, BatchNorm, LayerNorm
-from mpcvit.models.vit import VisionTransformer
-from mpcvit.quantize.quantized import places
+from mpcvit.models.vit import Attention, VisionTransformer
+from mpcvit.quantize.quantized import QuantLinear, places
 
 _WEIGHT = "quantize_weight"
 #: Pictures that go through the model at once.
@@ -25,12 +25,19 @@ class Trace:
 
     Attributes:
         calls: the places that see activations, in the order of their calls; one that is called twice stands twice.
-        norms: by the name of a layer's place, the norm whose output it reads, where nothing else reads that and neither
-            is called twice; so that one can be changed and the other can undo the change.
+        norms: by the name of a layer, the norm whose output it reads, where nothing else reads that and neither is
+            called twice; so that one can be changed and the other can undo the change.
+        layers: by the name of a place in ``calls``, the name that configurations have for its layer or attention.
     """
 
     calls: tuple[str, ...]
     norms: dict[str, str]
+    layers: dict[str, str]
+
+    @property
+    def first(self) -> str:
+        """The layer that reads the pictures."""
+        return self.layers[self.calls[0]]
 
     def stages(self) -> list[list[str]]:
         """The places in groups whose values are captured together: those of a block, and each of those outside blocks.
@@ -81,12 +88,14 @@ def trace(model: VisionTransformer, image: torch.Tensor) -> Trace:
         for handle in handles:
             handle.remove()
     written, readers = [name for name, _ in outputs], list(read.values())
+    owners = [name for name, module in model.named_modules() if isinstance(module, (QuantLinear, Attention))]
+    layers = {place: max((owner for owner in owners if place.startswith(f"{owner}.")), key=len) for place in calls}
     alone = {
-        name: norm
+        layers[name]: norm
         for name, norm in read.items()
         if calls.count(name) == written.count(norm) == readers.count(norm) == 1
     }
-    return Trace(tuple(calls), alone)
+    return Trace(tuple(calls), alone, layers)
 
 
 class _Enough(Exception):

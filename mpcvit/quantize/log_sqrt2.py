@@ -9,11 +9,11 @@ import torch
 from mpcvit.quantize.power_of_two import LOGARITHM
 from mpcvit.quantize.quantizer import Quantizer
 from mpcvit.quantize.range.percentile import quantile
-from mpcvit.quantize.range.rule import thinned
+from mpcvit.quantize.sample import Sample
 
 #: The value of code 0 is one of these quantiles of the calibration data, whichever gives the least squared error.
 _SHARES = (0.999, 0.9999, 0.99999, 1.0)
-_SAMPLE = 2**20
+_SAMPLE = 2**14
 
 
 class LogSqrt2(Quantizer):
@@ -36,15 +36,15 @@ class LogSqrt2(Quantizer):
         self.register_buffer("scale", torch.tensor(torch.nan))
 
     def fit(self, x: torch.Tensor) -> None:
-        sample = thinned(x.reshape(1, -1), _SAMPLE)
-        ordered = sample.sort(dim=1).values
+        sample = Sample.of(x.reshape(1, -1), _SAMPLE)
+        ordered = x.reshape(1, -1).sort(dim=1).values
         best, least = torch.ones_like(ordered[0, 0]), torch.inf
         for share in _SHARES:
             scale = quantile(ordered, share)[0, 0]
             if scale <= 0:
                 continue
             self.scale = scale
-            error = float((self(sample) - sample).square().mean())
+            error = float(sample.error(self(sample.values)))
             if error < least:
                 best, least = scale, error
         self.scale = best.clone()

@@ -12,7 +12,7 @@ from mpcvit.compress.compression import check_images
 from mpcvit.errors import ConfigError
 from mpcvit.models.norm import TokenNorm
 from mpcvit.models.vit import Attention, VisionTransformer
-from mpcvit.quantize.capture import Trace, capture, trace
+from mpcvit.quantize.capture import capture, trace
 from mpcvit.quantize.config import Bits, Method, QuantizeConfig
 from mpcvit.quantize.learnt_rounding import LearntRounding
 from mpcvit.quantize.methods.adalog import AdaLogCalibration
@@ -71,29 +71,21 @@ def quantize(
             there; or the model is quantized already.
     """
     check_images(model, images)
-    if config.method not in CALIBRATIONS:
-        raise ConfigError(
-            f"the method '{config.method}'",
-            expected=f"one of {', '.join(CALIBRATIONS)}",
-            remedy="Choose another method.",
-        )
     calibration = CALIBRATIONS[config.method]()
     quantized = with_places(model)
     traced = trace(quantized, images[:1])
-    layers = _layers(quantized, traced)
-    _check_names(config, set(layers.values()))
+    _check_names(config, set(traced.layers.values()))
     source = quantized if calibration.sequential else copy.deepcopy(quantized)
-    first = layers[traced.calls[0]]
     for stage in traced.stages():
         seen = capture(source, traced.calls, stage, images)
-        for name in dict.fromkeys(layers[place] for place in stage):
+        for name in dict.fromkeys(traced.layers[place] for place in stage):
             module, bits = quantized.get_submodule(name), config.bits_of(name)
-            if name == first:
+            if name == traced.first:
                 bits = Bits(weight=bits.weight, activation=max(bits.activation, FIRST_LAYER_BITS))
             if isinstance(module, Attention):
                 calibration.products(_product_site(name, module, seen, bits.activation))
             else:
-                norm = traced.norms.get(f"{name}.quantize_input")
+                norm = traced.norms.get(name)
                 before = None if norm is None else cast(TokenNorm, quantized.get_submodule(norm))
                 x = seen[f"{name}.quantize_input"].flatten(0, -2)
                 calibration.linear(LinearSite(cast(QuantLinear, module), x, before, bits))
@@ -107,12 +99,6 @@ def _product_site(name: str, attention: Attention, seen: dict[str, torch.Tensor]
     weights = {kind: seen.get(f"{name}.kernels.{kind}.quantize_weights") for kind in attention.kernels}
     q, k, v = (seen[f"{name}.quantize_{operand}"] for operand in "qkv")
     return ProductSite(attention, q, k, v, {kind: x for kind, x in weights.items() if x is not None}, bits)
-
-
-def _layers(quantized: VisionTransformer, traced: Trace) -> dict[str, str]:
-    """By the name of a place that is called, the name that configurations have for its layer or attention."""
-    owners = [name for name, module in quantized.named_modules() if isinstance(module, (QuantLinear, Attention))]
-    return {place: max((owner for owner in owners if place.startswith(f"{owner}.")), key=len) for place in traced.calls}
 
 
 def _check_names(config: QuantizeConfig, known: set[str]) -> None:

@@ -32,6 +32,8 @@ class QuantLinear(nn.Linear):
         quantize_input, quantize_weight: quantizers; the identity at first.
     """
 
+    bias: nn.Parameter | None  # type: ignore[assignment]  # torch's stubs forget that there may be none
+
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__(layer.in_features, layer.out_features, bias=False, device="meta")
         self.weight, self.bias = layer.weight, layer.bias
@@ -42,6 +44,13 @@ class QuantLinear(nn.Linear):
         """The weight [out, in] after rounding."""
         weight: torch.Tensor = self.quantize_weight(self.weight)
         return weight
+
+    def plain(self) -> nn.Linear:
+        """A layer without quantizers that has the rounded weight."""
+        layer = nn.Linear(self.in_features, self.out_features, bias=False, device="meta")
+        layer.weight = nn.Parameter(self.quantized_weight().detach())
+        layer.register_parameter("bias", self.bias)
+        return layer
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return linear(self.quantize_input(x), self.quantized_weight(), self.bias)
@@ -97,6 +106,20 @@ def _replace(parent: nn.Module, path: str, replaced: dict[nn.Module, QuantLinear
         if child not in replaced:
             replaced[child] = QuantLinear(child)
         setattr(parent, name, replaced[child])
+
+
+def without_places(model: VisionTransformer) -> VisionTransformer:
+    """A deep copy of ``model`` with plain linear layers of the rounded weights, and no quantizers."""
+    plain = copy.deepcopy(model)
+    for place in places(plain).values():
+        if not isinstance(place.module, QuantLinear):
+            place.put(nn.Identity())
+    linears: dict[nn.Module, nn.Linear] = {}
+    for parent in list(plain.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, QuantLinear):
+                setattr(parent, name, linears.setdefault(child, child.plain()))
+    return plain
 
 
 def places(model: nn.Module) -> dict[str, Place]:

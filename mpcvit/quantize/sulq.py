@@ -6,12 +6,13 @@ from typing import ClassVar
 
 import torch
 
+from mpcvit.quantize.power_of_two import LOGARITHM
 from mpcvit.quantize.quantizer import Quantizer
-from mpcvit.quantize.range.rule import thinned
+from mpcvit.quantize.sample import Sample
 
 #: The shifts that are tried, the source's.
 SHIFTS = (0.001, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.1, 0.2, 0.5, 1.0)
-_SAMPLE = 2**20
+_SAMPLE = 2**14
 
 
 class ShiftUniformLog2(Quantizer):
@@ -30,10 +31,7 @@ class ShiftUniformLog2(Quantizer):
     """
 
     kind: ClassVar[str] = "sulq"
-    secure: ClassVar[str | None] = (
-        "the nearest multiple of a power of two, not clamped (power_of_two): a logarithm costs some 860 bytes an "
-        "element and saves nothing, because products of shares cost the same for any value"
-    )
+    secure: ClassVar[str | None] = LOGARITHM
 
     shift: torch.Tensor
     lowest: torch.Tensor
@@ -46,12 +44,12 @@ class ShiftUniformLog2(Quantizer):
 
     def fit(self, x: torch.Tensor) -> None:
         low, high = x.clamp(min=0).aminmax()
-        sample = thinned(x.reshape(1, -1), _SAMPLE)
+        sample = Sample.of(x.reshape(1, -1), _SAMPLE)
         candidates = [self._covering(low, high, shift) for shift in SHIFTS]
         errors = []
         for candidate in candidates:
             self.shift, self.lowest, self.step = candidate
-            errors.append(float((self(sample) - sample).square().mean()))
+            errors.append(float(sample.error(self(sample.values))))
         self.shift, self.lowest, self.step = candidates[errors.index(min(errors))]
 
     def _covering(

@@ -8,10 +8,10 @@ from typing import ClassVar
 import torch
 
 from mpcvit.quantize.quantizer import Quantizer
-from mpcvit.quantize.range.rule import thinned
+from mpcvit.quantize.sample import Sample
 
 _CANDIDATES = 64
-_SAMPLE = 2**20
+_SAMPLE = 2**14
 
 
 class ReconstructedTanQ(Quantizer):
@@ -29,8 +29,7 @@ class ReconstructedTanQ(Quantizer):
 
     kind: ClassVar[str] = "tanq_reconstructed"
     secure: ClassVar[str | None] = (
-        "the nearest multiple of a power of two, not clamped (power_of_two): a tangent would be a lookup per element, "
-        "and saves nothing, because products of shares cost the same for any value"
+        "power_of_two: a tangent is a lookup an element, and saves none in the product that follows"
     )
 
     scale: torch.Tensor
@@ -44,12 +43,12 @@ class ReconstructedTanQ(Quantizer):
     def fit(self, x: torch.Tensor) -> None:
         largest = x.max()
         self.scale = torch.where(largest > 0, largest, torch.ones_like(largest))
-        sample = thinned(x.reshape(1, -1), _SAMPLE)
+        sample = Sample.of(x.reshape(1, -1), _SAMPLE)
         angles = [math.pi / 2 * number / _CANDIDATES for number in range(1, _CANDIDATES)]
         errors = []
         for angle in angles:
             self.angle = torch.full_like(self.scale, angle)
-            errors.append(float((self(sample) - sample).square().mean()))
+            errors.append(float(sample.error(self(sample.values))))
         self.angle = torch.full_like(self.scale, angles[errors.index(min(errors))])
 
     def codes(self, x: torch.Tensor) -> torch.Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any, ClassVar
 
@@ -10,9 +9,9 @@ import torch
 
 from mpcvit.quantize.power_of_two import CHOICE
 from mpcvit.quantize.quantizer import Quantizer
-from mpcvit.quantize.range.rule import thinned
+from mpcvit.quantize.sample import Sample
 
-_SAMPLE = 2**16
+_SAMPLE = 2**13
 #: Parts of the largest value that the coarse range reaches to that ``fit`` tries; the exponents m are below.
 _SHARES = tuple(step / 20 for step in range(20, 5, -1))
 
@@ -57,23 +56,18 @@ class TwinUniform(Quantizer):
         return {"split": self.split.value}
 
     def fit(self, x: torch.Tensor) -> None:
-        sample = thinned(x.reshape(1, -1), _SAMPLE)
-        best, least = (torch.ones_like(sample[0, 0]), torch.zeros_like(sample[0, 0])), torch.inf
-        for step, m in self._candidates(sample.max()):
-            self.step, self.m = step, m
-            error = float((self(sample) - sample).square().mean())
-            if error < least:
-                best, least = (step, m), error
-        self.step, self.m = best
-
-    def _candidates(self, largest: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Steps and exponents to try."""
-        if largest <= 0:
-            return
+        sample = Sample.of(x.reshape(1, -1), _SAMPLE)
+        largest = x.max().clamp(min=torch.finfo(x.dtype).tiny)
+        exponents = torch.tensor(_EXPONENTS[self.split]).to(x)[:, None, None]
+        best, least = (largest, torch.zeros_like(largest)), torch.inf
         for share in _SHARES:
             coarse = largest * share / (self.codes_each - 1)
-            for m in _EXPONENTS[self.split]:
-                yield coarse * 2.0**-m, torch.full_like(coarse, m)
+            self.step, self.m = coarse * torch.exp2(-exponents), exponents
+            errors = sample.error(self(sample.values)).flatten()
+            if errors.min() < least:
+                choice = errors.argmin()
+                best, least = (self.step[choice, 0, 0], self.m[choice, 0, 0]), float(errors[choice])
+        self.step, self.m = best
 
     def codes(self, x: torch.Tensor) -> torch.Tensor:
         last = self.codes_each - 1

@@ -69,10 +69,11 @@ def grouped(x: torch.Tensor, axis: int | None) -> torch.Tensor:
     return x.reshape(1, -1) if axis is None else x.movedim(axis, 0).flatten(1)
 
 
-def along(parameters_G: torch.Tensor, ndim: int, axis: int | None) -> torch.Tensor:
-    """``parameters_G`` in a shape that broadcasts against a tensor of ``ndim`` axes."""
-    if axis is None:
-        return parameters_G.reshape(())
+def along(parameters: torch.Tensor, ndim: int, axis: int | None) -> torch.Tensor:
+    """Parameters [..., G] in a shape that broadcasts against tensors of ``ndim`` axes; axes before G stay in front."""
+    if axis is None and parameters.ndim == 1:
+        return parameters.reshape(())
     shape = [1] * ndim
-    shape[axis] = -1
-    return parameters_G.reshape(shape)
+    if axis is not None:
+        shape[axis] = parameters.shape[-1]
+    return parameters.reshape(*parameters.shape[:-1], *shape)

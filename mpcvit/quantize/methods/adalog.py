@@ -20,6 +20,7 @@ from mpcvit.quantize.methods.operand import Operand, alternate
 from mpcvit.quantize.methods.repq import to_one_scale
 from mpcvit.quantize.quantized import QuantLinear
 from mpcvit.quantize.quantizer import Quantizer
+from mpcvit.quantize.sample import Rows
 from mpcvit.quantize.uniform import Uniform
 
 _ROUNDS = 3
@@ -35,16 +36,15 @@ class AdaLogCalibration(Calibration):
         layer, bits = site.layer, site.bits
         start: Uniform | None = None
         if site.norm is not None:
-            by_channel = Operand(_some(site.x, _ROWS), UniformFamily(bits.activation, 1))
-            assert isinstance(by_channel.quantizer, Uniform)  # noqa: S101 - its family's
-            site, start = to_one_scale(site, by_channel.quantizer)
-        x_RC, weight = _some(site.x, _ROWS), layer.weight.detach()
-        least = torch.inf
-        for family in _families(x_RC, bits.activation, None):
-            inputs = Operand(x_RC, family)
+            by_channel = Operand(site.x, UniformFamily(bits.activation, 1)).quantizer
+            assert isinstance(by_channel, Uniform)  # noqa: S101 - its family's
+            site, start = to_one_scale(site, by_channel)
+        rows, least = Rows.of(site.x, _ROWS), torch.inf
+        for family in _families(site.x, bits.activation, None):
+            inputs = Operand(site.x, family, rows)
             if start is not None and isinstance(family, UniformFamily):
                 inputs.quantizer = start
-            weights = Operand(weight, UniformFamily(bits.weight, 0))
+            weights = Operand(layer.weight.detach(), UniformFamily(bits.weight, 0))
             error = alternate(inputs, weights, _ROUNDS)
             if error < least:
                 layer.quantize_input, layer.quantize_weight, least = inputs.quantizer, weights.quantizer, error
@@ -52,27 +52,29 @@ class AdaLogCalibration(Calibration):
 
     def products(self, site: ProductSite) -> None:
         attention, family = site.attention, UniformFamily(site.bits, _HEADS)
-        q, k, v = (Operand(_some(x, _PICTURES), family) for x in (site.q, site.k, site.v))
+        pictures = Rows.of(site.v, _PICTURES)
+        q, k = Operand(site.q, family, pictures), Operand(site.k, family, pictures.unweighted())
+        v = Operand(site.v, family)
         alternate(q, k, _ROUNDS)
         scale_H, zero_H = (parameter.clone() for parameter in family.parameters(v.quantizer))
-        for kind, weights_BHNM in site.weights.items():
+        for kind, weights in site.weights.items():
             members = [head for head, other in enumerate(attention.kinds) if other == kind]
-            quantizer, values = self._weights_and_values(_some(weights_BHNM, _PICTURES), v.x[:, members], site.bits)
+            quantizer, values = self._weights_and_values(weights, site.v[:, members], pictures, site.bits)
             scale_H[members], zero_H[members] = family.parameters(values)
             attention.kernels[kind].quantize_weights = quantizer
         attention.quantize_q, attention.quantize_k = q.quantizer, k.quantizer
-        attention.quantize_v = family.make(v.x.ndim, scale_H, zero_H)
+        attention.quantize_v = family.make(site.v.ndim, scale_H, zero_H)
 
     def _weights_and_values(
-        self, weights_BHNM: torch.Tensor, v_BHMD: torch.Tensor, bits: int
+        self, weights_BHNM: torch.Tensor, v_BHMD: torch.Tensor, pictures: Rows, bits: int
     ) -> tuple[Quantizer, Quantizer]:
         """The quantizers of the attention weights of a kind and of the values that they meet."""
         values_family = UniformFamily(bits, _HEADS)
         best: tuple[Quantizer, Quantizer] | None = None
         least = torch.inf
         for family in _families(weights_BHNM, bits, _HEADS):
-            weights = Operand(weights_BHNM, family)
-            values = Operand(v_BHMD.mT, values_family)
+            weights = Operand(weights_BHNM, family, pictures)
+            values = Operand(v_BHMD.mT, values_family, pictures.unweighted())
             # kinds that shorten the keys do so to the values too, after the place for quantizers
             meets = weights_BHNM.shape[-1] == v_BHMD.shape[-2]
             error = alternate(weights, values, _ROUNDS) if meets else weights.own_error()
@@ -99,8 +101,3 @@ def _families(x: torch.Tensor, bits: int, axis: int | None) -> list[Family]:
     if float(x.min()) < GELU_MINIMUM:
         return [uniform]
     return [uniform, AdaLogFamily(bits, axis, least_value(x).neg())]
-
-
-def _some(x: torch.Tensor, count: int) -> torch.Tensor:
-    """At most ``count`` (rounded up) of the first axis' entries, evenly spread."""
-    return x[:: max(1, len(x) // count)]

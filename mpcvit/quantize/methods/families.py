@@ -13,7 +13,7 @@ import torch
 
 from mpcvit.quantize.adalog import AdaLog
 from mpcvit.quantize.grid import code_range
-from mpcvit.quantize.methods.fpcs import Parameter
+from mpcvit.quantize.methods.fpcs import Error, Parameter
 from mpcvit.quantize.quantizer import Quantizer
 from mpcvit.quantize.range.percentile import quantile
 from mpcvit.quantize.uniform import Uniform, along, grouped
@@ -25,6 +25,8 @@ _ZERO_POINTS = 16
 #: Starts for the base of a logarithm: q from 1 to 138, the source's limit for four bits and less.
 _BASES = 16
 _LARGEST_Q = 138.0
+#: How many values, of all candidates, are rounded in one go.
+_VALUES_AT_ONCE = 2**16
 
 
 @dataclass(frozen=True)
@@ -61,15 +63,24 @@ class Family(ABC):
         self.assign(quantizer, along(first_G, ndim, self.axis), along(second_G, ndim, self.axis))
         return quantizer
 
-    def rounding(self, x: torch.Tensor) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-        """A function from parameters, [G] each, to ``x`` as a quantizer with them rounds it."""
+    def error(self, x: torch.Tensor, measure: Callable[[torch.Tensor], torch.Tensor]) -> Error:
+        """The error of candidates for ``x``, for a search.
+
+        Args:
+            measure: errors [S, G] of [S, *x.shape], ``x`` as S candidates round it.
+        """
         quantizer = self.blank()
+        at_once = max(1, _VALUES_AT_ONCE // x.numel())
 
-        def rounded(first_G: torch.Tensor, second_G: torch.Tensor) -> torch.Tensor:
-            self.assign(quantizer, along(first_G, x.ndim, self.axis), along(second_G, x.ndim, self.axis))
-            return quantizer.values(quantizer.codes(x))
+        def of(first_SG: torch.Tensor, second_SG: torch.Tensor) -> torch.Tensor:
+            self.assign(quantizer, along(first_SG, x.ndim, self.axis), along(second_SG, x.ndim, self.axis))
+            return measure(quantizer.values(quantizer.codes(x)))
 
-        return rounded
+        def error(first_SG: torch.Tensor, second_SG: torch.Tensor) -> torch.Tensor:
+            pairs = zip(first_SG.split(at_once), second_SG.split(at_once), strict=True)
+            return torch.cat([of(*pair) for pair in pairs])
+
+        return error
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-#: The error [G] of one candidate's parameters, [G] each.
+#: The errors [S, G] of candidates' parameters, [S, G] each.
 Error = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
@@ -96,5 +96,4 @@ class Fpcs:
 
 def _errors(error: Error, first_SG: torch.Tensor, second_SG: torch.Tensor) -> torch.Tensor:
     """[S, G]; what is no number counts as the worst."""
-    errors = torch.stack([error(*pair) for pair in zip(first_SG, second_SG, strict=True)])
-    return errors.nan_to_num(nan=torch.inf)
+    return error(first_SG, second_SG).nan_to_num(nan=torch.inf)

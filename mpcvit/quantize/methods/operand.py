@@ -5,16 +5,17 @@ Axes: R rows, K what the product sums over, G groups.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 
 from mpcvit.quantize.methods.families import Family
-from mpcvit.quantize.methods.fpcs import Error, Fpcs, Parameter
+from mpcvit.quantize.methods.fpcs import Fpcs, Parameter
 from mpcvit.quantize.methods.product_error import ProductError
 from mpcvit.quantize.quantizer import Quantizer
-from mpcvit.quantize.range.rule import thinned
-from mpcvit.quantize.uniform import grouped
+from mpcvit.quantize.sample import Rows, Sample
+from mpcvit.quantize.uniform import along, grouped
 
 #: Values that the error of a tensor's own is measured on.
 _SAMPLE = 2**15
@@ -29,51 +30,53 @@ class Operand:
 
     Args:
         x: its values on calibration pictures, or a weight.
-        family: what quantizers there are for it; ``family.axis`` must not be the last one if products are searched.
+        family: what quantizers there are for it; its axis, counted from the front, is not K if products are searched.
+        rows: what of the first axis products are searched with; None for all. Of two factors that share this axis, only
+            one has weights.
 
     Attributes:
         quantizer: the best one of the latest search; at first the one of least error of ``x``.
     """
 
-    def __init__(self, x: torch.Tensor, family: Family) -> None:
-        self.x, self.family = x, family
-        sample_GN = thinned(grouped(x, family.axis), _SAMPLE)
+    def __init__(self, x: torch.Tensor, family: Family, rows: Rows | None = None) -> None:
+        self.family = family
+        x_GN = grouped(x, family.axis)
+        sample = Sample.of(x_GN, _SAMPLE)
         flat = replace(family, axis=None if family.axis is None else 0)
-        rounding = flat.rounding(sample_GN)
-
-        def error(first_G: torch.Tensor, second_G: torch.Tensor) -> torch.Tensor:
-            return (rounding(first_G, second_G) - sample_GN).square().mean(dim=1)
-
-        starts = flat.starts(sample_GN)
+        starts = flat.starts(x_GN)
+        error = flat.error(sample.values, sample.error)
         self.quantizer: Quantizer = family.make(x.ndim, *_ALONE.search(error, *starts))
         self.starts = _TOGETHER.best(error, *starts)
+        self.x = x if rows is None else x[rows.index]
+        self.scale = x.new_ones(()) if rows is None else along(rows.weights.sqrt(), x.ndim, 0)
 
     def rounded(self) -> torch.Tensor:
-        """The factor as the quantizer rounds it."""
+        """The rows as the quantizer rounds them."""
         values: torch.Tensor = self.quantizer(self.x)
         return values
 
     def own_error(self) -> float:
         """Squared error of the factor itself."""
-        return float((self.rounded() - self.x).square().sum())
+        return float(((self.rounded() - self.x) * self.scale).square().sum())
 
     def refit(self, other: Operand) -> None:
         """Search the quantizer of least error of the product with ``other``, as that is rounded now."""
-        product_error = ProductError(self.x, other.x, other.rounded())
-        self.quantizer = self.family.make(
-            self.x.ndim, *_TOGETHER.search(self._error_of(product_error), *self._with_current())
-        )
+        measure = self.product_error(other)
+        error = self.family.error(self.x, lambda rounded: self._by_group(measure(rounded)))
+        self.quantizer = self.family.make(self.x.ndim, *_TOGETHER.search(error, *self._with_current()))
 
-    def _error_of(self, product_error: ProductError) -> Error:
-        axis, ndim = self.family.axis, self.x.ndim
-        rounding = self.family.rounding(self.x)
-        others = [dim for dim in range(ndim - 1) if axis is None or dim != axis % ndim]
+    def product_error(self, other: Operand) -> Callable[[torch.Tensor], torch.Tensor]:
+        """The error of the rows' products with ``other``, as that is rounded now, as a function of the rounded rows."""
+        error = ProductError(self.x, other.x * other.scale, other.rounded() * other.scale)
+        weights = self.scale.square().squeeze(-1) if self.scale.ndim else self.scale
+        return lambda rounded: error(rounded) * weights
 
-        def error(first_G: torch.Tensor, second_G: torch.Tensor) -> torch.Tensor:
-            rows = product_error(rounding(first_G, second_G))
-            return rows.sum(others).reshape(-1) if others else rows
-
-        return error
+    def _by_group(self, errors: torch.Tensor) -> torch.Tensor:
+        """Errors [S, G] from those of rows, [S, ..., R]."""
+        axis = self.family.axis
+        if axis is None:
+            return errors.flatten(1).sum(dim=1, keepdim=True)
+        return errors.movedim(axis + 1, 1).reshape(len(errors), self.x.shape[axis], -1).sum(dim=-1)
 
     def _with_current(self) -> tuple[Parameter, Parameter]:
         """The starts and the present quantizer, so that no search makes it worse."""
@@ -90,4 +93,4 @@ def alternate(left: Operand, right: Operand, rounds: int) -> float:
     for _ in range(rounds):
         right.refit(left)
         left.refit(right)
-    return float(ProductError(left.x, right.x, right.rounded())(left.rounded()).sum())
+    return float(left.product_error(right)(left.rounded()).sum())

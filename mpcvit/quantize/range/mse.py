@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 
-from mpcvit.quantize.range.rule import Ends, RangeRule, squared_error, thinned
+from mpcvit.quantize.range.rule import Ends, RangeRule, squared_error
+from mpcvit.quantize.sample import Sample
 
 #: Shares of the whole range that are tried.
 _SHARES = tuple(step / 50 for step in range(50, 9, -1))
-#: Values that errors are measured on; the whole range is that of all values.
-_SAMPLE = 2**16
+_WHOLE = (1.0,) * len(_SHARES)
+#: Values that errors are measured on.
+_SAMPLE = 2**14
+#: How many values, for all shares, are rounded in one go.
+_VALUES_AT_ONCE = 2**16
 
 
 @dataclass(frozen=True)
@@ -21,22 +24,21 @@ class LeastError(RangeRule):
 
     def ends(self, x_GN: torch.Tensor, bits: int, *, symmetric: bool) -> Ends:
         low, high = x_GN.aminmax(dim=1, keepdim=True)
-        sample_GN = thinned(x_GN, _SAMPLE)
-        ends = _best(sample_GN, (low, high), ((share, share) for share in _SHARES), bits, symmetric=symmetric)
+        sample = Sample.of(x_GN, _SAMPLE)
+        ends = _best(sample, (low, high), (_SHARES, _SHARES), bits, symmetric=symmetric)
         if not symmetric:
-            ends = _best(sample_GN, ends, ((share, 1.0) for share in _SHARES), bits, symmetric=False)
-            ends = _best(sample_GN, ends, ((1.0, share) for share in _SHARES), bits, symmetric=False)
+            ends = _best(sample, ends, (_SHARES, _WHOLE), bits, symmetric=False)
+            ends = _best(sample, ends, (_WHOLE, _SHARES), bits, symmetric=False)
         return ends
 
 
-def _best(x_GN: torch.Tensor, ends: Ends, shares: Iterable[tuple[float, float]], bits: int, *, symmetric: bool) -> Ends:
-    """The ends times those shares that give the least error."""
-    best_low, best_high = ends
-    best_error = torch.full_like(best_low, torch.inf)
-    for low_share, high_share in shares:
-        low, high = ends[0] * low_share, ends[1] * high_share
-        error = squared_error(x_GN, (low, high), bits, symmetric=symmetric)
-        better = error < best_error
-        best_low, best_high = torch.where(better, low, best_low), torch.where(better, high, best_high)
-        best_error = torch.where(better, error, best_error)
-    return best_low, best_high
+def _best(
+    sample: Sample, ends: Ends, shares: tuple[tuple[float, ...], tuple[float, ...]], bits: int, *, symmetric: bool
+) -> Ends:
+    """The ends times those shares (of the lower, of the higher) that give the least error."""
+    low, high = (end * torch.tensor(share).to(end)[:, None, None] for end, share in zip(ends, shares, strict=True))
+    at_once = max(1, _VALUES_AT_ONCE // sample.values.numel())
+    parts = zip(low.split(at_once), high.split(at_once), strict=True)
+    errors = torch.cat([squared_error(sample, part, bits, symmetric=symmetric) for part in parts])
+    best = errors.argmin(dim=0, keepdim=True)
+    return low.gather(0, best)[0], high.gather(0, best)[0]

@@ -9,6 +9,10 @@ import torch
 
 from mpcvit.errors import ConfigError
 from mpcvit.quantize.range.rule import Ends, RangeRule, squared_error
+from mpcvit.quantize.sample import Sample
+
+#: Values that errors are measured on.
+_SAMPLE = 2**14
 
 
 @dataclass(frozen=True)
@@ -35,10 +39,11 @@ class Percentile(RangeRule):
         low, high = _between(ordered_GN, self.shares[0])
         if len(self.shares) == 1:
             return low, high
-        error = squared_error(x_GN, (low, high), bits, symmetric=symmetric)
+        sample = Sample.of(x_GN, _SAMPLE)
+        error = squared_error(sample, (low, high), bits, symmetric=symmetric)
         for share in self.shares[1:]:
             others = _between(ordered_GN, share)
-            other_error = squared_error(x_GN, others, bits, symmetric=symmetric)
+            other_error = squared_error(sample, others, bits, symmetric=symmetric)
             better = other_error < error
             low, high = torch.where(better, others[0], low), torch.where(better, others[1], high)
             error = torch.where(better, other_error, error)

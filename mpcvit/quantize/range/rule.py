@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 import torch
 
 from mpcvit.quantize.grid import Grid
+from mpcvit.quantize.sample import Sample
 
 Ends = tuple[torch.Tensor, torch.Tensor]
 
@@ -23,12 +24,6 @@ class RangeRule(ABC):
         """
 
 
-def squared_error(x_GN: torch.Tensor, ends: Ends, bits: int, *, symmetric: bool) -> torch.Tensor:
-    """Mean squared error [G, 1] of rounding to the grid on a range."""
-    rounded_GN = Grid.covering(*ends, bits, symmetric=symmetric).rounded(x_GN)
-    return (rounded_GN - x_GN).square().mean(dim=1, keepdim=True)
-
-
-def thinned(x_GN: torch.Tensor, limit: int) -> torch.Tensor:
-    """``x_GN`` or, where it holds more than ``limit`` values, every n-th value of each group."""
-    return x_GN[:, :: max(1, x_GN.numel() // limit)]
+def squared_error(sample: Sample, ends: Ends, bits: int, *, symmetric: bool) -> torch.Tensor:
+    """Mean squared error [..., G, 1] of rounding to the grid on a range; the ends may have axes before G."""
+    return sample.error(Grid.covering(*ends, bits, symmetric=symmetric).rounded(sample.values))[..., None]
