@@ -5,7 +5,7 @@ cost saved per loss of performance is largest, until the budget holds. What coun
 secret shares, what gates (comparisons, lookups) read is worth narrowing and linear layers are not (dossier D.6).
 
 The loss is the squared error of the logits on calibration pictures. It is measured once for every layer, part and
-width, all others being at their starting widths, and added up.
+width, all others being at their starting widths and nothing being reconstructed, and added up.
 """
 
 from __future__ import annotations
@@ -116,6 +116,7 @@ def _losses(
     floors: dict[str, Bits],
 ) -> Losses:
     """The losses, against the logits ``expected``, of every layer's part alone from its starting width down."""
+    start = replace(start, reconstruct=False)
     quantized = quantize(model, start, images)
     base = _loss(quantized, images, expected)
     losses = {(name, part, part.of(start.bits_of(name))): base for name, part in parts}

@@ -6,12 +6,13 @@ from typing import ClassVar
 
 import torch
 
+from mpcvit.quantize.power_of_two import LOGARITHM
 from mpcvit.quantize.quantizer import Quantizer
 from mpcvit.quantize.sample import Sample
 
 #: The shifts that are tried, the source's.
 SHIFTS = (0.001, 0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.1, 0.2, 0.5, 1.0)
-_SAMPLE = 2**20
+_SAMPLE = 2**14
 
 
 class ShiftUniformLog2(Quantizer):
@@ -30,10 +31,7 @@ class ShiftUniformLog2(Quantizer):
     """
 
     kind: ClassVar[str] = "sulq"
-    secure: ClassVar[str | None] = (
-        "the nearest multiple of a power of two, not clamped (power_of_two): a logarithm costs some 860 bytes an "
-        "element and saves nothing, because products of shares cost the same for any value"
-    )
+    secure: ClassVar[str | None] = LOGARITHM
 
     shift: torch.Tensor
     lowest: torch.Tensor

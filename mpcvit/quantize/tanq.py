@@ -11,7 +11,7 @@ from mpcvit.quantize.quantizer import Quantizer
 from mpcvit.quantize.sample import Sample
 
 _CANDIDATES = 64
-_SAMPLE = 2**20
+_SAMPLE = 2**14
 
 
 class ReconstructedTanQ(Quantizer):
@@ -29,8 +29,7 @@ class ReconstructedTanQ(Quantizer):
 
     kind: ClassVar[str] = "tanq_reconstructed"
     secure: ClassVar[str | None] = (
-        "the nearest multiple of a power of two, not clamped (power_of_two): a tangent would be a lookup per element, "
-        "and saves nothing, because products of shares cost the same for any value"
+        "power_of_two: a tangent is a lookup an element, and saves none in the product that follows"
     )
 
     scale: torch.Tensor

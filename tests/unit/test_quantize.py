@@ -41,7 +41,7 @@ PAPERS = replace(
 
 
 #: What clips tails, or has attention weights that are powers of two or of its root, at any width.
-COARSE = (Method.REPQ, Method.PERCENTILE, Method.IS_VIT, Method.DOPQ)
+COARSE = (Method.REPQ, Method.PERCENTILE, Method.IS_VIT)
 
 
 def settings(method: Method, weight: int, activation: int | None = None) -> QuantizeConfig:
@@ -295,7 +295,7 @@ def test_capture_sees_what_layers_read_and_stops_early() -> None:
 
 
 def test_bad_requests_are_typed_errors() -> None:
-    """Pictures of another shape, layers that are not there, a quantized model, a method that is not there."""
+    """Pictures of another shape, layers that are not there, a quantized model."""
     model, images = make_variant(PAPERS), make_images(PAPERS, 4)
     config = settings(Method.MINMAX, 8)
     for wrong in (images[:0], images[:, :1], images[..., :8], images[0]):
