@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from dataclasses import asdict
 from typing import Any, ClassVar
@@ -46,4 +47,5 @@ def compress(model: VisionTransformer, config: Compression, images: torch.Tensor
         InputError: ``images`` has another shape than the model's input.
     """
     check_images(images, model.config.input_shape)
-    return config.apply(model, images).eval()
+    # a copy: a pass runs the model, and in training mode that would move the statistics of batch norms
+    return config.apply(copy.deepcopy(model).eval(), images).eval()

@@ -53,12 +53,11 @@ def taylor_importance(model: VisionTransformer, images: torch.Tensor, given: lis
     channels = [torch.zeros(hidden, dtype=torch.float64) for hidden in model.config.block_hiddens]
     for batch in images.split(BATCH):
         with torch.enable_grad(), _switched(model, len(batch), given) as switches:
-            sampled_loss(model(batch), rng).backward()
+            gradients = torch.autograd.grad(sampled_loss(model(batch), rng), switches)
+        squares = [gradient.double().square().sum(0) / (2 * len(images)) for gradient in gradients]
         for number in range(model.config.depth):
-            for total, switch in ((heads, switches[2 * number]), (channels, switches[2 * number + 1])):
-                assert switch.grad is not None  # noqa: S101 - every unit is read
-                total[number] += switch.grad.double().square().sum(0) / (2 * len(images))
-    model.zero_grad(set_to_none=True)
+            heads[number] += squares[2 * number]
+            channels[number] += squares[2 * number + 1]
     return Importance(heads, channels)
 
 

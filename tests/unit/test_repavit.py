@@ -8,11 +8,13 @@ import pytest
 import torch
 
 from mpcvit.compress import compress
+from mpcvit.compress.lpvit import LPViT
+from mpcvit.compress.mixed_rank import MixedRank
 from mpcvit.compress.repavit import RePaViT, fit_lines
 from mpcvit.errors import ConfigError
 from mpcvit.export.vit import export_vit
 from mpcvit.models.activation import ACTIVATIONS
-from mpcvit.models.config import Activation, GateAxis
+from mpcvit.models.config import Activation, GateAxis, Norm
 from mpcvit.models.structure import Ranks
 from mpcvit.ops import Relu
 from tests.conftest import make_images, make_model
@@ -96,6 +98,18 @@ def test_all_channels_idle_is_no_activation() -> None:
     assert exported.fidelity < 1e-9
     sizes = [node.type.size for node in exported.program.nodes if isinstance(node.op, Relu) and "act" in node.name]
     assert sizes == [BASE.tokens * BASE.hidden // 2] * 2
+
+
+def test_models_in_training_are_left_as_they_are() -> None:
+    """Running the model for calibration moves no statistics and leaves no gradients; the result is in eval mode."""
+    config = replace(BASE, norms=((Norm.LAYERNORM, Norm.BATCHNORM),) * 2)
+    model = make_model(config).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    for settings in (RePaViT(theta=0.5), MixedRank(reduction=0.05, compensation=1), LPViT(sparsity=0.2)):
+        assert not compress(model, settings, IMAGES).training
+    assert model.training
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
 
 
 def test_wrong_settings_and_models_are_refused() -> None:
