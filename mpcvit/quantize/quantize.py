@@ -12,7 +12,7 @@ from mpcvit.compress.compression import check_images
 from mpcvit.errors import ConfigError
 from mpcvit.models.norm import TokenNorm
 from mpcvit.models.vit import Attention, VisionTransformer
-from mpcvit.quantize.capture import capture, trace
+from mpcvit.quantize.capture import Trace, capture, trace
 from mpcvit.quantize.config import Bits, Method, QuantizeConfig
 from mpcvit.quantize.learnt_rounding import LearntRounding
 from mpcvit.quantize.methods.adalog import AdaLogCalibration
@@ -85,14 +85,23 @@ def quantize(
             if isinstance(module, Attention):
                 calibration.products(_product_site(name, module, seen, bits.activation))
             else:
-                norm = traced.norms.get(name)
-                before = None if norm is None else cast(TokenNorm, quantized.get_submodule(norm))
-                x = seen[f"{name}.quantize_input"].flatten(0, -2)
-                calibration.linear(LinearSite(cast(QuantLinear, module), x, before, bits))
+                x = seen[f"{name}.quantize_input"]
+                site = LinearSite(cast(QuantLinear, module), x.flatten(0, -2), _norm(quantized, traced, name, x), bits)
+                calibration.linear(site)
     if config.reconstruct:
         learner = LEARNERS.get(config.method, LearntRounding)()
         reconstruct(model, quantized, images, learner, steps=config.steps, seed=seed, progress=progress)
     return quantized
+
+
+def _norm(quantized: VisionTransformer, traced: Trace, layer: str, x: torch.Tensor) -> TokenNorm | None:
+    """The norm that may be rewritten for a layer.
+
+    Not the last one, as in the papers: the head reads one row [C] per picture, too few to know every channel's range.
+    """
+    if layer not in traced.norms or x.ndim < 3:
+        return None
+    return cast(TokenNorm, quantized.get_submodule(traced.norms[layer]))
 
 
 def _product_site(name: str, attention: Attention, seen: dict[str, torch.Tensor], bits: int) -> ProductSite:
