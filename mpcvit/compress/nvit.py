@@ -5,8 +5,7 @@ in a table; here the search's price of the whole configuration is asked for befo
 MPC is known exactly: the last dear head of a block saves its rounds, the ones before it only bytes. So besides single
 heads, all heads of one kind in a block are a candidate. Differences to the paper: its other prunable dimensions
 (residual width, widths within heads) hardly matter under MPC and are left alone; nothing is trained in between, but
-importances are estimated anew on the way, and what goes is replaced by its best linear estimate from what
-stays.
+importances are estimated anew on the way, and what goes is replaced by its best linear estimate from what stays.
 """
 
 from __future__ import annotations
