@@ -28,7 +28,7 @@ def _list(wanted: bool) -> None:
 
 @command
 def compress(
-    trained: Annotated[Path, typer.Argument(help="Folder with config.json and model.safetensors.")],
+    trained: Annotated[Path, typer.Argument(help="Folder with config.json and model.safetensors, or a shipped model.")],
     name: Annotated[str, typer.Argument(metavar="PASS", help="Name of a pass (see --list).")],
     data: Annotated[Path, typer.Option(help="Image folder with a 'train' part, for calibration.")],
     out: Annotated[Path, typer.Option(help="Folder for the smaller model.")],
@@ -46,6 +46,7 @@ def compress(
 
     Most passes want training afterwards: mpcvit train cifar10_finetune --start-from OUT --teacher TRAINED ...
     """
+    from mpcvit import zoo
     from mpcvit.cli.export_source import Choice, open_source
     from mpcvit.compress import compress as run
     from mpcvit.compress.effect import effect
@@ -54,6 +55,7 @@ def compress(
     from mpcvit.program.objective import objective
 
     chosen = make_pass(name, settings or [])
+    trained = zoo.folder(trained)
     model = load_model(trained)
     source = open_source(Choice(trained=trained, data=data, images=images))
     with progress_console.status(f"{name} on {images} pictures"):

@@ -23,7 +23,8 @@ def export(
     out: Annotated[Path, typer.Option(help="Where the exported model goes.")],
     name: Annotated[str, typer.Option(help="The model's public name.")],
     trained: Annotated[
-        Path | None, typer.Argument(help="Folder with config.json and model.safetensors; or give --timm.")
+        Path | None,
+        typer.Argument(help="Folder with config.json and model.safetensors, or a shipped model; or give --timm."),
     ] = None,
     timm: Annotated[str | None, typer.Option(help="A backbone by timm's name, e.g. deit_tiny_patch16_224.")] = None,
     weights: Annotated[
@@ -50,6 +51,7 @@ def export(
     json_output: Json = False,
 ) -> None:
     """Turn a trained model, or a backbone of timm's, into a Program with integer weights, calibrated on pictures."""
+    from mpcvit import zoo
     from mpcvit.cli.export_source import Choice, open_source
     from mpcvit.export.builder import Precision
     from mpcvit.export.model import export_model
@@ -61,7 +63,7 @@ def export(
     revealed = Reveal.parse(reveal, top)
     chosen = _factors(factors)
     choice = Choice(
-        trained=trained,
+        trained=None if trained is None else zoo.folder(trained),
         timm=timm,
         weights=weights,
         image_size=image_size,

@@ -13,7 +13,7 @@ from mpcvit.cli.output import Json, command, print_json, print_table, progress_c
 
 @command
 def quantize(
-    trained: Annotated[Path, typer.Argument(help="Folder with config.json and model.safetensors.")],
+    trained: Annotated[Path, typer.Argument(help="Folder with config.json and model.safetensors, or a shipped model.")],
     data: Annotated[Path, typer.Option(help="Image folder with a 'train' part, for calibration.")],
     out: Annotated[Path, typer.Option(help="Where the quantized and exported model goes.")],
     name: Annotated[str, typer.Option(help="The model's public name.")],
@@ -25,6 +25,11 @@ def quantize(
     config: Annotated[Path | None, typer.Option(help="quantize.json with widths layer by layer, instead.")] = None,
     reconstruct: Annotated[bool, typer.Option("--reconstruct", help="Learn roundings and steps by block.")] = False,
     steps: Annotated[int, typer.Option(min=1, help="With --reconstruct: gradient steps per block.")] = 1000,
+    dealt_mib: Annotated[
+        float | None, typer.Option(help="Narrow activations further, layer by layer, until the dealer sends so little.")
+    ] = None,
+    lowest_bits: Annotated[int, typer.Option(help="With --dealt-mib: least bits of activations.")] = 3,
+    network: Annotated[str, typer.Option(help="With --dealt-mib: whose plan is narrowed: loopback, lan, wan.")] = "wan",
     version: Annotated[str, typer.Option(help="Its version.")] = "1",
     images: Annotated[int, typer.Option(min=1, help="Calibration pictures of the quantizers.")] = 128,
     json_output: Json = False,
@@ -33,16 +38,20 @@ def quantize(
 
     The folder can be scored by every executor: mpcvit eval --executor float|quantized|reference|secure.
     """
+    from mpcvit import zoo
     from mpcvit.cli.export_source import Choice, open_source
     from mpcvit.errors import ConfigError
     from mpcvit.export.builder import Precision
+    from mpcvit.export.dealt_bytes import dealt_bytes
     from mpcvit.export.vit import export_vit
     from mpcvit.models.files import load_model, save_model
     from mpcvit.program.model_folder import Description, ModelFolder
+    from mpcvit.program.objective import objective
     from mpcvit.quantize import quantize as run
     from mpcvit.quantize.config import Bits, Method, QuantizeConfig
     from mpcvit.quantize.files import QUANTIZED_FOLDER, read_config, save_quantized
     from mpcvit.quantize.lower import lower
+    from mpcvit.quantize.mixed_precision import mixed_precision
 
     if method not in set(Method):
         raise ConfigError(f"method '{method}'", expected=", ".join(Method), remedy="Choose one of these.")
@@ -51,9 +60,23 @@ def quantize(
     else:
         bits = Bits(weight=weight_bits, activation=activation_bits)
         settings = QuantizeConfig(method=Method(method), bits=bits, reconstruct=reconstruct, steps=steps)
+    trained = zoo.folder(trained)
     model = load_model(trained)
     source = open_source(Choice(trained=trained, data=data))
     spread = source.images[:: max(len(source.images) // images, 1)][:images]
+    if dealt_mib is not None:
+        lowest = Bits(weight=settings.bits.weight, activation=lowest_bits)
+        with progress_console.status("prices of widths") as status:
+            cost = dealt_bytes(
+                model,
+                settings,
+                spread,
+                objective(network),
+                lowest_bits,
+                lambda width: status.update(f"prices of widths: {width} bits"),
+            )
+            status.update("losses of widths")
+            settings = mixed_precision(model, settings, spread, cost, dealt_mib * 2**20, lowest)
     with progress_console.status(f"{settings.method} on {len(spread)} pictures"):
         quantized = run(model, settings, spread)
         lowered = lower(quantized)
@@ -80,6 +103,7 @@ def quantize(
         ("method", f"{settings.method}, {settings.bits.weight} bits of weights, {settings.bits.activation} else"),
         ("program", f"{exported.program.digest[:16]}.., {len(exported.program.nodes)} nodes"),
         ("weights on shares", "the quantized ones"),
+        *((f"{layer}", f"{bits.activation} bits of activations") for layer, bits in settings.layers),
     ]
     for one in lowered.replaced:
         rows.append((f"{one.quantizer}, at {len(one.places)} of the places", f"on shares {one.instead}"))

@@ -43,13 +43,15 @@ def search(
         int | None, typer.Option(min=2, help="Take only so many training pictures, evenly from all classes.")
     ] = None,
     model: Annotated[
-        Path | None, typer.Option(help="Trained model: the teacher, and what anneal and the _small ones start from.")
+        Path | None,
+        typer.Option(help="Folder or shipped model: the teacher, and what anneal and the _small ones start from."),
     ] = None,
     workers: Annotated[str, typer.Option(help="Trainings side by side: a number of processes, or ray.")] = "1",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
     json_output: Json = False,
 ) -> None:
     """Search architectures by accuracy and predicted seconds of secure inference; ends with a Pareto set and report."""
+    from mpcvit import zoo
     from mpcvit.data.image_set import load_folder
     from mpcvit.link_profile import link_profile
     from mpcvit.search.presets import preset as named
@@ -57,6 +59,7 @@ def search(
     from mpcvit.search.workers import workers as made
 
     chosen = named(preset)
+    model = None if model is None else zoo.folder(model)
     network = link_profile(profile)
     if epochs is not None:
         chosen = chosen.shortened(epochs)

@@ -31,10 +31,12 @@ def train(
     recipe: Annotated[str, typer.Argument(help="Name of a recipe (see --list).")],
     data: Annotated[Path, typer.Option(help="Image folder with a 'train' part.")],
     out: Annotated[Path, typer.Option(help="Folder of checkpoint, log and model; continued if it exists.")],
-    teacher: Annotated[Path | None, typer.Option(help="Folder of the trained model to learn from.")] = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help="Trained model to learn from: its folder, or a shipped one's name.")
+    ] = None,
     start_from: Annotated[
         Path | None,
-        typer.Option(help="Folder of a (compressed) model: the run begins at its architecture and weights."),
+        typer.Option(help="A (compressed) model, likewise: the run begins at its architecture and weights."),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
     workers: Annotated[int, typer.Option(help="Processes that load pictures.")] = 1,
@@ -48,6 +50,7 @@ def train(
 
     With several GPUs: torchrun --nproc-per-node 4 -m mpcvit.cli train ...
     """
+    from mpcvit import zoo
     from mpcvit.data.catalogue import data_set
     from mpcvit.data.image_set import load_folder
     from mpcvit.train.recipes import RECIPES
@@ -58,6 +61,7 @@ def train(
         raise ConfigError(
             f"recipe '{recipe}'", expected=f"one of {', '.join(sorted(RECIPES))}", remedy="Correct the name."
         )
+    teacher, start_from = (None if model is None else zoo.folder(model) for model in (teacher, start_from))
     config = RECIPES[recipe]()
     facts = {}
     if epochs is not None and config.shortened(epochs) != config:

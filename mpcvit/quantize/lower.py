@@ -23,6 +23,8 @@ from mpcvit.quantize.quantized import QuantLinear, places, quantizers, without_p
 from mpcvit.quantize.quantizer import Quantizer
 from mpcvit.quantize.uniform import Uniform
 
+#: Steps whose keys depend on a layer's activation bits: a block's activation, and its ReLU-softmax weights.
+_GATE = re.compile(rf"block(\d+)\.(act\b|attn\.{AttentionKind.RELU_SOFTMAX}\.weights\b).*")
 _PLACE = re.compile(r"blocks\.(\d+)\.(.+)")
 _COARSE = "fixed point with the largest power of two below the step, not clamped"
 _ORDINARY = "ordinary fixed point, finer and not clamped"
@@ -65,6 +67,14 @@ def lower(quantized: VisionTransformer) -> Lowered:
     """What ``quantized`` (of :func:`mpcvit.quantize.quantize`, not changed) is on secret shares."""
     found = quantizers(quantized)
     return Lowered(without_places(_without_shifts(quantized)), tuple(sorted(_steps(found).items())), _replaced(found))
+
+
+def narrowing_layer(step: str) -> str | None:
+    """The layer whose activation bits decide what the Program's step called ``step`` costs; None if no layer's do."""
+    match = _GATE.fullmatch(step)
+    if match is None:
+        return None
+    return f"blocks.{match[1]}." + ("mlp.fc2" if match[2] == "act" else "attn")
 
 
 def _without_shifts(quantized: VisionTransformer) -> VisionTransformer:

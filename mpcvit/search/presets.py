@@ -150,7 +150,7 @@ def mpcvit_small() -> Preset:
         base=ViTConfig.from_json(recipe.architecture),
         stages=(Stage.SUPERNET,),
         training=recipe,
-        search=replace(recipe, epochs=4),
+        search=replace(recipe, epochs=2),
         penalty=1e-3,
         pair=(_RS, _SC),
         mus=(0.5,),
@@ -159,8 +159,9 @@ def mpcvit_small() -> Preset:
 
 
 def mpcvit_plus_small() -> Preset:
-    """MPCViT+ as ``mpcvit_small``: heads, and with them the tokens at which GELU is needed."""
-    return replace(mpcvit_small(), name="mpcvit_plus_small", gate_axis=GateAxis.TOKEN, block_mus=())
+    """MPCViT+ as ``mpcvit_small``: half of the blocks' heads, and with them half of the tokens' GELUs."""
+    small = replace(mpcvit_small(), name="mpcvit_plus_small", gate_axis=GateAxis.TOKEN)
+    return replace(small, mus=(), block_mus=(0.5,))
 
 
 def mpcvit_plus() -> Preset:

@@ -13,11 +13,9 @@ from torch import nn
 
 from mpcvit.data.image_set import ImageSet
 from mpcvit.models.config import ViTConfig
-from mpcvit.models.files import CONFIG_FILE, load_model
+from mpcvit.models.files import CONFIG_FILE, model_digest
 from mpcvit.train.config import ObjectiveName, TrainConfig
-from mpcvit.train.objectives.make import make_objective
-from mpcvit.train.run import begin, build_model
-from mpcvit.train.trainer import fit
+from mpcvit.train.run import train as run
 
 CHECKPOINT_FILE = "checkpoint.safetensors"
 _OUTCOME_FILE = "outcome.json"
@@ -73,20 +71,29 @@ class Job:
 
     @property
     def run(self) -> TrainConfig:
-        """The training with the architecture in it."""
-        run = replace(self.training, model="trial", architecture=self.config.to_json())
+        """The training with the architecture in it. Without a teacher nothing is distilled."""
+        run = _of(self.training, self.config)
         if self.teacher is None:
-            return replace(run, objective=ObjectiveName.CROSS_ENTROPY)
-        width = json.loads((self.teacher / CONFIG_FILE).read_text())["dim"]
-        # tokens of another width cannot be compared
-        weight = run.token_weight if width == self.config.dim else 0.0
-        return replace(run, objective=ObjectiveName.DISTILLATION, token_weight=weight)
+            return replace(run, objective=ObjectiveName.CROSS_ENTROPY, before=None)
+        if json.loads((self.teacher / CONFIG_FILE).read_text())["dim"] != self.config.dim:
+            # tokens of another width cannot be compared
+            return replace(run, objective=ObjectiveName.DISTILLATION, token_weight=0.0, before=None)
+        if run.objective == ObjectiveName.CROSS_ENTROPY:
+            return replace(run, objective=ObjectiveName.DISTILLATION)
+        return run
 
     @property
     def own_folder(self) -> Path:
-        """Where this training lives: one folder per configuration and training."""
-        digest = hashlib.sha256(json.dumps([self.run.to_json(), str(self.teacher)], sort_keys=True).encode())
+        """Where this training lives: one folder per configuration, training and teacher, wherever that one lies."""
+        teacher = None if self.teacher is None else model_digest(self.teacher)
+        digest = hashlib.sha256(json.dumps([self.run.to_json(), teacher], sort_keys=True).encode())
         return self.folder / digest.hexdigest()[:16]
+
+
+def _of(training: TrainConfig, config: ViTConfig) -> TrainConfig:
+    """``training`` of that architecture, in all its stages."""
+    before = None if training.before is None else _of(training.before, config)
+    return replace(training, model="trial", architecture=config.to_json(), before=before)
 
 
 def train(job: Job) -> Outcome:
@@ -102,16 +109,12 @@ def train(job: Job) -> Outcome:
         if hopeless(curve, job.training.total_epochs, job.seconds, job.rivals):
             raise _GivenUp
 
-    teacher = None if job.teacher is None else load_model(job.teacher)
-    model = build_model(job.run, len(job.images.classes))
-    begin(model, job.run, teacher, job.images)
     with quiet(folder), suppress(_GivenUp):
-        fit(
-            model,
+        run(
             job.run,
             job.images,
             folder,
-            objective=make_objective(job.run, teacher),
+            teacher=job.teacher,
             device=job.device,
             workers=0,
             after_epoch=after_epoch,

@@ -65,12 +65,21 @@ def workers(wanted: str) -> Iterator[Workers]:
         yield Workers(_Here(), 1)
     elif wanted.isdecimal() and int(wanted) > 1:
         # fresh interpreters: forked ones would inherit torch's threads and locks
-        with ProcessPoolExecutor(int(wanted), mp_context=multiprocessing.get_context("spawn")) as pool:
-            yield Workers(pool, int(wanted))
+        slots = int(wanted)
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(slots, spawn, initializer=_share_cores, initargs=(slots,)) as pool:
+            yield Workers(pool, slots)
     else:
         raise ConfigError(
             f"workers '{wanted}'", expected="a number of processes from 1, or 'ray'", remedy="Correct --workers."
         )
+
+
+def _share_cores(slots: int) -> None:
+    """Give this process its part of the cores: more threads than cores slow all trainings down."""
+    import torch
+
+    torch.set_num_threads(max(torch.get_num_threads() // slots, 1))
 
 
 def _ray_workers() -> Iterator[Workers]:

@@ -12,32 +12,25 @@ from dataclasses import replace
 from typing import Any
 
 from mpcvit.data.catalogue import data_set
-from mpcvit.models.config import Activation, AttentionKind
+from mpcvit.models.config import Activation, AttentionKind, ViTConfig
 from mpcvit.models.sizes import vit_6_4_32, vit_7_4_32, vit_9_12_64
 from mpcvit.train.config import ObjectiveName, Pipeline, Start, TrainConfig
 
 __all__ = ["RECIPES", "TrainConfig"]
 
 
-def cifar10_first() -> TrainConfig:
-    """The recipe of ``vit_cifar10_first``: 6 blocks of ReLU-softmax and scaling heads, 0.80 M parameters.
-
-    Expect 81.5 % on the 2,500 held-out training pictures, and 82.0 % top-1 in float on 8,000 test pictures of
-    CIFAR-10, re-encoded as JPEG. 225 s per epoch on two CPU cores, 2.5 hours in all.
-    """
-    return TrainConfig(model="mpcvit_6_4_32", epochs=40)
-
-
 def cifar10_teacher_small() -> TrainConfig:
     """A teacher that two CPU cores can train: the size of ``mpcvit_6_4_32``, with softmax and GELU.
 
-    Expected: not measured yet.
+    Expect 88.8 % on the 2,500 held-out training pictures, and 87.4 % top-1 in float on 8,000 test pictures of CIFAR-10,
+    re-encoded as JPEG: so it came out where the first 22 epochs had the learning rates of a run of 48. 240 s per epoch
+    in two processes on two CPU cores, two hours in all.
     """
     return TrainConfig(
         model="vit_6_4_32",
-        architecture=_small(AttentionKind.SOFTMAX, Activation.GELU),
+        architecture=_small(AttentionKind.SOFTMAX).to_json(),
         pipeline=Pipeline.TENSORS,
-        epochs=48,
+        epochs=30,
         drop_path=0.05,
     )
 
@@ -45,26 +38,38 @@ def cifar10_teacher_small() -> TrainConfig:
 def cifar10_relu_softmax_small() -> TrainConfig:
     """ReLU-softmax heads everywhere, taught by :func:`cifar10_teacher_small` and starting at its weights.
 
-    Expected: not measured yet.
+    Expect 87.9 % on the held-out pictures, and 87.3 % in float on those of :func:`cifar10_teacher_small`. 560 s per
+    epoch on one CPU core.
     """
-    return _small_student("relu_softmax_6_4_32", AttentionKind.RELU_SOFTMAX)
+    return _small_student("relu_softmax_6_4_32", _small(AttentionKind.RELU_SOFTMAX))
 
 
 def cifar10_scaling_small() -> TrainConfig:
     """Scaling heads everywhere, taught as in :func:`cifar10_relu_softmax_small`.
 
-    Expected: not measured yet.
+    Expect 87.1 % on the held-out pictures, and 86.6 % in float on those of :func:`cifar10_teacher_small`.
     """
-    return _small_student("scaling_6_4_32", AttentionKind.SCALING)
+    return _small_student("scaling_6_4_32", _small(AttentionKind.SCALING))
+
+
+def cifar10_mpcvit_small() -> TrainConfig:
+    """The recipe of ``mpcvit_cifar10``: scaling heads in the first three blocks, ReLU-softmax in the others.
+
+    So search preset ``mpcvit_small`` chose for half of all blocks; taught as in :func:`cifar10_relu_softmax_small`.
+    Expect 88.2 % on the held-out pictures, and 87.3 % in float on those of :func:`cifar10_teacher_small`.
+    """
+    relu_softmax = _small(AttentionKind.RELU_SOFTMAX)
+    heads = _small(AttentionKind.SCALING).heads[:3] + relu_softmax.heads[3:]
+    return _small_student("mpcvit_6_4_32", replace(relu_softmax, heads=heads))
 
 
 def cifar10_thex_small() -> TrainConfig:
     """THE-X's heads and ReLU, taught as in :func:`cifar10_relu_softmax_small`.
 
     THE-X (Findings of ACL 2022) also replaces layer norm, which MPCViT's comparison leaves, too.
-    Expected: not measured yet.
+    Expected: not measured yet with T as it is scaled now.
     """
-    return _small_student("thex_6_4_32", AttentionKind.THEX, Activation.RELU)
+    return _small_student("thex_6_4_32", _small(AttentionKind.THEX, Activation.RELU))
 
 
 def cifar10_mpcformer_small() -> TrainConfig:
@@ -72,20 +77,23 @@ def cifar10_mpcformer_small() -> TrainConfig:
 
     Quads begin as the best fit to the teacher's GELU, block by block; MPCFormer's all begin alike.
     As many epochs as the other students have. MPCFormer (Li et al., ICLR 2023) fine-tunes BERT with learning rates of
-    5e-5, then 1e-5; these are ours, for a model that never saw more than CIFAR-10. Expected: not measured yet.
+    5e-5, then 1e-5; these are ours, for a model that never saw more than CIFAR-10. Expect 88.0 % on the held-out
+    pictures, and 87.1 % in float on those of :func:`cifar10_teacher_small`.
     """
-    last = replace(
-        _small_student("mpcformer_6_4_32", AttentionKind.QUAD2, Activation.QUAD),
-        objective=ObjectiveName.MPCFORMER_LOGITS,
-        start=Start.FRESH,  # at the first stage's weights
-        epochs=3,
-    )
-    first = replace(last, epochs=2, objective=ObjectiveName.MPCFORMER_HIDDEN, start=Start.TEACHER)
-    return replace(last, before=first)
+    return _in_two_stages(_small_student("mpcformer_6_4_32", _small(AttentionKind.QUAD2, Activation.QUAD)))
+
+
+def cifar10_scaling_quad_small() -> TrainConfig:
+    """Scaling heads and Quads: only norms look anything up; distilled as in :func:`cifar10_mpcformer_small`.
+
+    Expect 87.2 % on the held-out pictures, and 86.4 % in float on those of :func:`cifar10_teacher_small`.
+    """
+    return _in_two_stages(_small_student("scaling_quad_6_4_32", _small(AttentionKind.SCALING, Activation.QUAD)))
 
 
 def cifar10_finetune() -> TrainConfig:
-    """Some epochs for a compressed model (``--start-from``), taught by the model that it was made of (``--teacher``).
+    """Some epochs for a compressed model (``--start-from``), taught by the model that it was made of, or
+    by that one's teacher (``--teacher``).
 
     Expected: not measured yet.
     """
@@ -93,9 +101,9 @@ def cifar10_finetune() -> TrainConfig:
         model="mpcvit_6_4_32",
         objective=ObjectiveName.DISTILLATION,
         pipeline=Pipeline.TENSORS,
-        epochs=10,
-        lr=5e-4,
-        min_lr=1e-5,
+        epochs=3,
+        warmup_epochs=0,
+        lr=8e-4,
     )
 
 
@@ -203,33 +211,46 @@ def _softmax_7(data: str) -> dict[str, Any]:
     return replace(vit_7_4_32(AttentionKind.SOFTMAX, Activation.GELU), classes=data_set(data).classes).to_json()
 
 
-def _small_student(model: str, kind: AttentionKind, activation: Activation = Activation.GELU) -> TrainConfig:
+def _small_student(model: str, architecture: ViTConfig) -> TrainConfig:
     """What all students of :func:`cifar10_teacher_small` have in common, found by a search or not."""
     return TrainConfig(
         model=model,
-        architecture=_small(kind, activation),
+        architecture=architecture.to_json(),
         objective=ObjectiveName.DISTILLATION,
         start=Start.TEACHER,
         pipeline=Pipeline.TENSORS,
-        epochs=5,
+        epochs=3,
+        warmup_epochs=0,
         lr=1.5e-3,
     )
 
 
-def _small(kind: AttentionKind, activation: Activation) -> dict[str, Any]:
-    """The size of ``mpcvit_6_4_32`` with heads of one kind and local enhancement, as JSON."""
-    return replace(vit_6_4_32(kind, activation), lepe=32).to_json()
+def _in_two_stages(student: TrainConfig) -> TrainConfig:
+    """MPCFormer's distillation instead: first all layers' outputs for an epoch, then logits for the others."""
+    last = replace(
+        student,
+        objective=ObjectiveName.MPCFORMER_LOGITS,
+        start=Start.FRESH,  # at the first stage's weights
+        epochs=student.epochs - 1,
+    )
+    return replace(last, before=replace(last, epochs=1, objective=ObjectiveName.MPCFORMER_HIDDEN, start=Start.TEACHER))
+
+
+def _small(kind: AttentionKind, activation: Activation = Activation.GELU) -> ViTConfig:
+    """The size of ``mpcvit_6_4_32`` with heads of one kind and local enhancement."""
+    return replace(vit_6_4_32(kind, activation), lepe=32)
 
 
 RECIPES: dict[str, Callable[[], TrainConfig]] = {
     recipe.__name__: recipe
     for recipe in (
-        cifar10_first,
         cifar10_teacher_small,
         cifar10_relu_softmax_small,
         cifar10_scaling_small,
+        cifar10_mpcvit_small,
         cifar10_thex_small,
         cifar10_mpcformer_small,
+        cifar10_scaling_quad_small,
         cifar10_finetune,
         mpcvit_cifar10_teacher,
         mpcvit_cifar10,

@@ -22,7 +22,7 @@ from mpcvit.train.calibrate_quads import calibrate_quads
 from mpcvit.train.config import Start, TrainConfig
 from mpcvit.train.objectives.make import make_objective
 from mpcvit.train.replica import joined
-from mpcvit.train.trainer import fit
+from mpcvit.train.trainer import AfterEpoch, fit
 
 prepare_torchvision()
 
@@ -42,6 +42,7 @@ def train(
     start_from: Path | None = None,
     device: str = "auto",
     workers: int = 1,
+    after_epoch: AfterEpoch | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> VisionTransformer:
     """The model that ``config`` describes, trained; :func:`mpcvit.train.trainer.fit` says what ``folder`` gets.
@@ -54,6 +55,7 @@ def train(
         start_from: folder of a model, such as a compressed one, whose architecture and weights take the place of those
             that ``config`` begins with, in all stages. Where its last tokens cannot be compared with the teacher's,
             because there are fewer of them or of another width, distillation compares answers alone.
+        after_epoch: as :func:`mpcvit.train.trainer.fit` takes it; not called in the run that comes first.
         facts: more to note in ``train.json``; must be the same when a run is continued.
 
     Raises:
@@ -88,7 +90,17 @@ def train(
             known["teacher"] = model_digest(teacher)
         if start_from is not None:
             known["start"] = model_digest(start_from)
-        fit(model, config, images, folder, objective=objective, device=device, workers=workers, facts=known)
+        fit(
+            model,
+            config,
+            images,
+            folder,
+            objective=objective,
+            device=device,
+            workers=workers,
+            after_epoch=after_epoch,
+            facts=known,
+        )
     return model
 
 

@@ -9,7 +9,7 @@ from mpcvit.errors import ModelFileError
 _ROOT = Path(__file__).parent
 MODELS = _ROOT / "models"
 PICTURES = _ROOT / "pictures"
-DEFAULT = "vit_cifar10_first"
+DEFAULT = "mpcvit_cifar10"
 
 
 def names() -> list[str]:
@@ -18,7 +18,7 @@ def names() -> list[str]:
 
 
 def folder(model: str | Path) -> Path:
-    """The folder of the shipped model of that name, or ``model`` itself if it is a folder.
+    """The folder of the shipped model of that name, trained and exported, or ``model`` itself if it is a folder.
 
     Raises:
         ModelFileError: neither.
@@ -28,6 +28,6 @@ def folder(model: str | Path) -> Path:
             return path
     raise ModelFileError(
         f"model '{model}'",
-        expected=f"one of {', '.join(names())}, or a folder written by 'mpcvit model export'",
+        expected=f"one of {', '.join(names())}, or the folder of a trained or exported model",
         remedy="Correct the name or path.",
     )

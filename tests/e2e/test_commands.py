@@ -192,4 +192,23 @@ def test_the_zoo_is_listed_and_shown() -> None:
 
 def test_recipes_are_listed() -> None:
     """``mpcvit train --list`` needs no other argument."""
-    assert "cifar10_first" in mpcvit("train", "--list").stdout
+    assert "cifar10_teacher_small" in mpcvit("train", "--list").stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("train", "cifar10_finetune", "--teacher", "nowhere"),
+        ("train", "cifar10_finetune", "--start-from", "nowhere"),
+        ("model", "export", "nowhere", "--name", "x"),
+        ("compress", "nowhere", "repavit", "theta=0.5"),
+        ("quantize", "nowhere", "--name", "x"),
+        ("search", "--model", "nowhere"),
+    ],
+)
+def test_a_trained_model_is_a_shipped_one_or_a_folder(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    """Whatever else is there: the error lists the shipped ones."""
+    data = () if "search" in arguments else ("--data", str(tmp_path))
+    error = mpcvit_json(*arguments, *data, "--out", str(tmp_path / "out"), code=1)["error"]
+    assert "nowhere" in error["got"]
+    assert zoo.DEFAULT in error["expected"]

@@ -73,6 +73,9 @@ def test_passes_are_listed_with_their_settings() -> None:
         (("compress", "FOLDER", "evit", "ratio=0"), "ratio"),
         (("quantize", "FOLDER", "--name", "x", "--method", "magic"), "magic"),
         (("quantize", "FOLDER", "--name", "x", "--weight-bits", "0"), "0 weight bits"),
+        (("quantize", "FOLDER", "--name", "x", "--dealt-mib", "9", "--lowest-bits", "9"), "9 bits"),
+        (("quantize", "FOLDER", "--name", "x", "--dealt-mib", "9", "--lowest-bits", "1"), "1 activation bits"),
+        (("quantize", "FOLDER", "--name", "x", "--dealt-mib", "0.001", "--lowest-bits", "8"), "a budget"),
     ],
 )
 def test_bad_settings_are_named(arguments: tuple[str, ...], words: str, tiny_folder: Path, data: Path) -> None:

@@ -633,6 +633,19 @@ def test_a_search_with_another_model_is_another_search(tmp_path: Path, probes: P
             replace(search, model=tmp_path / "nowhere").run(pool)
 
 
+def _taught_search(wanted: Preset, folder: Path, probes: Path, images: ImageSet) -> Search:
+    """A search in ``folder/search`` with the teacher in ``folder/teacher``."""
+    return Search(
+        preset=wanted,
+        folder=folder / "search",
+        profile=WAN,
+        images=images,
+        model=folder / "teacher",
+        prices_folder=probes,
+        device="cpu",
+    )
+
+
 def test_a_search_begins_at_the_teachers_weights(tmp_path: Path, probes: Path, images: ImageSet) -> None:
     """Where the preset says so: supernet and candidates; without a teacher it is refused."""
     base = config((RS, RS))
@@ -641,15 +654,7 @@ def test_a_search_begins_at_the_teachers_weights(tmp_path: Path, probes: Path, i
     # a learning rate of 0 leaves first weights as they are
     taught = replace(_TRAINING, epochs=1, lr=0.0, objective=ObjectiveName.DISTILLATION, start=Start.TEACHER)
     small = replace(_tiny((Stage.SUPERNET,)), training=taught, search=taught, gate_axis=None)
-    search = Search(
-        preset=small,
-        folder=tmp_path / "search",
-        profile=WAN,
-        images=images,
-        model=tmp_path / "teacher",
-        prices_folder=probes,
-        device="cpu",
-    )
+    search = _taught_search(small, tmp_path, probes, images)
     with workers("1") as pool:
         search.run(pool)
         (trial,) = (path.parent for path in (tmp_path / "search" / "trials").rglob("model.safetensors"))
@@ -659,6 +664,24 @@ def test_a_search_begins_at_the_teachers_weights(tmp_path: Path, probes: Path, i
                 assert torch.equal(weights[name], wanted), name
         with pytest.raises(ConfigError, match="without a teacher"):
             replace(search, model=None, folder=tmp_path / "alone").run(pool)
+
+
+def test_candidates_are_trained_in_the_stages_of_their_recipe(tmp_path: Path, probes: Path, images: ImageSet) -> None:
+    """A run that comes first has the candidate's architecture, too; without a teacher there is none."""
+    base = config((RS, RS))
+    save_model(VisionTransformer(base), tmp_path / "teacher")
+    first = replace(_TRAINING, epochs=1, objective=ObjectiveName.MPCFORMER_HIDDEN, start=Start.TEACHER)
+    taught = replace(first, objective=ObjectiveName.MPCFORMER_LOGITS, start=Start.FRESH, before=first)
+    wanted = replace(_tiny((Stage.SUPERNET,)), training=taught, gate_axis=None)
+    search = _taught_search(wanted, tmp_path, probes, images)
+    with workers("1") as pool:
+        (trial,) = search.run(pool).trials
+        replace(search, model=None, folder=tmp_path / "alone").run(pool)
+    (stage,) = (tmp_path / "search" / "trials").rglob("before/model.safetensors")
+    for folder, name in ((stage.parent, "mpcformer_hidden"), (stage.parent.parent, "mpcformer_logits")):
+        assert json.loads((folder / "train.json").read_text())["config"]["objective"] == name
+        assert load_model(folder).config == trial.config
+    assert not list((tmp_path / "alone").rglob("before"))
 
 
 def test_annealing_ends_with_a_tuned_model(tmp_path: Path, probes: Path, images: ImageSet) -> None:

@@ -1,7 +1,9 @@
 """THE-X's softmax substitute (Findings of ACL 2022) as MPCViT re-implemented it: S * T(mean_j ReLU((s_j / 2 + 1)^3)) V.
 
-T is three linear layers, 1 -> 64 -> 128 -> M, without activations between. The source sums over j; the mean is the same
-family of functions, because T's first layer takes up the factor, and does not grow with the number of tokens.
+T is three linear layers, 1 -> 64 -> 128 -> M, without activations between, here of a part of the mean, and their output
+divided by M. The source sums over j and divides by nothing. That is the same family of functions, because T's first and
+last layer take up the factors; but so the weights of T are of about the size that optimizers expect, where a model
+begins at a softmax model's weights and its cubes are in the hundreds.
 """
 
 from __future__ import annotations
@@ -16,8 +18,10 @@ from mpcvit.models.config import ViTConfig
 from mpcvit.models.token_flow import Tokens
 
 _WIDTHS = (64, 128)
-#: Standard deviation of the last layer's weights, in parts of 1 / M: T begins near 1 / M, a scaling head's factor.
+#: Standard deviation of the last layer's first weights: T begins near 1 / M, a scaling head's factor.
 _SPREAD = 0.01
+#: The part of the mean of cubes that T is given.
+_PART = 1 / 64
 
 
 class TheX(ScoreKernel):
@@ -31,17 +35,22 @@ class TheX(ScoreKernel):
 
     def initialise(self) -> None:
         last = cast(nn.Linear, self.layers[-1])
-        nn.init.normal_(last.weight, std=_SPREAD / last.out_features)
-        nn.init.constant_(last.bias, 1 / last.out_features)
+        nn.init.normal_(last.weight, std=_SPREAD)
+        nn.init.ones_(last.bias)
 
     def mix(self, scores_BHNM: torch.Tensor, v_BHMD: torch.Tensor) -> torch.Tensor:
         cubes_BHNM = (scores_BHNM / 2 + 1).relu() ** 3
-        factors_BHNM = self.layers(cubes_BHNM.mean(dim=-1, keepdim=True))
+        factors_BHNM = self._factors(cubes_BHNM.mean(dim=-1, keepdim=True))
         output_BHND: torch.Tensor = self.quantize_weights(scores_BHNM * factors_BHNM) @ v_BHMD
         return output_BHND
 
     def slope_and_intercept(self) -> tuple[torch.Tensor, torch.Tensor]:
         """T as one layer: [M] and [M] so that T(r) = r * slope + intercept."""
         zero = torch.zeros_like(cast(nn.Linear, self.layers[0]).weight[0])
-        intercept = self.layers(zero)
-        return self.layers(zero + 1) - intercept, intercept
+        intercept = self._factors(zero)
+        return self._factors(zero + 1) - intercept, intercept
+
+    def _factors(self, means: torch.Tensor) -> torch.Tensor:
+        """T [..., M] of means of cubes [..., 1]."""
+        factors: torch.Tensor = self.layers(means * _PART) / self.tokens.count
+        return factors
