@@ -8,8 +8,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -104,6 +104,26 @@ def measure_latency(
             lines = _infer(cluster, hosts[CLIENT_ROLE], where / "picture.npy", warmup + runs, advance)
             memory = [_peak_memory(cluster.processes[f"party{index}"].pid) for index in range(PARTIES)]
     return _summary(folder, model, engine, profile, pixels, lines[warmup:], memory)
+
+
+def joined(turns: Sequence[Latency]) -> Latency:
+    """Several measurements of one model on one network as one: medians over all of their runs.
+
+    Of ``offline_s`` and ``client_s``, of which a measurement keeps no single runs, the median of medians.
+    """
+    online = [one for turn in turns for one in turn.online_s_all]
+    return replace(
+        turns[0],
+        runs=len(online),
+        online_s=median(online),
+        online_s_all=online,
+        offline_s=median(turn.offline_s for turn in turns),
+        client_s=median(turn.client_s for turn in turns),
+        max_abs_logit_diff=max(turn.max_abs_logit_diff for turn in turns),
+        argmax_match=all(turn.argmax_match for turn in turns),
+        floor_s=min(turn.floor_s for turn in turns),
+        peak_memory_bytes=[max(one) for one in zip(*(turn.peak_memory_bytes for turn in turns), strict=True)],
+    )
 
 
 def _summary(

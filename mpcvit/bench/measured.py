@@ -10,7 +10,7 @@ from typing import Any
 
 import mpcvit
 from mpcvit.bench.accuracy import Executor, evaluate
-from mpcvit.bench.latency import measure_latency
+from mpcvit.bench.latency import Latency, joined, measure_latency
 from mpcvit.data.image_set import ImageSet
 from mpcvit.errors import ModelFileError
 from mpcvit.link_profile import link_profile
@@ -72,47 +72,71 @@ class Measured:
             ) from error
 
 
-def measure(
+def score(
     folder: Path,
     out: Path,
-    *,
-    images: ImageSet | None,
+    images: ImageSet,
     executors: Collection[Executor],
-    networks: Collection[str],
-    runs: int,
     say: Callable[[str], None] = lambda what: None,
 ) -> Measured:
-    """The measurements of the exported model in ``folder``; what ``out`` has of them already is not repeated.
+    """The accuracy of the exported model in ``folder``; what ``out`` has of it already is not repeated.
 
     Args:
         out: folder of measurements; gets a file named after the model's folder and its Program's digest.
-        images: test pictures for ``executors``; None to score nothing.
+        images: test pictures for ``executors``.
+        say: told what is going on.
+
+    Raises:
+        MpcvitError: an inference failed.
+    """
+    path, found = _found(folder, out)
+    for executor in executors:
+        if found.accuracy.get(executor, {}).get("n") != len(images):
+            say(f"{found.model}: {executor} on {len(images):,} pictures")
+            result = asdict(evaluate(folder, images, executor))
+            found = replace(found, accuracy={**found.accuracy, executor.value: result})
+            found.save(path)
+    return found
+
+
+def time_in_turns(
+    folders: Sequence[Path],
+    out: Path,
+    networks: Collection[str],
+    *,
+    turns: int,
+    runs: int,
+    say: Callable[[str], None] = lambda what: None,
+) -> list[Measured]:
+    """The latency of exported models, turn by turn, so that slow minutes of the machine hit all of them.
+
+    What ``out`` has already, of an interrupted measurement or of fewer turns, is added to.
+
+    Args:
+        folders, out: as for :func:`score`.
         networks: names of link profiles; emulated ones need root.
-        runs: inferences that are timed on each.
+        turns: how often every model is timed on every network.
+        runs: inferences in each turn.
         say: told what is going on.
 
     Raises:
         ConfigError: a network cannot be emulated here.
         MpcvitError: an inference failed.
     """
-    model = ModelFolder.load(folder)
-    name, digest = model.description.name, model.program.digest
-    path = out / f"{folder.resolve().name}-{digest[:_DIGITS]}.json"
-    found = Measured.load(path) if path.exists() else Measured(model=name, program=digest, heads=_heads(folder))
-    for executor in executors if images is not None else ():
-        assert images is not None  # noqa: S101 - only then is anything scored
-        if found.accuracy.get(executor, {}).get("n") != len(images):
-            say(f"{name}: {executor} on {len(images):,} pictures")
-            result = asdict(evaluate(folder, images, executor))
-            found = replace(found, accuracy={**found.accuracy, executor.value: result})
-            found.save(path)
     for network in networks:
-        if network not in found.latency:
-            say(f"{name}: {runs} inferences on {network}")
-            result = asdict(measure_latency(folder, "fast", link_profile(network), runs))
-            found = replace(found, latency={**found.latency, network: result})
-            found.save(path)
-    return found
+        profile = link_profile(network)
+        for turn in range(turns):
+            for folder in folders:
+                path, found = _found(folder, out)
+                before = found.latency.get(network)
+                if before is not None and before["runs"] >= (turn + 1) * runs:
+                    continue
+                say(f"{network}, turn {turn + 1} of {turns}: {runs} inferences with {found.model}")
+                latency = measure_latency(folder, "fast", profile, runs)
+                if before is not None:
+                    latency = joined([Latency(**before), latency])
+                replace(found, latency={**found.latency, network: asdict(latency)}).save(path)
+    return [_found(folder, out)[1] for folder in folders]
 
 
 def write_files(folder: Path, name: str, models: Sequence[Measured], picture: bytes, page: str) -> None:
@@ -122,6 +146,15 @@ def write_files(folder: Path, name: str, models: Sequence[Measured], picture: by
     (folder / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
     (folder / f"{name}.png").write_bytes(picture)
     (folder / f"{name}.html").write_text(page)
+
+
+def _found(folder: Path, out: Path) -> tuple[Path, Measured]:
+    """The file in ``out`` of the exported model in ``folder``, and what it holds; nothing if there is none."""
+    model = ModelFolder.load(folder)
+    name, digest = model.description.name, model.program.digest
+    path = out / f"{folder.resolve().name}-{digest[:_DIGITS]}.json"
+    found = Measured.load(path) if path.exists() else Measured(model=name, program=digest, heads=_heads(folder))
+    return path, found
 
 
 def _heads(folder: Path) -> dict[str, int]:

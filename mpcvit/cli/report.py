@@ -44,34 +44,28 @@ def latency(
     network: Annotated[
         list[str] | None, typer.Option(help="loopback, lan or wan, once for each; emulated ones need root.")
     ] = None,
-    runs: Annotated[int, typer.Option(min=1, help="Timed inferences per model and network.")] = 3,
+    turns: Annotated[
+        int, typer.Option(min=1, help="Times that all models are timed one after another; more turns add to a report.")
+    ] = 2,
+    runs: Annotated[int, typer.Option(min=1, help="Timed inferences per model and network in a turn.")] = 3,
     json_output: Json = False,
 ) -> None:
     """Measure accuracy (float, reference) and latency of several models; write a table, a plot and a page."""
     from mpcvit import zoo
     from mpcvit.bench.accuracy import Executor
     from mpcvit.bench.comparison import PAGE_FILE, caption, table, write
-    from mpcvit.bench.measured import measure
+    from mpcvit.bench.measured import score, time_in_turns
     from mpcvit.link_profile import link_profile
 
     networks = [link_profile(name).name for name in (network or ["loopback"])]
     folders = [zoo.folder(model) for model in models]
     images = None if data is None else _pictures(data, limit)
-    measured = []
     with progress_console.status("") as status:
-        for folder in folders:
-            measured.append(
-                measure(
-                    folder,
-                    out,
-                    images=images,
-                    executors=(Executor.FLOAT, Executor.REFERENCE),
-                    networks=networks,
-                    runs=runs,
-                    say=status.update,
-                )
-            )
-            write(measured, out)
+        if images is not None:
+            for folder in folders:
+                score(folder, out, images, (Executor.FLOAT, Executor.REFERENCE), status.update)
+        measured = time_in_turns(folders, out, networks, turns=turns, runs=runs, say=status.update)
+    write(measured, out)
     if json_output:
         print_json({"folder": str(out), "models": [asdict(model) for model in measured]})
         return
@@ -92,7 +86,7 @@ def accuracy(
     from mpcvit import zoo
     from mpcvit.bench.accuracies import PAGE_FILE, table, write
     from mpcvit.bench.accuracy import Executor
-    from mpcvit.bench.measured import measure
+    from mpcvit.bench.measured import score
     from mpcvit.quantize.files import is_quantized
 
     folders = [zoo.folder(model) for model in models]
@@ -104,7 +98,7 @@ def accuracy(
             parts = [((Executor.FLOAT, *quantized, Executor.REFERENCE), images)]
             parts += [((Executor.SECURE,), images.spread(secure))] if secure else []
             for executors, pictures in parts:
-                one = measure(folder, out, images=pictures, executors=executors, networks=(), runs=1, say=status.update)
+                one = score(folder, out, pictures, executors, status.update)
             measured.append(one)
             write(measured, out)
     if json_output:

@@ -53,9 +53,10 @@ def test_latency_on_an_emulated_network(tiny_folder: Path) -> None:
 
 
 def test_models_side_by_side(tiny_folder: Path, tmp_path: Path) -> None:
-    """``mpcvit report`` times a model, writes table, plot and page, and does not measure twice."""
+    """``mpcvit report`` times a model, writes table, plot and page, and does not measure twice; turns add to it."""
     out = tmp_path / "out"
-    result = mpcvit_json("report", str(tiny_folder), "--out", str(out), "--runs", "1")
+    command = ("report", str(tiny_folder), "--out", str(out), "--runs", "1", "--turns")
+    result = mpcvit_json(*command, "1")
     (model,) = result["models"]
     assert model["latency"]["loopback"]["argmax_match"]
     assert {path.name for path in out.iterdir()} == {
@@ -64,4 +65,8 @@ def test_models_side_by_side(tiny_folder: Path, tmp_path: Path) -> None:
         "report.png",
         "report.html",
     }
-    assert mpcvit_json("report", str(tiny_folder), "--out", str(out), "--runs", "1") == result
+    assert mpcvit_json(*command, "1") == result
+    (more,) = mpcvit_json(*command, "2")["models"]
+    first, both = (one["latency"]["loopback"] for one in (model, more))
+    assert (both["runs"], both["online_s_all"][:1]) == (2, first["online_s_all"])
+    assert both["rounds"] == first["rounds"]

@@ -13,10 +13,12 @@ import pytest
 
 from mpcvit.bench.accuracy import Executor
 from mpcvit.bench.comparison import PAGE_FILE, caption, table, write
-from mpcvit.bench.measured import Measured, measure
+from mpcvit.bench.latency import Latency
+from mpcvit.bench.measured import Measured, score, time_in_turns
 from mpcvit.data.image_set import ImageSet
 from mpcvit.errors import ModelFileError
 from mpcvit.export.vit import export_vit
+from mpcvit.link_profile import LinkProfile
 from mpcvit.models.files import save_model
 from mpcvit.models.vit import VisionTransformer
 from mpcvit.program.model_folder import ModelFolder
@@ -61,10 +63,7 @@ def test_scoring_is_not_repeated(tiny_folder: Path, tmp_path: Path) -> None:
     said: list[str] = []
 
     def run(pictures: ImageSet) -> Measured:
-        executors = (Executor.FLOAT, Executor.REFERENCE)
-        return measure(
-            tiny_folder, tmp_path, images=pictures, executors=executors, networks=(), runs=1, say=said.append
-        )
+        return score(tiny_folder, tmp_path, pictures, (Executor.FLOAT, Executor.REFERENCE), said.append)
 
     first = run(images)
     assert {name: one["n"] for name, one in first.accuracy.items()} == {"float": 12, "reference": 12}
@@ -88,7 +87,7 @@ def test_models_of_one_name_have_files_of_their_own(
     images = ImageSet(np.zeros((2, 8, 8, 3), dtype=np.uint8), np.zeros(2, dtype=np.int64), ("a", "b", "c"))
 
     def run(folder: Path) -> Measured:
-        return measure(folder, out, images=images, executors=(Executor.FLOAT,), networks=(), runs=1)
+        return score(folder, out, images, (Executor.FLOAT,))
 
     found = [run(folder) for folder in (tiny_folder, other, report)]
     digests = [ModelFolder.load(folder).program.digest for folder in (tiny_folder, other, report)]
@@ -97,6 +96,45 @@ def test_models_of_one_name_have_files_of_their_own(
     names = [f"{name}-{digest[:12]}.json" for name, digest in zip(("tiny", "tiny", "report"), digests, strict=True)]
     assert {path.name for path in out.iterdir()} == set(names)
     assert [Measured.load(out / name) for name in names] == found
+
+
+def test_models_are_timed_turn_by_turn(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All models once, then all again; medians are over all turns; an interrupted measurement goes on."""
+    other = shutil.copytree(tiny_folder, tmp_path / "other")
+    seconds = iter([1.0, 10.0, 3.0, 20.0, 2.0])
+    order: list[str] = []
+
+    def fake(folder: Path, engine: str, profile: LinkProfile, runs: int) -> Latency:
+        order.append(folder.name)
+        online = next(seconds)
+        return Latency(
+            model=folder.name,
+            engine=engine,
+            network=profile.name,
+            runs=runs,
+            online_s=online,
+            online_s_all=[online],
+            offline_s=online,
+            client_s=online,
+            rounds=7,
+            bytes_sent=[1, 1],
+            material_bytes=[2, 3],
+            max_abs_logit_diff=online / 100,
+            argmax_match=online != 20.0,
+            floor_s=online,
+            peak_memory_bytes=[int(online), 4],
+        )
+
+    monkeypatch.setattr("mpcvit.bench.measured.measure_latency", fake)
+    out = tmp_path / "out"
+    first, second = time_in_turns([tiny_folder, other], out, ["loopback"], turns=2, runs=1)
+    assert order == [tiny_folder.name, "other"] * 2
+    assert first.latency["loopback"]["online_s"] == 2.0
+    assert second.latency["loopback"]["argmax_match"] is False
+    (more,) = time_in_turns([tiny_folder], out, ["loopback"], turns=3, runs=1)
+    latency = more.latency["loopback"]
+    assert (latency["runs"], latency["online_s"], latency["online_s_all"]) == (3, 2.0, [1.0, 3.0, 2.0])
+    assert (latency["max_abs_logit_diff"], latency["floor_s"], latency["peak_memory_bytes"]) == (0.03, 1.0, [3, 4])
 
 
 class _Cells(HTMLParser):
