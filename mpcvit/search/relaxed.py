@@ -35,11 +35,10 @@ class MixedHeads(AttentionKernel):
         self, q_BHND: torch.Tensor, k_BHMD: torch.Tensor, v_BHMD: torch.Tensor, *masks: torch.Tensor
     ) -> torch.Tensor:
         """The mixture [B, H, N, D]."""
-        return torch.lerp(
-            self.cheap(q_BHND, k_BHMD, v_BHMD, *masks),
-            self.dear(q_BHND, k_BHMD, v_BHMD, *masks),
-            self.alpha[:, None, None],
-        )
+        cheap_BHND = self.cheap(q_BHND, k_BHMD, v_BHMD, *masks)
+        dear_BHND = self.dear(q_BHND, k_BHMD, v_BHMD, *masks)
+        # the products' number format, which autocast chooses
+        return torch.lerp(cheap_BHND, dear_BHND, self.alpha[:, None, None].to(cheap_BHND.dtype))
 
 
 class RelaxedViT(VisionTransformer):

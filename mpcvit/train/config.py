@@ -32,7 +32,7 @@ class Pipeline(StrEnum):
 
 
 class Precision(StrEnum):
-    """Number format of the forward pass. ``AUTO`` is bfloat16 on GPUs that have it, else float32."""
+    """Number format of the forward pass. ``AUTO`` is bfloat16 on GPUs and CPUs (AMX) that multiply it, else float32."""
 
     AUTO = "auto"
     FLOAT32 = "float32"

@@ -142,7 +142,7 @@ def _prepare(
     optimizer = make_optimizer(model, config)
     batches = make_batches(config, rest, replica, workers)
     autocast = config.precision == Precision.BFLOAT16 or (
-        config.precision == Precision.AUTO and device.type == "cuda" and torch.cuda.is_bf16_supported()
+        config.precision == Precision.AUTO and _multiplies_bfloat16(device)
     )
     return _Run(
         config=config,
@@ -156,6 +156,13 @@ def _prepare(
         average=ModelEmaV3(model, decay=config.ema_decay, use_warmup=True) if config.ema_decay > 0 else None,
         held_out=held_out,
     )
+
+
+def _multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether ``device`` has units for products of bfloat16: with them, training is more than twice as fast."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
 
 def _resume(folder: Path, run: _Run, identity: Mapping[str, Any]) -> int:

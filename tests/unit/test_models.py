@@ -150,3 +150,18 @@ def test_every_activation_trains(activation: Activation) -> None:
     model = make_model(replace(TINY, activations=(activation,))).train()
     model(make_images(TINY, 2)).square().mean().backward()
     assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("kind", list(AttentionKind))
+def test_every_attention_kind_trains_in_bfloat16(kind: AttentionKind) -> None:
+    """Under autocast, as training does where the machine multiplies bfloat16: close to float32, gradients in it."""
+    model = make_model(replace(TINY, heads=((kind,) * len(TINY.heads[0]),), pooled_side=1)).train()
+    images = make_images(TINY, 2)
+    exact = model(images)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model(images)
+    assert (logits.float() - exact).abs().max() < 0.1 * exact.abs().max()
+    logits.float().square().mean().backward()
+    gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    assert gradients
+    assert all(gradient.dtype == torch.float32 and gradient.isfinite().all() for gradient in gradients)

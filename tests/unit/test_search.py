@@ -261,6 +261,20 @@ def test_binary_switches_are_the_hardened_model(mu: float) -> None:
     assert torch.allclose(model(images), hardened(model, chosen).eval()(images), atol=1e-5)
 
 
+@pytest.mark.parametrize("axis", list(GateAxis))
+def test_switches_learn_in_bfloat16(axis: GateAxis) -> None:
+    """Under autocast, which gives products another number format than switches have."""
+    model, images = relaxed(axis).train(), torch.randn(3, 3, 8, 8)
+    exact = model(images)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model(images)
+    assert (logits.float() - exact).abs().max() < 0.1 * exact.abs().max()
+    logits.float().square().mean().backward()
+    for switch in [*model.head_switches, *model.gate_switches]:
+        assert switch.grad is not None
+        assert switch.grad.abs().sum() > 0
+
+
 def test_learnt_kernels_are_carried_over() -> None:
     """Parameters of a kind, one per head, go along with the heads that keep it."""
     model = RelaxedViT(config((SM, SM)), pair=(SM, AttentionKind.QUAD2)).eval()

@@ -44,7 +44,8 @@ class RelaxedGate(nn.Module):
 
     def forward(self, h_BNM: torch.Tensor, activated_BNM: torch.Tensor) -> torch.Tensor:
         """beta * activated + (1 - beta) * h."""
-        return torch.lerp(h_BNM, activated_BNM, _along(self.axis, self.beta.clamp(0, 1)))
+        beta = _along(self.axis, self.beta.clamp(0, 1))
+        return torch.lerp(h_BNM, activated_BNM, beta.to(h_BNM.dtype))  # which autocast chooses
 
 
 def _along(axis: GateAxis, values: torch.Tensor) -> torch.Tensor:
