@@ -140,12 +140,12 @@ def _quantized_row(
 
 def _row(name: str, top1: float, exported: Exported, test: ImageSet, goal: Objective) -> dict[str, Any]:
     """One line of the table."""
-    ((name, kind),) = exported.program.inputs.items()
+    ((image, kind),) = exported.program.inputs.items()
     hits = 0
     for start in range(0, len(test), _BATCH):
         batch = test.subset(np.arange(start, min(start + _BATCH, len(test))))
         codes = encode(normalise(batch.images, CIFAR10.mean, CIFAR10.std).numpy(), kind.qtype)
-        answers = run_reference(exported.program, exported.weights, {name: codes}).argmax(1)
+        answers = run_reference(exported.program, exported.weights, {image: codes}).argmax(1)
         hits += int((answers == batch.labels).sum())
     cost = fast_cost(make_plan(exported.program, goal)).total
     return {"name": name, "quantized": top1, "reference": hits / len(test), "cost": asdict(cost)}
