@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from html import escape
 from string import Template
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 INK, ACCENT = "#1f2933", "#0b7285"
+#: Places of a label beside its point, in points (1/72 inch), best first.
+_OFFSETS = [(side * 7, up) for up in (0, 9, -9, 18, -18, 27, -27) for side in (1, -1)]
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -26,6 +30,36 @@ def style_axes(axes: Axes) -> None:
     axes.grid(color="#e4e7eb", lw=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def label_points(axes: Axes, points: Sequence[tuple[float, float]], labels: Sequence[str]) -> None:
+    """A label beside each point, where it covers no other label and no point. Call when all else is drawn."""
+    if not points:
+        return
+    figure = axes.get_figure(root=True)
+    assert figure is not None  # noqa: S101 - axes are drawn in one
+    figure.draw_without_rendering()  # fixes the layout, so that sizes in pixels are known
+    taken = [Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in axes.transData.transform(points)]
+    frame = axes.get_window_extent()
+    for point, label in sorted(zip(points, labels, strict=True), reverse=True):
+        for across, up in _OFFSETS:
+            text = axes.annotate(
+                label,
+                point,
+                xytext=(across, up),
+                textcoords="offset points",
+                ha="left" if across > 0 else "right",
+                va="center",
+                fontsize=7.5,
+                color=INK,
+                in_layout=False,
+            )
+            box = text.get_window_extent()
+            if frame.x0 <= box.x0 and box.x1 <= frame.x1 and not any(box.overlaps(other) for other in taken):
+                break
+            if (across, up) != _OFFSETS[-1]:
+                text.remove()
+        taken.append(box)
 
 
 def png(figure: Figure) -> bytes:

@@ -11,7 +11,7 @@ import mpcvit
 from mpcvit import report_style
 from mpcvit.bench.accuracy import Executor
 from mpcvit.bench.measured import Measured, write_files
-from mpcvit.report_style import ACCENT, INK, image, new_figure, png, style_axes
+from mpcvit.report_style import ACCENT, INK, image, label_points, new_figure, png, style_axes
 
 PAGE_FILE = "report.html"
 
@@ -56,18 +56,21 @@ def plot(models: Sequence[Measured]) -> bytes:
     networks = _networks(models) or ["loopback"]
     figure = new_figure(5.2 * len(networks), 4.8)
     panels = figure.subplots(1, len(networks), sharey=True, squeeze=False)[0]
+    drawn = []
     for axes, network in zip(panels, networks, strict=True):
-        for model in models:
-            if network not in model.latency or model.top1 is None:
-                continue
-            place = model.latency[network]["online_s"], 100 * model.top1
-            axes.scatter(*place, s=52, color=ACCENT, edgecolor="white", linewidth=1, zorder=3)
-            axes.annotate(model.model, place, xytext=(6, 4), textcoords="offset points", fontsize=7.5, color=INK)
+        shown = [model for model in models if network in model.latency and model.top1 is not None]
+        points = [(model.latency[network]["online_s"], 100 * (model.top1 or 0.0)) for model in shown]
+        axes.scatter(
+            [x for x, _ in points], [y for _, y in points], s=52, color=ACCENT, edgecolor="white", linewidth=1, zorder=3
+        )
         axes.set_title(network, fontsize=10, color=INK)
         axes.set_xlabel("seconds of one secure inference, online", color=INK)
         axes.margins(0.2, 0.12)
         style_axes(axes)
+        drawn.append((axes, points, [model.model for model in shown]))
     panels[0].set_ylabel("top-1, %", color=INK)
+    for axes, points, names in drawn:
+        label_points(axes, points, names)
     return png(figure)
 
 

@@ -15,7 +15,7 @@ import mpcvit
 from mpcvit import report_style
 from mpcvit.link_profile import LinkProfile
 from mpcvit.models.config import Activation, AttentionKind, GateAxis, ViTConfig
-from mpcvit.report_style import ACCENT, INK, image, new_figure, png, style_axes
+from mpcvit.report_style import ACCENT, INK, image, label_points, new_figure, png, style_axes
 from mpcvit.search.trial import Trial, best
 
 PARETO_FILE, PLOT_FILE, REPORT_FILE = "pareto.json", "pareto.png", "report.html"
@@ -89,15 +89,6 @@ def plot(report: Report) -> bytes:
         zorder=3,
         label="Pareto set",
     )
-    for trial in front:
-        axes.annotate(
-            trial.name,
-            (trial.seconds, 100 * trial.accuracy),
-            xytext=(5, -11),
-            textcoords="offset points",
-            fontsize=7.5,
-            color=INK,
-        )
     if report.budget is not None:
         axes.axvline(report.budget, color=_PALETTE[0], lw=1, ls="--", label=f"budget {report.budget:g} s")
     axes.set_xlabel(f"predicted seconds of one secure inference ({report.profile.name})", color=INK)
@@ -105,6 +96,7 @@ def plot(report: Report) -> bytes:
     axes.margins(0.08)
     style_axes(axes)
     axes.legend(frameon=False, fontsize=8, loc="upper left")
+    label_points(axes, [(t.seconds, 100 * t.accuracy) for t in front], [t.name for t in front])
     return png(figure)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from html.parser import HTMLParser
@@ -22,6 +23,7 @@ from mpcvit.link_profile import LinkProfile
 from mpcvit.models.files import save_model
 from mpcvit.models.vit import VisionTransformer
 from mpcvit.program.model_folder import ModelFolder
+from mpcvit.report_style import label_points, new_figure
 from tests.conftest import make_images
 
 
@@ -173,3 +175,17 @@ def test_a_report_has_a_row_per_model(tmp_path: Path) -> None:
     page.feed((tmp_path / PAGE_FILE).read_text())
     assert (page.counts["th"], page.counts["td"], page.counts["img"]) == (9, 18, 1)
     assert "b" not in page.counts  # names are escaped
+
+
+def test_labels_of_close_points_do_not_cover_each_other() -> None:
+    """Six models of nearly equal speed and accuracy, the last at the right edge."""
+    figure = new_figure(5.2, 4.8)
+    axes = figure.subplots()
+    points = [(2.0 + 0.02 * i, 87.0 + 0.05 * (i % 3)) for i in range(5)] + [(3.0, 87.4)]
+    axes.scatter([x for x, _ in points], [y for _, y in points])
+    label_points(axes, points, [f"some_model_{i}" for i in range(6)])
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert len(boxes) == 6
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+    frame = axes.get_window_extent()
+    assert all(frame.x0 <= box.x0 and box.x1 <= frame.x1 for box in boxes)
