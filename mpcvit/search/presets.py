@@ -15,6 +15,7 @@ from mpcvit.search.relaxed import Pair
 from mpcvit.search.sampler import Method
 from mpcvit.search.space import Space
 from mpcvit.train.config import ObjectiveName, Pipeline, TrainConfig
+from mpcvit.train.config import Precision as TrainPrecision
 from mpcvit.train.recipes import RECIPES
 
 _SM, _RS, _SC = AttentionKind.SOFTMAX, AttentionKind.RELU_SOFTMAX, AttentionKind.SCALING
@@ -97,6 +98,7 @@ def smoke() -> Preset:
         crop_scale=0.9,
         smoothing=0.0,
         validation=200,
+        precision=TrainPrecision.FLOAT32,  # so small that conversions would take longer than they save
     )
     space = Space(
         base=base,
