@@ -11,6 +11,7 @@ from string import Template
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.transforms import Bbox
 
 INK, ACCENT = "#1f2933", "#0b7285"
@@ -53,6 +54,8 @@ def label_points(axes: Axes, points: Sequence[tuple[float, float]], labels: Sequ
                 fontsize=7.5,
                 color=INK,
                 in_layout=False,
+                path_effects=[withStroke(linewidth=3, foreground="white")],  # over lines
+                zorder=4,
             )
             box = text.get_window_extent()
             if frame.x0 <= box.x0 and box.x1 <= frame.x1 and not any(box.overlaps(other) for other in taken):
