@@ -34,7 +34,10 @@ def style_axes(axes: Axes) -> None:
 
 
 def label_points(axes: Axes, points: Sequence[tuple[float, float]], labels: Sequence[str]) -> None:
-    """A label beside each point, where it covers no other label and no point. Call when all else is drawn."""
+    """A label beside each point, where it covers no other label and no point, if there is such a place near it.
+
+    Call when all else is drawn.
+    """
     if not points:
         return
     figure = axes.get_figure(root=True)
@@ -43,25 +46,24 @@ def label_points(axes: Axes, points: Sequence[tuple[float, float]], labels: Sequ
     taken = [Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in axes.transData.transform(points)]
     frame = axes.get_window_extent()
     for point, label in sorted(zip(points, labels, strict=True), reverse=True):
+        text = axes.annotate(
+            label,
+            point,
+            xytext=_OFFSETS[0],
+            textcoords="offset points",
+            va="center",
+            fontsize=7.5,
+            color=INK,
+            in_layout=False,
+            path_effects=[withStroke(linewidth=3, foreground="white")],  # over lines
+            zorder=4,
+        )
         for across, up in _OFFSETS:
-            text = axes.annotate(
-                label,
-                point,
-                xytext=(across, up),
-                textcoords="offset points",
-                ha="left" if across > 0 else "right",
-                va="center",
-                fontsize=7.5,
-                color=INK,
-                in_layout=False,
-                path_effects=[withStroke(linewidth=3, foreground="white")],  # over lines
-                zorder=4,
-            )
+            text.set_position((across, up))
+            text.set_horizontalalignment("left" if across > 0 else "right")
             box = text.get_window_extent()
             if frame.x0 <= box.x0 and box.x1 <= frame.x1 and not any(box.overlaps(other) for other in taken):
                 break
-            if (across, up) != _OFFSETS[-1]:
-                text.remove()
         taken.append(box)
 
 

@@ -58,8 +58,12 @@ def plot(models: Sequence[Measured]) -> bytes:
     panels = figure.subplots(1, len(networks), sharey=True, squeeze=False)[0]
     drawn = []
     for axes, network in zip(panels, networks, strict=True):
-        shown = [model for model in models if network in model.latency and model.top1 is not None]
-        points = [(model.latency[network]["online_s"], 100 * (model.top1 or 0.0)) for model in shown]
+        shown = [
+            (model.model, (model.latency[network]["online_s"], 100 * model.top1))
+            for model in models
+            if network in model.latency and model.top1 is not None
+        ]
+        points = [point for _, point in shown]
         axes.scatter(
             [x for x, _ in points], [y for _, y in points], s=52, color=ACCENT, edgecolor="white", linewidth=1, zorder=3
         )
@@ -67,7 +71,7 @@ def plot(models: Sequence[Measured]) -> bytes:
         axes.set_xlabel("seconds of one secure inference, online", color=INK)
         axes.margins(0.2, 0.12)
         style_axes(axes)
-        drawn.append((axes, points, [model.model for model in shown]))
+        drawn.append((axes, points, [name for name, _ in shown]))
     panels[0].set_ylabel("top-1, %", color=INK)
     for axes, points, names in drawn:
         label_points(axes, points, names)
