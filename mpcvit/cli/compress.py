@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from mpcvit.cli.out_folder import make_folder
 from mpcvit.cli.output import Json, command, print_grid, print_json, print_table, progress_console
 
 
@@ -37,6 +38,9 @@ def compress(
     ] = None,
     images: Annotated[int, typer.Option(min=1, help="Calibration pictures.")] = 256,
     network: Annotated[str, typer.Option(help="Whose plan the costs are of: loopback, lan or wan.")] = "wan",
+    factors: Annotated[
+        str, typer.Option(help="What these count of layers of low rank: merged or kept factors.")
+    ] = "merged",
     list_passes: Annotated[
         bool, typer.Option("--list", is_eager=True, callback=_list, help="List passes and settings, and stop.")
     ] = False,
@@ -50,18 +54,24 @@ def compress(
     from mpcvit.cli.export_source import Choice, open_source
     from mpcvit.compress import compress as run
     from mpcvit.compress.effect import effect
+    from mpcvit.compress.history import write_history
     from mpcvit.compress.passes import make_pass
+    from mpcvit.export.factors import parse_factors
     from mpcvit.models.files import load_model, save_model
     from mpcvit.program.objective import objective
 
     chosen = make_pass(name, settings or [])
+    form = parse_factors(factors)
+    make_folder(out)
     trained = zoo.folder(trained)
     model = load_model(trained)
     source = open_source(Choice(trained=trained, data=data, images=images))
-    with progress_console.status(f"{name} on {images} pictures"):
-        smaller = run(model, chosen, source.images)
+    with progress_console.status(f"{name} on {images} pictures") as status:
+        smaller = run(model, chosen, source.images, lambda line: status.update(f"{name}: {line}"))
         save_model(smaller, out)
-        change = effect(model, smaller, source.images, objective=objective(network))
+        write_history(chosen, len(source.images), trained, out)
+        status.update("costs before and after")
+        change = effect(model, smaller, source.images, objective=objective(network), factors=form)
     if json_output:
         print_json({"pass": chosen.to_json(), "folder": str(out), **change.to_json()})
         return

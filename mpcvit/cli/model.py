@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from mpcvit.cli.output import Json, command, print_json, print_table
 from mpcvit.errors import ConfigError
-
-if TYPE_CHECKING:
-    from mpcvit.export.factors import Factors
 
 model_app = typer.Typer(help="Export and share models.", no_args_is_help=True)
 
@@ -54,6 +51,7 @@ def export(
     from mpcvit import zoo
     from mpcvit.cli.export_source import Choice, open_source
     from mpcvit.export.builder import Precision
+    from mpcvit.export.factors import parse_factors
     from mpcvit.export.model import export_model
     from mpcvit.models.files import save_model
     from mpcvit.program.cost import stock_cost
@@ -61,7 +59,7 @@ def export(
     from mpcvit.wire.reveal import Reveal
 
     revealed = Reveal.parse(reveal, top)
-    chosen = _factors(factors)
+    chosen = parse_factors(factors)
     choice = Choice(
         trained=None if trained is None else zoo.folder(trained),
         timm=timm,
@@ -108,15 +106,6 @@ def export(
         ("chance of a silent wrap per image (stock, bound)", f"{wraps:.2g}"),
     ]
     print_table(f"exported {name}", rows)
-
-
-def _factors(name: str) -> Factors:
-    """What is called ``name``."""
-    from mpcvit.export.factors import Factors
-
-    if name not in set(Factors):
-        raise ConfigError(f"factors '{name}'", expected="merged or kept", remedy="Correct --factors.")
-    return Factors(name)
 
 
 @model_app.command("share")

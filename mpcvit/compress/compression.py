@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, ClassVar
 
@@ -11,6 +12,10 @@ import torch
 
 from mpcvit.models.check_images import check_images
 from mpcvit.models.vit import VisionTransformer
+
+
+#: Called with a line of text for every step of a pass that is done.
+Report = Callable[[str], None]
 
 
 class Compression(ABC):
@@ -23,11 +28,12 @@ class Compression(ABC):
     name: ClassVar[str]
 
     @abstractmethod
-    def apply(self, model: VisionTransformer, images: torch.Tensor) -> VisionTransformer:
+    def apply(self, model: VisionTransformer, images: torch.Tensor, report: Report) -> VisionTransformer:
         """A new, smaller model in eval mode; ``model`` is not changed.
 
         Args:
             images: normalised training pictures, float [count, channels, size, size].
+            report: told what is done, by passes that take long.
 
         Raises:
             ConfigError: the settings do not fit the model.
@@ -39,8 +45,17 @@ class Compression(ABC):
 
 
 @torch.no_grad()
-def compress(model: VisionTransformer, config: Compression, images: torch.Tensor) -> VisionTransformer:
+def compress(
+    model: VisionTransformer,
+    config: Compression,
+    images: torch.Tensor,
+    report: Report = lambda line: None,
+) -> VisionTransformer:
     """``model`` after the pass ``config``.
+
+    Args:
+        images: normalised training pictures, float [count, channels, size, size].
+        report: told what is done, by passes that take long.
 
     Raises:
         ConfigError: the settings do not fit the model.
@@ -48,4 +63,4 @@ def compress(model: VisionTransformer, config: Compression, images: torch.Tensor
     """
     check_images(images, model.config.input_shape)
     # a copy: a pass runs the model, and in training mode that would move the statistics of batch norms
-    return config.apply(copy.deepcopy(model).eval(), images).eval()
+    return config.apply(copy.deepcopy(model).eval(), images, report).eval()

@@ -6,7 +6,7 @@ attention or its MLP, its information the energy of the linear map that its weig
 -> fc2[c] of all channels, for an attention the paths values -> projection of all heads. A unit's importance is the
 share of the module's energy that goes with it, so that modules are comparable whatever the scale of their weights.
 
-No picture is looked at: the owner of a model needs no data for this.
+No picture is looked at, though ``compress`` asks for some whatever the pass.
 """
 
 from __future__ import annotations

@@ -94,8 +94,11 @@ def effect(
     images: torch.Tensor | None = None,
     *,
     objective: Objective = DEFAULT_OBJECTIVE,
+    factors: Factors = Factors.MERGED,
     precision: Precision | None = None,
 ) -> Effect:
-    """What changes from one model to the other, with the same pictures, objective and precision for both."""
-    both = (footprint(model, images, objective=objective, precision=precision) for model in (before, after))
+    """What changes from one model to the other, with the same pictures, objective, factors and precision for both."""
+    both = (
+        footprint(model, images, objective=objective, factors=factors, precision=precision) for model in (before, after)
+    )
     return Effect(*both)

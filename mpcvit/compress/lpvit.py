@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from mpcvit.compress.calibration import LAYERS, Moments, input_moments
-from mpcvit.compress.compression import Compression
+from mpcvit.compress.compression import Compression, Report
 from mpcvit.compress.least_squares import restricted, ridged
 from mpcvit.compress.rebuild import rebuilt
 from mpcvit.compress.requirements import check_ordinary_layers, check_own_weights
@@ -44,7 +44,7 @@ class LPViT(Compression):
         least: sparsity that every layer has at least.
 
     Raises:
-        ConfigError: a number is out of its range.
+        ConfigError: a number is out of its range, or blocks are so large that a layer loses too much with its first.
     """
 
     name: ClassVar[str] = "lpvit"
@@ -60,7 +60,7 @@ class LPViT(Compression):
                 remedy="Correct the settings.",
             )
 
-    def apply(self, model: VisionTransformer, images: torch.Tensor) -> VisionTransformer:
+    def apply(self, model: VisionTransformer, images: torch.Tensor, report: Report) -> VisionTransformer:
         check_ordinary_layers(model, self.name)
         check_own_weights(model, self.name)
         names = [f"blocks.{number}.{layer}" for number in range(model.config.depth) for layer in LAYERS]
@@ -71,6 +71,14 @@ class LPViT(Compression):
             name: Curve.of(layer.weight.detach().double().T, moments[name].covariance, self.block)
             for name, layer in layers.items()
         }
+        for name, curve in curves.items():
+            first = curve.zeros[_floor(curve, self.least)] / curve.zeros[-1]
+            if first > self.sparsity:
+                raise ConfigError(
+                    f"blocks of {self.block} x {self.block}, the first of which is {first:.0%} of {name}",
+                    expected=f"smaller blocks, so that no layer must lose more than {self.sparsity:.0%}",
+                    remedy="Give smaller blocks, a greater sparsity, or least=0.",
+                )
         zeros = round(self.sparsity * sum(layer.weight.numel() for layer in layers.values()))
         for name, level in equal_slopes(curves, zeros, self.least).items():
             _cut(layers[name], curves[name].mask(level), moments[name])

@@ -15,17 +15,17 @@ from typing import ClassVar, cast
 import torch
 
 from mpcvit.compress.calibration import BATCH
-from mpcvit.compress.compression import Compression
+from mpcvit.compress.compression import Compression, Report
 from mpcvit.compress.rebuild import rebuilt
 from mpcvit.compress.requirements import check_ordinary_layers, check_own_weights
 from mpcvit.errors import ConfigError
 from mpcvit.models.activation import Quad
+from mpcvit.models.config import ViTConfig
+from mpcvit.models.structure import design
 from mpcvit.models.vit import Block, VisionTransformer
 
 #: A block's matrices, and the norms in front of them.
 _MATRICES = {"attn.qkv": "norm1", "attn.proj": None, "mlp.fc1": "norm2", "mlp.fc2": None}
-#: (number of the group's first block, how its weights were made, squared error behind its last block)
-Report = Callable[[int, str, float], None]
 
 
 class Start(StrEnum):
@@ -40,7 +40,8 @@ class MiniViT(Compression):
     """Blocks in groups that share weights.
 
     Attributes:
-        group: blocks in a group, at least 2; the last group may have fewer.
+        group: blocks in a group, at least 2. Where blocks begin to differ in their design, in the kinds of their heads for
+            instance, a new group begins, and the last one may have fewer, too.
 
     Raises:
         ConfigError: the groups are too small.
@@ -55,15 +56,20 @@ class MiniViT(Compression):
                 f"groups of {self.group}", expected="at least 2 blocks in a group", remedy="Correct the settings."
             )
 
-    def apply(self, model: VisionTransformer, images: torch.Tensor) -> VisionTransformer:
-        return share_blocks(model, images, self)
+    def apply(self, model: VisionTransformer, images: torch.Tensor, report: Report) -> VisionTransformer:
+        return share_blocks(
+            model,
+            images,
+            self,
+            lambda first, start, error: report(f"blocks from {first}, start '{start}': squared error {error:.3g}"),
+        )
 
 
 def share_blocks(
     model: VisionTransformer,
     images: torch.Tensor,
     settings: MiniViT,
-    report: Report = lambda first, start, error: None,
+    report: Callable[[int, str, float], None] = lambda first, start, error: None,
 ) -> VisionTransformer:
     """``model`` with groups of blocks that share weights.
 
@@ -72,17 +78,17 @@ def share_blocks(
     taken, as export does, and biases take over what the blocks' own norm biases gave, so that all constants stay.
 
     Args:
-        report: called with every group and start that is tried.
+        report: called for every start of a group that is tried, with the group's first block, the start, and the squared
+            error of the stream behind the group.
 
     Raises:
-        ConfigError: blocks of a group differ in their design, layers are of low rank, or weights are shared already.
+        ConfigError: no two neighbours have the same design, layers are of low rank, or weights are shared already.
     """
     check_ordinary_layers(model, settings.name)
     check_own_weights(model, settings.name)
-    depth = model.config.depth
-    owners = tuple(number - number % settings.group for number in range(depth))
+    owners = _owners(model.config, settings.group)
     result = rebuilt(model, replace(model.config, sharing=owners))
-    groups = [range(first, min(first + settings.group, depth)) for first in range(0, depth, settings.group)]
+    groups = [[number for number, owner in enumerate(owners) if owner == first] for first in sorted(set(owners))]
     # blocks of groups that are not reached yet do not matter for what is measured before them
     for group in (group for group in groups if len(group) > 1):
         errors: dict[Start, float] = {}
@@ -94,8 +100,24 @@ def share_blocks(
     return result
 
 
+def _owners(config: ViTConfig, most: int) -> tuple[int, ...]:
+    """The first block of each block's group: neighbours of one design, ``most`` at a time."""
+    owners = [0]
+    for number in range(1, config.depth):
+        first = owners[-1]
+        alike = number - first < most and design(config, number) == design(config, first)
+        owners.append(first if alike else number)
+    if len(set(owners)) == config.depth:
+        raise ConfigError(
+            f"{config.depth} blocks of which no two neighbours have the same design",
+            expected="neighbours with equal heads, activations, norms and widths",
+            remedy="Share weights before what makes blocks differ, a search or pruning for instance.",
+        )
+    return tuple(owners)
+
+
 @torch.no_grad()
-def _write_group(model: VisionTransformer, result: VisionTransformer, group: range, start: Start) -> None:
+def _write_group(model: VisionTransformer, result: VisionTransformer, group: list[int], start: Start) -> None:
     """Give a group of ``result`` its first weights."""
     blocks = [cast(Block, model.blocks[number]) for number in group]
     for layer, norm in _MATRICES.items():

@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from mpcvit.compress.calibration import LAYERS, Moments, input_moments, inputs_of
-from mpcvit.compress.compression import Compression
+from mpcvit.compress.compression import Compression, Report
 from mpcvit.compress.low_rank_fit import Factors, Spectrum, fit, output_spectrum, weight_spectrum
 from mpcvit.compress.rank_allocation import Candidate, allocate
 from mpcvit.compress.rebuild import rebuilt
@@ -35,14 +35,11 @@ from mpcvit.models.vit import VisionTransformer
 
 #: Rows per gradient step, and learning rate at first, in parts of the root mean square of what is learnt.
 _ROWS, _RATE = 4096, 0.02
-#: Rows that compensation learns from; more are thinned out evenly.
+#: Rows that compensation learns from, drawn at random from more.
 _MOST_ROWS = 1 << 15
 
 #: Reductions behind which a compressed model may go on with other tokens than the original.
 _CHOSEN = frozenset({ReductionKind.EVIT, ReductionKind.SPVIT})
-
-#: (layer, rank, relative squared error of its outputs on the inputs that it was fitted to)
-Report = Callable[[str, int, float], None]
 
 
 class Fit(StrEnum):
@@ -61,7 +58,7 @@ class MixedRank(Compression):
         step: ranks are multiples of this.
         fit: what factors are fitted to. Ranks are chosen by outputs in any case.
         compensation: gradient steps per layer; 0 for none.
-        seed: of the order of rows in gradient steps.
+        seed: of the rows of gradient steps; not negative.
 
     Raises:
         ConfigError: a number is out of its range.
@@ -75,29 +72,33 @@ class MixedRank(Compression):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 < self.reduction < 1 or self.step < 1 or self.compensation < 0:
+        if not 0 < self.reduction < 1 or self.step < 1 or min(self.compensation, self.seed) < 0:
             raise ConfigError(
-                f"a reduction of {self.reduction}, ranks in steps of {self.step}, {self.compensation} gradient steps",
+                f"a reduction of {self.reduction}, ranks in steps of {self.step}, {self.compensation} gradient steps,"
+                f" seed {self.seed}",
                 expected="a reduction between 0 and 1, steps of 1 or more, and no negative number",
                 remedy="Correct the settings.",
             )
 
-    def apply(self, model: VisionTransformer, images: torch.Tensor) -> VisionTransformer:
-        return lower_ranks(model, images, self)
+    def apply(self, model: VisionTransformer, images: torch.Tensor, report: Report) -> VisionTransformer:
+        return lower_ranks(
+            model, images, self, lambda layer, rank, error: report(f"{layer}: rank {rank}, relative error {error:.2%}")
+        )
 
 
 def lower_ranks(
     model: VisionTransformer,
     images: torch.Tensor,
     settings: MixedRank,
-    report: Report = lambda layer, rank, error: None,
+    report: Callable[[str, int, float], None] = lambda layer, rank, error: None,
 ) -> VisionTransformer:
     """``model`` with linear layers of low rank; the same for the same arguments.
 
     Compensation runs the model up to a layer twice for every layer, once as it was and once as it is by then.
 
     Args:
-        report: called with every layer that is done.
+        report: called with every layer that is done, its rank, and the relative squared error of its outputs on the
+            inputs that it was fitted to.
 
     Raises:
         ConfigError: the reduction cannot be reached, or layers are of low rank or shared already.
@@ -148,7 +149,10 @@ def _compensate(
 ) -> float:
     """Fit a layer of ``result`` to what it wrote in ``model``; its relative squared error."""
     weight, bias = _matrix(model, name)
-    before, now = _thinned(inputs_of(model, name, images)), _thinned(inputs_of(result, name, images))
+    before, now = inputs_of(model, name, images), inputs_of(result, name, images)
+    if len(now) > _MOST_ROWS:
+        chosen = torch.from_numpy(np.random.default_rng(settings.seed).permutation(len(now))[:_MOST_ROWS])
+        before, now = before[chosen], now[chosen]
     outputs = (before.double() @ weight + bias).float()
     moments = Moments.of(now)
     spectrum = weight_spectrum(weight) if settings.fit is Fit.WEIGHTS else output_spectrum(weight, moments)
@@ -220,8 +224,3 @@ def _relative_error(
     squared = float((lost * (moments.covariance @ lost)).sum() + mean.square().sum())
     total = float(spectrum.energies.sum())
     return squared / total if total > 0 else 0.0
-
-
-def _thinned(rows_RI: torch.Tensor) -> torch.Tensor:
-    """At most as many rows as compensation learns from."""
-    return rows_RI[:: -(-len(rows_RI) // _MOST_ROWS)]

@@ -17,7 +17,7 @@ from typing import ClassVar
 
 import torch
 
-from mpcvit.compress.compression import Compression
+from mpcvit.compress.compression import Compression, Report
 from mpcvit.compress.dimap import data_free_importance
 from mpcvit.compress.importance import Importance, taylor_importance, unit_moments
 from mpcvit.compress.prune import Kept, pruned, pruned_config
@@ -30,8 +30,6 @@ from mpcvit.search.price import PriceTable
 
 #: What a configuration costs; in any unit.
 Cost = Callable[[ViTConfig], float]
-#: (what is left, its cost relative to the whole model's)
-Report = Callable[[Kept, float], None]
 
 
 class Estimate(StrEnum):
@@ -51,7 +49,7 @@ class NViT(Compression):
         estimate: of importance.
         granularity: channels that go together.
         refreshes: how often importances are estimated on the way, at least once.
-        seed: of the labels that are drawn.
+        seed: of the labels that are drawn; not negative.
 
     Raises:
         ConfigError: a number is out of its range.
@@ -66,16 +64,20 @@ class NViT(Compression):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 < self.cost < 1 or self.granularity < 1 or self.refreshes < 1:
+        if not 0 < self.cost < 1 or min(self.granularity, self.refreshes) < 1 or self.seed < 0:
             raise ConfigError(
-                f"a cost share of {self.cost}, {self.granularity} channels at a time, {self.refreshes} estimates",
-                expected="a share between 0 and 1, and positive numbers",
+                f"a cost share of {self.cost}, {self.granularity} channels at a time, {self.refreshes} estimates,"
+                f" seed {self.seed}",
+                expected="a share between 0 and 1, positive numbers, and a seed that is not negative",
                 remedy="Correct the settings.",
             )
         link_profile(self.profile)
 
-    def apply(self, model: VisionTransformer, images: torch.Tensor) -> VisionTransformer:
-        return prune_globally(model, images, self, PriceTable(link_profile(self.profile)).seconds)
+    def apply(self, model: VisionTransformer, images: torch.Tensor, report: Report) -> VisionTransformer:
+        seconds = PriceTable(link_profile(self.profile)).seconds
+        return prune_globally(
+            model, images, self, seconds, lambda _, share: report(f"{share:.1%} of the cost are left")
+        )
 
 
 def prune_globally(
@@ -83,13 +85,13 @@ def prune_globally(
     images: torch.Tensor,
     settings: NViT,
     cost: Cost,
-    report: Report = lambda kept, share: None,
+    report: Callable[[Kept, float], None] = lambda kept, share: None,
 ) -> VisionTransformer:
     """``model`` without what it misses least, at no more than the share of ``cost`` that is asked for.
 
     Args:
         cost: of a configuration; what it does not count is not saved.
-        report: called after every step, with what is left of the original model.
+        report: called after every step, with what is left of the original model, and its share of the cost.
 
     Raises:
         ConfigError: the cost cannot be reached, or layers are of low rank or shared.

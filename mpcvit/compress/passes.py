@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Any, get_origin, get_type_hints
 
@@ -37,7 +37,7 @@ def make_pass(name: str, settings: Sequence[str]) -> Compression:
     values = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
-        if key not in known or not equals:
+        if key not in known or not equals or key in values:
             raise _wrong(kind, setting)
         try:
             values[key] = _value(known[key], text)
@@ -49,14 +49,27 @@ def make_pass(name: str, settings: Sequence[str]) -> Compression:
         raise _wrong(kind, " ".join(settings) or "no settings") from error
 
 
+def pass_from_json(document: Mapping[str, Any]) -> Compression:
+    """The pass that :meth:`~mpcvit.compress.compression.Compression.to_json` wrote.
+
+    Raises:
+        ConfigError: as :func:`make_pass` raises it.
+    """
+    settings = [f"{name}={_typed(value)}" for name, value in document.items() if name != "pass"]
+    return make_pass(str(document.get("pass")), settings)
+
+
 def settings_of(kind: type[Compression]) -> list[str]:
     """The settings of a pass as they are typed, with their defaults."""
     found = []
     for field in fields(kind):  # type: ignore[arg-type]  # every pass is a dataclass
-        default = field.default if field.default is not MISSING else ".."
-        shown = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
-        found.append(f"{field.name}={shown}")
+        found.append(f"{field.name}={_typed(field.default) if field.default is not MISSING else '..'}")
     return found
+
+
+def _typed(value: Any) -> str:
+    """``value`` as it is typed."""
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _value(kind: Any, text: str) -> Any:

@@ -14,7 +14,7 @@ from typing import ClassVar, cast
 import torch
 
 from mpcvit.compress.calibration import BATCH
-from mpcvit.compress.compression import Compression
+from mpcvit.compress.compression import Compression, Report
 from mpcvit.compress.layers import matrix, reader, writer
 from mpcvit.compress.rebuild import rebuilt
 from mpcvit.compress.requirements import check_own_weights
@@ -45,7 +45,7 @@ class RePaViT(Compression):
                 remedy="Correct the settings.",
             )
 
-    def apply(self, model: VisionTransformer, images: torch.Tensor) -> VisionTransformer:
+    def apply(self, model: VisionTransformer, images: torch.Tensor, report: Report) -> VisionTransformer:
         config = model.config
         check_own_weights(model, self.name)
         if any(gate is not None for gate in config.gates):

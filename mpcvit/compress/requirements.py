@@ -12,7 +12,7 @@ def check_ordinary_layers(model: VisionTransformer, name: str) -> None:
         raise ConfigError(
             f"layers of low rank before the pass '{name}'",
             expected="ordinary linear layers",
-            remedy="Run this pass first, and lower ranks afterwards.",
+            remedy="Run this pass before 'mixed_rank'; 'minivit' and 'mixed_rank' exclude each other.",
         )
 
 
@@ -22,5 +22,5 @@ def check_own_weights(model: VisionTransformer, name: str) -> None:
         raise ConfigError(
             f"blocks that share weights before the pass '{name}'",
             expected="blocks with weights of their own",
-            remedy="Run this pass first, and let blocks share weights afterwards.",
+            remedy="Run this pass before 'minivit'; 'minivit' and 'mixed_rank' exclude each other.",
         )

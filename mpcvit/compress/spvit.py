@@ -5,17 +5,31 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
+
+from mpcvit.compress.compression import Report
 from mpcvit.compress.token_selection import TokenSelection
 from mpcvit.models.config import ReductionKind
+from mpcvit.models.vit import VisionTransformer
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spvit(TokenSelection):
     """Selectors before some blocks, and a package token for what each drops.
 
-    Selectors are new, with random weights of torch's generator: until they are trained they choose at random. SPViT
-    trains 30 epochs with the unreduced model as teacher.
+    Selectors are new, with random weights: until they are trained they choose at random. SPViT trains 30 epochs with
+    the unreduced model as teacher. What is different here (fixed counts, one selector for all heads, a plain mean as
+    the package) the module says.
+
+    Attributes:
+        seed: of the selectors' weights.
     """
 
     name: ClassVar[str] = "spvit"
     kind: ClassVar[ReductionKind] = ReductionKind.SPVIT
+    seed: int = 0
+
+    def apply(self, model: VisionTransformer, images: torch.Tensor, report: Report) -> VisionTransformer:
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(self.seed)
+            return super().apply(model, images, report)

@@ -18,10 +18,11 @@ Choose = Callable[[Tokens], Reduction | None]
 
 def check_blocks(blocks: Sequence[int]) -> None:
     """Raise ConfigError unless ``blocks`` are some, ascending from 0."""
-    if not blocks or blocks[0] < 0 or any(first >= second for first, second in pairwise(blocks)):
+    whole = all(isinstance(block, int) and not isinstance(block, bool) for block in blocks)
+    if not whole or not blocks or blocks[0] < 0 or any(first >= second for first, second in pairwise(blocks)):
         raise ConfigError(
             f"a reduction in blocks {tuple(blocks)}",
-            expected="at least one block, each once, ascending from 0",
+            expected="whole numbers of at least one block, each once, ascending from 0",
             remedy="Correct the numbers of the blocks.",
         )
 
@@ -35,9 +36,12 @@ def check_ratio(ratio: float) -> None:
 
 
 def selection(kind: ReductionKind, ratio: float, tokens: Tokens) -> Reduction | None:
-    """What keeps the share ``ratio`` of ``tokens``, rounded up, besides a class token; None if that is all of them."""
+    """What keeps the share ``ratio`` of ``tokens``, rounded up, besides a class token.
+
+    None if that drops fewer than two: one more token stands for those that are dropped.
+    """
     keep = tokens.own + ceil(ratio * (tokens.count - tokens.own))
-    return Reduction(kind=kind, keep=keep) if keep < tokens.count else None
+    return Reduction(kind=kind, keep=keep) if keep + 1 < tokens.count else None
 
 
 def with_reductions(config: ViTConfig, blocks: Collection[int], choose: Choose) -> ViTConfig:

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import torch
 
-from mpcvit.compress.compression import Compression
+from mpcvit.compress.compression import Compression, Report
 from mpcvit.compress.token_reduction import check_blocks, check_ratio, reduced, selection, with_reductions
 from mpcvit.models.config import ReductionKind
 from mpcvit.models.vit import VisionTransformer
@@ -36,6 +36,6 @@ class TokenSelection(Compression):
         check_ratio(self.ratio)
         check_blocks(self.blocks)
 
-    def apply(self, model: VisionTransformer, images: torch.Tensor) -> VisionTransformer:
+    def apply(self, model: VisionTransformer, images: torch.Tensor, report: Report) -> VisionTransformer:
         choose = partial(selection, self.kind, self.ratio)
         return reduced(model, with_reductions(model.config, self.blocks, choose))

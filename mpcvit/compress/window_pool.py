@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import torch
 
-from mpcvit.compress.compression import Compression
+from mpcvit.compress.compression import Compression, Report
 from mpcvit.compress.token_reduction import check_blocks, reduced, with_reductions
 from mpcvit.errors import ConfigError
 from mpcvit.models.config import Reduction, ReductionKind
@@ -38,7 +38,7 @@ class WindowPool(Compression):
                 f"windows of {self.window} x {self.window} patches", expected="at least 2 x 2", remedy="Use wider ones."
             )
 
-    def apply(self, model: VisionTransformer, images: torch.Tensor) -> VisionTransformer:
+    def apply(self, model: VisionTransformer, images: torch.Tensor, report: Report) -> VisionTransformer:
         return reduced(model, with_reductions(model.config, self.blocks, self._pooled))
 
     def _pooled(self, tokens: Tokens) -> Reduction:

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from torch import nn
 
+from mpcvit.errors import ConfigError
 from mpcvit.export.affine import Affine
 from mpcvit.models.low_rank import LowRank
 
@@ -23,6 +24,17 @@ class Factors(StrEnum):
 
     MERGED = "merged"
     KEPT = "kept"
+
+
+def parse_factors(name: str) -> Factors:
+    """What is called ``name``.
+
+    Raises:
+        ConfigError: nothing is.
+    """
+    if name not in set(Factors):
+        raise ConfigError(f"factors '{name}'", expected=" or ".join(Factors), remedy="Correct the name.")
+    return Factors(name)
 
 
 def affine_of(layer: nn.Linear | LowRank, factors: Factors) -> Affine:

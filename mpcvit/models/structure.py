@@ -67,7 +67,7 @@ def check_sharing(config: ViTConfig) -> None:
             "groups of neighbouring blocks, each block naming the first one of its group",
         )
     for first, second in pairwise(range(len(owners))):
-        if owners[first] == owners[second] and _design(config, first) != _design(config, second):
+        if owners[first] == owners[second] and design(config, first) != design(config, second):
             raise _error(
                 f"different blocks {first} and {second} in a group that shares weights",
                 "equal heads, activations, norms, widths, ranks and gates among channels within a group, and with"
@@ -92,8 +92,8 @@ def layer_sizes(config: ViTConfig, block: int) -> dict[str, tuple[int, int]]:
     }
 
 
-def _design(config: ViTConfig, block: int) -> tuple[object, ...]:
-    """Everything about a block that decides what folding makes of its weights."""
+def design(config: ViTConfig, block: int) -> tuple[object, ...]:
+    """Everything about a block that decides what folding makes of its weights; blocks that share have it in common."""
     gate = config.block_gates[block]
     return (
         config.heads[block],

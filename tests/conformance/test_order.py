@@ -202,11 +202,13 @@ def test_ranks_that_are_no_permutation_are_refused() -> None:
     assert caught.value.expected == "every place from 0 to 4 once"
 
 
-def test_scores_beyond_their_range_are_noticed() -> None:
-    """Scores so far apart that comparisons go round in circles do not give rows in some wrong order."""
+def test_scores_beyond_their_range_wrap() -> None:
+    """Comparisons that go round in circles are noticed; a single score far away is not, and comes at the wrong end."""
     inputs = {"x0": np.array([0, 3 << 13, 6 << 13])}
     with pytest.raises(ProtocolViolation, match="calibrated range"):
         run_on_fast(ordering(3, bound=1.99), {}, inputs)
+    run = run_on_fast(ordering(3, bound=1.99), {}, {"x0": np.array([0, 100, 3 << 13])})
+    assert run.output.argmax(-1).tolist() == [1, 0, 2]
 
 
 def sorting() -> Program:

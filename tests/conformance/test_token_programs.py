@@ -48,6 +48,8 @@ MODELS = {
     "evit-scaling": tiny("scaling scaling", to("evit", 15)),
     "evit-gains": tiny("2quad square scaling", to("evit", 9)),
     "evit-class_token": tiny("scaling relu_softmax", to("evit", 8), to("evit", 4), class_token=True),
+    "evit-twice": tiny("scaling scaling", to("evit", 11), to("evit", 7)),
+    "spvit-then-evit": tiny("scaling scaling", to("spvit", 11), to("evit", 7)),
     "spvit-softmax": tiny("softmax softmax", to("spvit", 8)),
     "spvit-relu_softmax": tiny("relu_softmax relu_softmax", to("spvit", 9)),
     "spvit-scaling-class_token": tiny("scaling scaling", to("spvit", 9), class_token=True),

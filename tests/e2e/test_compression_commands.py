@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from mpcvit.data.image_set import ImageSet
+from mpcvit.models.files import model_digest
 from tests.e2e.test_commands import mpcvit, mpcvit_json
 
 
@@ -34,6 +36,8 @@ def test_from_a_trained_model_to_a_smaller_one_on_shares(tiny_folder: Path, data
     )
     assert change["pass"]["reduction"] == 0.1
     assert change["after"]["parameters"] < change["before"]["parameters"]
+    (step,) = json.loads((small / "compression.json").read_text())
+    assert (step["pass"], step["pictures"], step["of"]) == ("mixed_rank", 12, model_digest(tiny_folder))
     done = mpcvit_json(
         "quantize", str(small), "--data", str(data), "--out", str(quantized), "--name", "small",
         "--method", "minmax", "--activation-bits", "6",
@@ -71,6 +75,13 @@ def test_passes_are_listed_with_their_settings() -> None:
         (("compress", "FOLDER", "mixed_rank", "colour=red"), "colour=red"),
         (("compress", "FOLDER", "mixed_rank"), "no settings"),
         (("compress", "FOLDER", "evit", "ratio=0"), "ratio"),
+        (("compress", "FOLDER", "evit", "ratio=0.5", "blocks=1.5"), "1.5"),
+        (("compress", "FOLDER", "evit", "ratio=0.5", "blocks=true"), "True"),
+        (("compress", "FOLDER", "nvit", "cost=0.9", "seed=-1"), "seed -1"),
+        (("compress", "FOLDER", "mixed_rank", "reduction=0.5", "seed=-1"), "seed -1"),
+        (("compress", "FOLDER", "repavit", "theta=0.5", "theta=0.6"), "theta=0.6"),
+        (("compress", "FOLDER", "repavit", "theta=0.5", "--factors", "some"), "some"),
+        (("compress", "FOLDER", "lpvit", "sparsity=0.5", "block=1000"), "1000 x 1000"),
         (("quantize", "FOLDER", "--name", "x", "--method", "magic"), "magic"),
         (("quantize", "FOLDER", "--name", "x", "--weight-bits", "0"), "0 weight bits"),
         (("quantize", "FOLDER", "--name", "x", "--dealt-mib", "9", "--lowest-bits", "9"), "9 bits"),
@@ -90,3 +101,21 @@ def test_a_model_that_is_not_quantized_has_no_such_score(tiny_folder: Path, data
     """The executor 'quantized' asks for a folder that was quantized."""
     arguments = ("eval", "--model", str(tiny_folder), "--data", str(data), "--executor", "quantized")
     assert mpcvit_json(*arguments, code=4)["error"]["reason"] == "CONFIG"
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused_at_once(tiny_folder: Path, data: Path) -> None:
+    """Nothing is computed for a result that could not be written."""
+    (data / "taken").write_text("")
+    arguments = (
+        "compress",
+        str(tiny_folder),
+        "repavit",
+        "theta=0.5",
+        "--data",
+        str(data),
+        "--out",
+        str(data / "taken"),
+    )
+    error = mpcvit_json(*arguments, code=4)["error"]
+    assert error["reason"] == "CONFIG"
+    assert "taken" in error["got"]

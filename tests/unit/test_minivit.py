@@ -75,13 +75,20 @@ def test_the_last_group_may_be_smaller() -> None:
     assert saved == 3 * (matrices + 2 * 12 + 3)
 
 
+def test_groups_end_where_blocks_differ() -> None:
+    """A searched model: blocks of other heads share among themselves, and the pairs that are alike are taken."""
+    relu = (AttentionKind.RELU_SOFTMAX,) * 2
+    config = replace(BASE, heads=((SC, SC),) * 3 + (relu,) * 3, activations=(QUAD,) * 6)
+    assert compress(make_model(config), MiniViT(), make_images(config, 8)).config.sharing == (0, 0, 2, 3, 3, 5)
+
+
 def test_wrong_settings_and_models_are_refused() -> None:
     """Groups of one, blocks that differ, models that are compressed already."""
     with pytest.raises(ConfigError, match="at least 2"):
         MiniViT(group=1)
     settings = MiniViT()
     mixed = replace(BASE, heads=((SC, SC), (SC, AttentionKind.SQUARE)))
-    with pytest.raises(ConfigError, match="different blocks 0 and 1"):
+    with pytest.raises(ConfigError, match="no two neighbours"):
         compress(make_model(mixed), settings, IMAGES)
     for change in ({"ranks": (Ranks(qkv=2), Ranks())}, {"sharing": (0, 0)}):
         with pytest.raises(ConfigError, match="before the pass 'minivit'"):

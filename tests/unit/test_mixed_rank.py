@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mpcvit.compress import compress
+from mpcvit.compress import compress, mixed_rank
 from mpcvit.compress.calibration import LAYERS, Moments, input_moments, inputs_of
 from mpcvit.compress.low_rank_fit import Factors, Spectrum, fit, output_spectrum, weight_spectrum
 from mpcvit.compress.mixed_rank import Fit, MixedRank, descend, lower_ranks
@@ -205,3 +205,21 @@ def test_wrong_settings_and_models_are_refused() -> None:
         "compensation": 0,
         "seed": 0,
     }
+
+
+def test_compensation_reads_tokens_at_all_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of more rows than it takes, it takes some of every token, not every other token of all pictures."""
+    model, images = make_model(CONFIG), make_images(CONFIG, 60)
+    taken: list[torch.Tensor] = []
+
+    def recorded(factors: Factors, inputs: torch.Tensor, *rest: object) -> tuple[Factors, float]:
+        taken.append(inputs)
+        return factors, 0.0
+
+    monkeypatch.setattr(mixed_rank, "_MOST_ROWS", 180)
+    monkeypatch.setattr(mixed_rank, "descend", recorded)
+    lower_ranks(model, images, MixedRank(reduction=0.3, step=1, compensation=1))
+    rows = inputs_of(model, "blocks.0.attn.qkv", images)
+    places = torch.cdist(taken[0].double(), rows.double()).argmin(1) % CONFIG.tokens
+    assert len(places) == 180
+    assert set(places.tolist()) == set(range(CONFIG.tokens))

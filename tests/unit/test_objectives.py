@@ -11,6 +11,7 @@ from torch import nn
 
 from mpcvit.errors import ConfigError
 from mpcvit.models.config import Activation, AttentionKind, ViTConfig
+from mpcvit.models.token_flow import Reduction, ReductionKind
 from mpcvit.models.vit import VisionTransformer
 from mpcvit.train.config import ObjectiveName, TrainConfig
 from mpcvit.train.objectives.cross_entropy import CrossEntropy
@@ -154,6 +155,25 @@ def test_weight_distillation_needs_equal_tokens(student: VisionTransformer, teac
     assert not any(module._forward_hooks for module in longer.modules())
     with pytest.raises(ConfigError, match="in weight distillation"):
         WeightDistillation(teacher)(nn.Flatten(), torch.zeros(1, 3, 8, 8), LABELS[:1])
+
+
+def test_weight_distillation_of_models_that_drop_tokens(teacher: Teacher, images: torch.Tensor) -> None:
+    """EViT's streams are too short to compare; where both have it, relations are those of each block's attention."""
+    config = replace(STUDENT, reductions=(Reduction(kind=ReductionKind.EVIT, keep=2), None))
+    with pytest.raises(ConfigError, match="3 tokens in block 0 of the student, 4 in the teacher"):
+        WeightDistillation(teacher)(_model(config, 0), images, LABELS)
+    student, other = _model(config, 0), Teacher(_model(config, 1))
+
+    def attention() -> torch.Tensor:
+        with_, without = (
+            WeightDistillation(other, attention_weight=weight, hidden_weight=0.0) for weight in (1.0, 0.0)
+        )
+        return with_(student, images, LABELS) - without(student, images, LABELS)
+
+    with torch.no_grad():
+        before = attention()
+        student.blocks[1].attn.qkv.bias.add_(1.0)
+        assert abs(attention() - before) > 0.01
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)

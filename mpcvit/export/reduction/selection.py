@@ -7,8 +7,9 @@ import torch
 from mpcvit.export.builder import Builder, Value, widen
 from mpcvit.export.fold_reduction import FoldedReduction
 
-#: By how much scores may exceed those of calibration. More than elsewhere, because scores that exceed it end the
-#: session instead of giving a wrong answer; a factor of 2 costs a bit per comparison.
+#: By how much scores may exceed those of calibration. More than elsewhere, because scores that exceed it wrap around in
+#: comparisons: that ends the session where ranks contradict each other, and else orders tokens wrongly without notice.
+#: A factor of 2 costs a bit per comparison.
 _MARGIN = 4.0
 #: Significant bits of the reciprocal of a public divisor.
 _DIVISOR_BITS = 13

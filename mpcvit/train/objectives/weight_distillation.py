@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
@@ -46,9 +47,11 @@ class WeightDistillation:
             teacher_logits, teacher_out = self.teacher(images)
         attention, hidden = [], []
         for own, other in _pairs(depth(out), depth(teacher_out)):
-            _check_tokens(own, ours[own], theirs[other])
+            streams = out[f"block{own}"], teacher_out[f"block{other}"]
+            for student, wanted in ((ours[own], theirs[other]), streams):
+                _check_tokens(own, student, wanted)
             attention.append(attention_relations(ours[own], theirs[other]))
-            hidden.append(hidden_relations(out[f"block{own}"], teacher_out[f"block{other}"]))
+            hidden.append(hidden_relations(*streams))
         loss = soft_label_loss(logits, teacher_logits)
         loss = loss + self.attention_weight * torch.stack(attention).mean()
         return loss + self.hidden_weight * torch.stack(hidden).mean()
@@ -77,8 +80,8 @@ def _pairs(student: int, teacher: int) -> list[tuple[int, int]]:
 
 
 @contextmanager
-def _recorded(model: nn.Module) -> Iterator[list[torch.Tensor]]:
-    """What the blocks' qkv layers write while the model runs, in order."""
+def _recorded(model: nn.Module) -> Iterator[dict[int, torch.Tensor]]:
+    """What each block's qkv layer writes while the model runs; EViT runs one again to rank tokens, which is left out."""
     blocks = getattr(model, "blocks", None)
     if not isinstance(blocks, nn.ModuleList):
         raise ConfigError(
@@ -86,10 +89,14 @@ def _recorded(model: nn.Module) -> Iterator[list[torch.Tensor]]:
             expected="a model with blocks whose attention has a layer qkv",
             remedy="Use mpcvit.models.vit.VisionTransformer, or another objective.",
         )
-    written: list[torch.Tensor] = []
+    written: dict[int, torch.Tensor] = {}
+
+    def record(number: int, _: nn.Module, __: object, output: torch.Tensor) -> None:
+        written.setdefault(number, output)
+
     hooks = [
-        block.get_submodule("attn.qkv").register_forward_hook(lambda _, __, output: written.append(output))
-        for block in blocks
+        block.get_submodule("attn.qkv").register_forward_hook(partial(record, number))
+        for number, block in enumerate(blocks)
     ]
     try:
         yield written

@@ -1,0 +1,88 @@
+"""What every compression pass makes of a model, on shares: the replayed reference bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mpcvit.compress import compress
+from mpcvit.compress.evit import Evit
+from mpcvit.compress.lpvit import LPViT
+from mpcvit.compress.minivit import MiniViT
+from mpcvit.compress.mixed_rank import MixedRank
+from mpcvit.compress.nvit import NViT, prune_globally
+from mpcvit.compress.passes import PASSES
+from mpcvit.compress.repavit import RePaViT
+from mpcvit.compress.spvit import Spvit
+from mpcvit.compress.window_pool import WindowPool
+from mpcvit.export.factors import Factors
+from mpcvit.export.vit import INPUT, export_vit
+from mpcvit.models.config import Activation, AttentionKind, ViTConfig
+from mpcvit.models.vit import VisionTransformer
+from mpcvit.ring.fixed_point import encode
+from tests.conftest import make_images, make_model
+from tests.fast import replay, run_on_fast
+from tests.mlp_variants import BASE, QUICK
+
+CONFIG = replace(
+    BASE,
+    image_size=16,
+    heads=((AttentionKind.SCALING,) * 2,) * 2 + ((AttentionKind.RELU_SOFTMAX,) * 2,) * 2,
+    activations=(Activation.GELU,) * 4,
+    lepe=2,
+)
+#: As in test_token_programs: larger weights give a residual stream of too many magnitudes.
+_GAIN = 1.5
+
+Change = Callable[[VisionTransformer, torch.Tensor], VisionTransformer]
+
+
+def _units(config: ViTConfig) -> float:
+    """A cost that needs no probes."""
+    return float(sum(config.block_hiddens) + 8 * sum(map(len, config.heads)))
+
+
+CASES: dict[str, Change] = {
+    "mixed_rank": lambda model, images: compress(model, MixedRank(reduction=0.2, step=1, compensation=5), images),
+    "minivit": lambda model, images: compress(model, MiniViT(), images),
+    "evit": lambda model, images: compress(model, Evit(ratio=0.7, blocks=(0, 2)), images),
+    "spvit": lambda model, images: compress(model, Spvit(ratio=0.7, blocks=(1, 3)), images),
+    "window_pool": lambda model, images: compress(model, WindowPool(blocks=(2,)), images),
+    "repavit": lambda model, images: compress(model, RePaViT(theta=0.5), images),
+    "nvit": lambda model, images: prune_globally(model, images, NViT(cost=0.8, granularity=4, refreshes=1), _units),
+    "lpvit": lambda model, images: compress(model, LPViT(sparsity=0.3, block=4), images),
+}
+#: Fewer channels and tokens in one model, as a pipeline leaves it.
+COMBINED: dict[str, Change] = {
+    "spvit-evit": lambda model, images: compress(
+        compress(model, Spvit(ratio=0.7, blocks=(1,)), images), Evit(ratio=0.7, blocks=(2,)), images
+    ),
+    "window_pool-repavit": lambda model, images: compress(
+        compress(model, WindowPool(blocks=(2,)), images), RePaViT(theta=0.5), images
+    ),
+}
+
+
+def test_every_pass_has_a_case() -> None:
+    """No pass goes unseen."""
+    assert set(CASES) == set(PASSES)
+
+
+@pytest.mark.parametrize("name", [*CASES, *COMBINED])
+def test_compressed_models_are_the_reference_bit_for_bit(name: str) -> None:
+    """The Program is the smaller model in real arithmetic, and the fast engine gives the replayed reference."""
+    model, images = make_model(CONFIG, gain=_GAIN), make_images(CONFIG, 48)
+    smaller = {**CASES, **COMBINED}[name](model, images)
+    assert smaller.config != model.config or sum(int((one == 0).sum()) for one in smaller.state_dict().values()) > sum(
+        int((one == 0).sum()) for one in model.state_dict().values()
+    )
+    forms = (Factors.MERGED, Factors.KEPT) if name == "mixed_rank" else (Factors.MERGED,)
+    for factors in forms:
+        exported = export_vit(smaller, images, QUICK, factors=factors)
+        assert exported.fidelity < 1e-9
+        codes = {INPUT: encode(images[:1].numpy(), exported.program.inputs[INPUT].qtype)[0]}
+        run = run_on_fast(exported.program, exported.weights, codes)
+        assert (run.output == replay(run, exported.weights, codes)).all()
