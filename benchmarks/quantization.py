@@ -5,8 +5,9 @@
 
 Every method at every width: top-1 in float with all quantizers, top-1 of the Program that the quantized model becomes,
 on integers in clear, and what one secure inference of that takes. For each activation width of --mixed: MPTQ with 8
-bits of weights and that width everywhere, and greedy mixed precision within what the dealer sends for it. Begun results
-are continued.
+bits of weights and that width everywhere, and greedy mixed precision within what the dealer sends for it. These two are
+to be compared on integers: with all quantizers the mixed model has 8 bits wherever fewer save nothing on shares, where
+neither is rounded. Begun results are continued.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from rich.progress import track
+from torch import nn
 
 import mpcvit
 from mpcvit import zoo
@@ -29,20 +31,14 @@ from mpcvit.cli.output import progress_console
 from mpcvit.data.cifar10 import CIFAR10, load_cifar10
 from mpcvit.data.image_set import ImageSet
 from mpcvit.data.normalise import normalise
-from mpcvit.export.builder import Precision
-from mpcvit.export.dealt_bytes import dealt_bytes
 from mpcvit.export.exported import Exported
+from mpcvit.export.quantized import QuantizedExport, QuantizedExporter
 from mpcvit.export.vit import export_vit
-from mpcvit.models.files import load_model
-from mpcvit.models.vit import VisionTransformer
-from mpcvit.program.fast_cost import fast_cost
-from mpcvit.program.objective import Objective, objective
-from mpcvit.program.plan import make_plan
+from mpcvit.models.files import load_model, model_digest
+from mpcvit.ops import Cost
+from mpcvit.program.objective import objective
 from mpcvit.program.reference import run_reference
-from mpcvit.quantize import quantize
 from mpcvit.quantize.config import Bits, Method, QuantizeConfig
-from mpcvit.quantize.lower import lower
-from mpcvit.quantize.mixed_precision import mixed_precision
 from mpcvit.ring.fixed_point import encode
 from mpcvit.train.accuracy import accuracy
 
@@ -64,91 +60,99 @@ def main() -> None:
     parser.add_argument("--bits", nargs="+", type=int, default=[8, 6, 4])
     parser.add_argument("--mixed", nargs="*", type=int, default=[6, 4, 3])
     parser.add_argument("--network", default="wan", help="whose plan the costs are of")
-    parser.add_argument("--out", type=Path, default=Path(f"benchmarks/results/{date.today()}-quantization.json"))
+    parser.add_argument("--out", type=Path, help="by default in benchmarks/results, by date and model")
     arguments = parser.parse_args()
-    model = load_model(zoo.folder(arguments.model))
+    folder = zoo.folder(arguments.model)
+    model, name = load_model(folder), folder.name
+    out = arguments.out or Path(f"benchmarks/results/{date.today()}-quantization-{name}.json")
     test, train = load_cifar10(arguments.data, "test"), load_cifar10(arguments.data, "train")
     test = test.spread(arguments.limit) if arguments.limit else test
     fewer = test.spread(min(arguments.reference, len(test)))
+    tests = test, fewer
     few = normalise(train.spread(arguments.images).images, CIFAR10.mean, CIFAR10.std)
     many = normalise(train.spread(_EXPORT_PICTURES).images, CIFAR10.mean, CIFAR10.std)
-    goal = objective(arguments.network)
-    document = _begun(arguments.out) or {
-        "command": f"python benchmarks/quantization.py --model {arguments.model} --data DIR --limit {arguments.limit} "
+    header = {
+        "command": f"python benchmarks/quantization.py --model {name} --data DIR --limit {arguments.limit} "
         f"--reference {arguments.reference} --images {arguments.images} --network {arguments.network}",
         "version": mpcvit.__version__,
         "machine": f"{platform.machine()}, torch {torch.__version__}",
-        "model": arguments.model,
+        "model": name,
+        "weights": model_digest(folder),
         "pictures": len(test),
         "reference_pictures": len(fewer),
         "calibration": arguments.images,
-        "rows": [
-            _row("float", accuracy(model, test, CIFAR10, torch.device("cpu")), export_vit(model, many), fewer, goal)
-        ],
     }
+    exporter = QuantizedExporter(model, few, many, objective(arguments.network))
+    document = _begun(out, header)
+    if document is None:
+        whole = _row("float", model, export_vit(model, many), exporter.real_cost(), tests)
+        document = {**header, "rows": [whole]}
     wanted = [(method, Bits(weight=bits, activation=bits)) for bits in arguments.bits for method in arguments.methods]
     wanted += [(Method.MPTQ, Bits(weight=_WIDE, activation=bits)) for bits in arguments.mixed]
     done = {row["name"] for row in document["rows"]}
     for method, bits in track(wanted, console=progress_console, description="methods and widths"):
         config = QuantizeConfig(method=Method(method), bits=bits)
         if _name(config) not in done:
-            document["rows"].append(_quantized_row(model, config, few, many, (test, fewer), goal))
-            arguments.out.write_text(json.dumps(document, indent=1) + "\n")
+            document["rows"].append(_quantized_row(_name(config), exporter.export(config), tests))
+            out.write_text(json.dumps(document, indent=1) + "\n")
     if arguments.mixed:
         rows = {row["name"]: row for row in document["rows"]}
         start = QuantizeConfig(method=Method.MPTQ, bits=Bits(weight=_WIDE, activation=_WIDE))
-        cost = dealt_bytes(model, start, few, goal, _LOWEST)
+        widths = exporter.widths(start, Bits(weight=_WIDE, activation=_LOWEST))
         for bits in track(arguments.mixed, console=progress_console, description="mixed precision"):
             uniform = _name(replace(start, bits=Bits(weight=_WIDE, activation=bits)))
-            name = f"{Method.MPTQ} mixed within {uniform}"
-            if name not in rows:
-                budget = sum(rows[uniform]["cost"]["material_bytes"])
-                lowest = Bits(weight=_WIDE, activation=_LOWEST)
-                config = mixed_precision(model, start, few, cost, budget, lowest)
-                document["rows"].append({**_quantized_row(model, config, few, many, (test, fewer), goal), "name": name})
-                arguments.out.write_text(json.dumps(document, indent=1) + "\n")
+            mixed = f"{Method.MPTQ} mixed within {uniform}"
+            if mixed not in rows:
+                done = exporter.export_within(widths, sum(rows[uniform]["cost"]["material_bytes"]))
+                document["rows"].append(_quantized_row(mixed, done, tests))
+                out.write_text(json.dumps(document, indent=1) + "\n")
     for row in document["rows"]:
         progress_console.print(
-            f"{row['name']:32s} quantized {100 * row['quantized']:.2f} %  reference {100 * row['reference']:.2f} %  "
+            f"{row['name']:32s} quantized {100 * row['quantized']:.2f} % of {document['pictures']}, "
+            f"{100 * row['quantized_there']:.2f} % of the reference's {document['reference_pictures']}, "
+            f"reference {100 * row['reference']:.2f} %  "
             f"{row['cost']['rounds']} rounds  {sum(row['cost']['material_bytes']) / 1e6:.1f} MB dealt"
         )
 
 
-def _begun(path: Path) -> dict[str, Any] | None:
-    return json.loads(path.read_text()) if path.exists() else None
+def _begun(path: Path, header: dict[str, Any]) -> dict[str, Any] | None:
+    """What ``path`` has of this very run."""
+    if not path.exists():
+        return None
+    document: dict[str, Any] = json.loads(path.read_text())
+    if other := {name: document.get(name) for name, value in header.items() if document.get(name) != value}:
+        raise SystemExit(f"{path} is of another run: {other}. Give another --out, or delete it.")
+    return document
 
 
 def _name(config: QuantizeConfig) -> str:
     return f"{config.method} W{config.bits.weight}A{config.bits.activation}"
 
 
-def _quantized_row(
-    model: VisionTransformer,
-    config: QuantizeConfig,
-    few: torch.Tensor,
-    many: torch.Tensor,
-    tests: tuple[ImageSet, ImageSet],
-    goal: Objective,
+def _quantized_row(name: str, done: QuantizedExport, tests: tuple[ImageSet, ImageSet]) -> dict[str, Any]:
+    """A line of the table for a quantized model."""
+    return {**_row(name, done.model, done.exported, done.cost, tests), "config": done.config.to_json()}
+
+
+def _row(
+    name: str, model: nn.Module, exported: Exported, cost: Cost, tests: tuple[ImageSet, ImageSet]
 ) -> dict[str, Any]:
-    """Quantize, export and score: on the first test set with all quantizers, on the second on integers."""
-    quantized = quantize(model, config, few)
-    lowered = lower(quantized)
-    exported = export_vit(lowered.model, many, Precision(steps=lowered.steps))
-    top1 = accuracy(quantized, tests[0], CIFAR10, torch.device("cpu"))
-    return {**_row(_name(config), top1, exported, tests[1], goal), "config": config.to_json()}
-
-
-def _row(name: str, top1: float, exported: Exported, test: ImageSet, goal: Objective) -> dict[str, Any]:
-    """One line of the table."""
+    """One line of the table: the model scored on both test sets, its Program on the second."""
     ((image, kind),) = exported.program.inputs.items()
-    hits = 0
+    test, hits = tests[1], 0
     for start in range(0, len(test), _BATCH):
         batch = test.subset(np.arange(start, min(start + _BATCH, len(test))))
         codes = encode(normalise(batch.images, CIFAR10.mean, CIFAR10.std).numpy(), kind.qtype)
         answers = run_reference(exported.program, exported.weights, {image: codes}).argmax(1)
         hits += int((answers == batch.labels).sum())
-    cost = fast_cost(make_plan(exported.program, goal)).total
-    return {"name": name, "quantized": top1, "reference": hits / len(test), "cost": asdict(cost)}
+    top1, there = (accuracy(model, one, CIFAR10, torch.device("cpu")) for one in tests)
+    return {
+        "name": name,
+        "quantized": top1,
+        "quantized_there": there,
+        "reference": hits / len(test),
+        "cost": asdict(cost),
+    }
 
 
 if __name__ == "__main__":

@@ -32,14 +32,14 @@ def write(models: Sequence[Measured], folder: Path) -> None:
 
 
 def table(models: Sequence[Measured]) -> tuple[list[str], list[list[str]]]:
-    """Headings, and per model a row of cells; what was not scored is empty."""
+    """Headings, and per model a row of cells, by the executors of the plot; what was not scored is empty."""
     rows = []
     for model in models:
-        scores = (model.accuracy.get(executor) for executor in Executor)
+        scores = (model.accuracy.get(executor) for executor in _COLOURS)
         rows.append(
             [model.model, *("" if one is None else f"{100 * one['top1']:.2f} % of {one['n']:,}" for one in scores)]
         )
-    return ["model", *Executor], rows
+    return ["model", *_COLOURS], rows
 
 
 def plot(models: Sequence[Measured]) -> bytes:

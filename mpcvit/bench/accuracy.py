@@ -1,8 +1,7 @@
-"""The same model on the same pictures in float, quantized, in the integer reference and on secret shares."""
+"""The same model on the same pictures in float, quantized, in integers only, in the reference and on secret shares."""
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,18 +14,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from mpcvit.client import Client
-from mpcvit.client.result import Inference
+from mpcvit.bench.secure_answers import SecureAnswer, secure_answers
 from mpcvit.data.image_set import ImageSet
 from mpcvit.data.normalise import normalise
 from mpcvit.errors import ConfigError, NotRevealed
-from mpcvit.models.files import load_any_model
+from mpcvit.models.check_images import check_images
+from mpcvit.models.files import load_any_model, load_model
 from mpcvit.program.model_folder import ModelFolder
 from mpcvit.program.reference import run_reference
-from mpcvit.program.shares import share_model
 from mpcvit.quantize.files import QUANTIZED_FOLDER, is_quantized, load_quantized
+from mpcvit.quantize.integer import integer_vit
 from mpcvit.ring.fixed_point import decode, encode
-from parties.local_cluster import LocalCluster
 
 Logits = npt.NDArray[np.float64]
 Advance = Callable[[int], None]
@@ -34,10 +32,14 @@ _BATCH = 100
 
 
 class Executor(StrEnum):
-    """What runs the model."""
+    """What runs the model.
+
+    ``INTEGER`` is I-ViT's graph, made of the float model; ``REFERENCE`` the Program, as the secure engine computes it.
+    """
 
     FLOAT = "float"
     QUANTIZED = "quantized"
+    INTEGER = "integer"
     REFERENCE = "reference"
     SECURE = "secure"
 
@@ -70,7 +72,7 @@ class Accuracy:
         top1: share of right labels, in [0, 1].
         agreement_with_float: share of labels equal to the float model's.
         max_abs_logit_diff: largest difference to the float model's logits; None if the model reveals none.
-        agreement_with_reference: share of labels equal to the integer reference's; None for float and quantized.
+        agreement_with_reference: share of labels equal to the reference's, for reference and secure; else None.
         seconds: wall time of the executor over all pictures.
         cost: medians over the secure runs (online and offline seconds, rounds, bytes); empty otherwise.
     """
@@ -86,7 +88,11 @@ class Accuracy:
 
 
 def float_logits(folder: Path, images: ImageSet, advance: Advance = lambda n: None) -> Logits:
-    """The trained model's logits [count, classes] in float32."""
+    """The trained model's logits [count, classes] in float32.
+
+    Raises:
+        InputError: pictures of another size than the model's input.
+    """
     return _logits(load_any_model(folder), folder, images, advance)
 
 
@@ -95,6 +101,7 @@ def quantized_logits(folder: Path, images: ImageSet, advance: Advance = lambda n
 
     Raises:
         ConfigError: the model is not quantized.
+        InputError: pictures of another size than the model's input.
     """
     if not is_quantized(folder):
         raise ConfigError(
@@ -105,24 +112,51 @@ def quantized_logits(folder: Path, images: ImageSet, advance: Advance = lambda n
     return _logits(load_quantized(folder / QUANTIZED_FOLDER)[0], folder, images, advance)
 
 
-def _logits(model: torch.nn.Module, folder: Path, images: ImageSet, advance: Advance) -> Logits:
-    description = ModelFolder.load(folder).description
+def integer_logits(
+    folder: Path, images: ImageSet, calibration: torch.Tensor, advance: Advance = lambda n: None
+) -> Logits:
+    """Logits [count, classes] of the trained model in integers only.
+
+    Args:
+        calibration: training pictures, normalised float [count, channels, size, size].
+
+    Raises:
+        ConfigError: the model has something for which there is no integer form; the message names it.
+        InputError: pictures of another size than the model's input.
+        RangeError: a sum on the way does not fit 32 bits.
+    """
+    return _logits(integer_vit(load_model(folder), calibration).forward, folder, images, advance)
+
+
+def _logits(run: Callable[[torch.Tensor], torch.Tensor], folder: Path, images: ImageSet, advance: Advance) -> Logits:
+    model = ModelFolder.load(folder)
     parts = []
     with torch.inference_mode():
         for batch in _batches(images):
-            parts.append(model(normalise(batch.images, description.mean, description.std)).double().numpy())
+            parts.append(run(_normalised(model, batch)).double().numpy())
             advance(len(batch))
     return np.concatenate(parts)
 
 
+def _normalised(model: ModelFolder, images: ImageSet) -> torch.Tensor:
+    """What the model reads of the pictures, which must be of the size of its input."""
+    (kind,) = model.program.inputs.values()
+    pixels = normalise(images.images, model.description.mean, model.description.std)
+    check_images(pixels, kind.shape)
+    return pixels
+
+
 def reference_answers(folder: Path, images: ImageSet, advance: Advance = lambda n: None) -> Answers:
-    """What the Program answers on integer codes in clear."""
+    """What the Program answers on integer codes in clear.
+
+    Raises:
+        InputError: pictures of another size than the model's input.
+    """
     model = ModelFolder.load(folder)
     ((name, kind),) = model.program.inputs.items()
     parts = []
     for batch in _batches(images):
-        pixels = normalise(batch.images, model.description.mean, model.description.std)
-        codes = encode(pixels.numpy(), kind.qtype)
+        codes = encode(_normalised(model, batch).numpy(), kind.qtype)
         parts.append(run_reference(model.program, model.weights, {name: codes}))
         advance(len(batch))
     output = np.concatenate(parts)
@@ -147,54 +181,31 @@ def reference_logits(folder: Path, images: ImageSet) -> Logits:
     return logits
 
 
-def secure_inferences(
-    folder: Path,
-    images: ImageSet,
-    *,
-    parties: int = 2,
-    overrides: Mapping[str, Any] | None = None,
-    advance: Advance = lambda n: None,
-) -> list[Inference]:
-    """One inference per picture by real parties and a real dealer, all processes of this machine.
-
-    ``overrides`` replace parts of every party's configuration.
-    """
-    with tempfile.TemporaryDirectory(prefix="mpcvit-eval-") as scratch:
-        _, shares = share_model(ModelFolder.load(folder), parties, Path(scratch) / "shares")
-        answers = []
-        cluster = LocalCluster(shares, Path(scratch), overrides=overrides)
-        with cluster, Client.from_config(cluster.client_config) as client:
-            for image in images.images:
-                answers.append(client.infer(image))
-                advance(1)
-        return answers
-
-
 def evaluate(
     folder: Path,
     images: ImageSet,
     executor: Executor,
     *,
+    calibration: torch.Tensor | None = None,
     parties: int = 2,
     overrides: Mapping[str, Any] | None = None,
     advance: Advance = lambda n: None,
+    kept: Path | None = None,
 ) -> Accuracy:
-    """Score ``executor`` on ``images`` against labels, the float model and the integer reference.
+    """Score ``executor`` on ``images`` against labels, the float model and the reference.
 
-    ``parties`` and ``overrides`` are for the secure executor; see :func:`secure_inferences`.
+    ``calibration`` is for the integer executor, see :func:`integer_logits`; ``parties``, ``overrides`` and ``kept`` are
+    for the secure one, see :func:`~mpcvit.bench.secure_answers.secure_answers`.
     """
     cost: dict[str, Any] = {}
     start = time.perf_counter()
-    if executor is Executor.FLOAT:
-        answers = Answers.of(float_logits(folder, images, advance))
-    elif executor is Executor.QUANTIZED:
-        answers = Answers.of(quantized_logits(folder, images, advance))
-    elif executor is Executor.REFERENCE:
-        answers = reference_answers(folder, images, advance)
+    if executor is Executor.SECURE:
+        secure = secure_answers(folder, images, parties=parties, overrides=overrides, advance=advance, kept=kept)
+        answers, cost = _joined(secure), _cost(secure)
+        seconds = sum(answer.seconds for answer in secure)
     else:
-        inferences = secure_inferences(folder, images, parties=parties, overrides=overrides, advance=advance)
-        answers, cost = _joined(inferences), _cost(inferences)
-    seconds = time.perf_counter() - start
+        answers = _in_clear(folder, images, executor, calibration, advance)
+        seconds = time.perf_counter() - start
     plain = answers if executor is Executor.FLOAT else Answers.of(float_logits(folder, images))
     reference = None
     if executor in (Executor.REFERENCE, Executor.SECURE):
@@ -211,28 +222,46 @@ def evaluate(
     )
 
 
+def _in_clear(
+    folder: Path, images: ImageSet, executor: Executor, calibration: torch.Tensor | None, advance: Advance
+) -> Answers:
+    """What ``executor``, any but secure, answers."""
+    if executor is Executor.REFERENCE:
+        return reference_answers(folder, images, advance)
+    if executor is Executor.QUANTIZED:
+        return Answers.of(quantized_logits(folder, images, advance))
+    if executor is Executor.FLOAT:
+        return Answers.of(float_logits(folder, images, advance))
+    if calibration is None:
+        raise ConfigError(
+            "no pictures to calibrate the integer executor on",
+            expected="some hundred training pictures",
+            remedy="Give an image folder with --calibration.",
+        )
+    return Answers.of(integer_logits(folder, images, calibration, advance))
+
+
 def _batches(images: ImageSet) -> list[ImageSet]:
     return [
         images.subset(np.arange(start, min(start + _BATCH, len(images)))) for start in range(0, len(images), _BATCH)
     ]
 
 
-def _joined(inferences: list[Inference]) -> Answers:
-    labels = np.array([inference.ranking[0] for inference in inferences], dtype=np.int64)
-    revealed = all(inference.reveal.logits for inference in inferences)
-    return Answers(labels, np.stack([inference.logits for inference in inferences]) if revealed else None)
+def _joined(answers: list[SecureAnswer]) -> Answers:
+    labels = np.array([answer.label for answer in answers], dtype=np.int64)
+    logits = [answer.logits for answer in answers if answer.logits is not None]
+    return Answers(labels, np.array(logits) if len(logits) == len(answers) else None)
 
 
 def _difference(logits: Logits | None, plain: Logits | None) -> float | None:
     return None if logits is None or plain is None else float(np.abs(logits - plain).max())
 
 
-def _cost(answers: list[Inference]) -> dict[str, Any]:
-    first = answers[0].stats
+def _cost(answers: list[SecureAnswer]) -> dict[str, Any]:
     return {
         "online_s": round(median(answer.online_s for answer in answers), 4),
         "offline_s": round(median(answer.offline_s for answer in answers), 4),
         "rounds": answers[0].rounds,
-        "bytes_sent": [stats.bytes_sent for stats in first],
-        "material_bytes": [stats.material_bytes for stats in first],
+        "bytes_sent": answers[0].bytes_sent,
+        "material_bytes": answers[0].material_bytes,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -15,13 +16,20 @@ from mpcvit.data.image_set import ImageSet
 from mpcvit.errors import ModelFileError
 from mpcvit.link_profile import link_profile
 from mpcvit.models.config import AttentionKind
-from mpcvit.models.files import CONFIG_FILE
-from mpcvit.program.model_folder import ModelFolder
+from mpcvit.models.files import CONFIG_FILE, FLOAT_FILE
+from mpcvit.program.files import PROGRAM_FILE, WEIGHTS_FILE
+from mpcvit.program.model_folder import DESCRIPTION_FILE, ModelFolder
+from mpcvit.quantize.files import QUANTIZE_FILE, QUANTIZED_FOLDER
 
 #: Beside a shipped model, its own measurements.
 RESULTS_FILE = "results.json"
-#: Hexadecimal digits of a Program's digest in names of files.
+#: Hexadecimal digits of a digest in names of files.
 _DIGITS = 12
+#: What executors read of a model's folder.
+_MODEL_FILES = (
+    *(Path(name) for name in (DESCRIPTION_FILE, CONFIG_FILE, FLOAT_FILE, PROGRAM_FILE, WEIGHTS_FILE)),
+    *(Path(QUANTIZED_FOLDER, name) for name in (CONFIG_FILE, FLOAT_FILE, QUANTIZE_FILE)),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +40,8 @@ class Measured:
         model: its public name.
         program: digest of the Program that was measured.
         heads: how many heads of each kind it has.
-        accuracy: by executor, the fields of :class:`~mpcvit.bench.accuracy.Accuracy`.
+        accuracy: by executor, the fields of :class:`~mpcvit.bench.accuracy.Accuracy`, and ``scored``, the digest of the
+            model's files and the pictures; shipped measurements, and those of earlier versions, have none.
         latency: by network, the fields of :class:`~mpcvit.bench.latency.Latency`, of the fast engine.
     """
 
@@ -81,6 +90,8 @@ def score(
 ) -> Measured:
     """The accuracy of the exported model in ``folder``; what ``out`` has of it already is not repeated.
 
+    That is: scores of the same files on the same pictures, and single answers of a secure run that was broken off.
+
     Args:
         out: folder of measurements; gets a file named after the model's folder and its Program's digest.
         images: test pictures for ``executors``.
@@ -90,12 +101,17 @@ def score(
         MpcvitError: an inference failed.
     """
     path, found = _found(folder, out)
+    scored = _scored(folder, images)
+    kept = path.with_name(f"{path.stem}-{Executor.SECURE}-{scored[:_DIGITS]}.jsonl")
+    out.mkdir(parents=True, exist_ok=True)
     for executor in executors:
-        if found.accuracy.get(executor, {}).get("n") != len(images):
+        if found.accuracy.get(executor, {}).get("scored") != scored:
             say(f"{found.model}: {executor} on {len(images):,} pictures")
-            result = asdict(evaluate(folder, images, executor))
+            result = {**asdict(evaluate(folder, images, executor, kept=kept)), "scored": scored}
             found = replace(found, accuracy={**found.accuracy, executor.value: result})
             found.save(path)
+            if executor == Executor.SECURE:
+                kept.unlink(missing_ok=True)
     return found
 
 
@@ -155,6 +171,19 @@ def _found(folder: Path, out: Path) -> tuple[Path, Measured]:
     path = out / f"{folder.resolve().name}-{digest[:_DIGITS]}.json"
     found = Measured.load(path) if path.exists() else Measured(model=name, program=digest, heads=_heads(folder))
     return path, found
+
+
+def _scored(folder: Path, images: ImageSet) -> str:
+    """SHA-256 of all that scores depend on: the model's files, where there are such, the pictures and their labels."""
+    digest = hashlib.sha256()
+    for name in _MODEL_FILES:
+        file = folder / name
+        content = file.read_bytes() if file.exists() else b""
+        digest.update(hashlib.sha256(content).digest())
+    for array in (images.images, images.labels):
+        digest.update(str(array.shape).encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def _heads(folder: Path) -> dict[str, int]:

@@ -70,6 +70,8 @@ def compress(
         smaller = run(model, chosen, source.images, lambda line: status.update(f"{name}: {line}"))
         save_model(smaller, out)
         write_history(chosen, len(source.images), trained, out)
+        if source.description is not None:  # how its pictures are prepared
+            source.description.save(out)
         status.update("costs before and after")
         change = effect(model, smaller, source.images, objective=objective(network), factors=form)
     if json_output:

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image, ImageOps
 
-from mpcvit.data.cifar10 import CIFAR10_MEAN, CIFAR10_STD, load_cifar10
+from mpcvit.data.catalogue import data_set
+from mpcvit.data.cifar10 import CIFAR10
 from mpcvit.data.normalise import normalise
-from mpcvit.data.prepared import load_prepared
-from mpcvit.errors import ConfigError
+from mpcvit.data.prepared import PreparedImages, load_prepared
+from mpcvit.errors import ConfigError, InputError, ModelFileError
 from mpcvit.models.files import FloatModel, load_any_model
 from mpcvit.models.timm_import import Backbone, import_timm
+from mpcvit.program.model_folder import DESCRIPTION_FILE, Description
 
+#: Written by training, beside the model.
+_TRAIN_FILE = "train.json"
 _TRAINED_PICTURES = 512
 #: Pictures of 224 x 224 pixels take hundreds of times the memory of CIFAR's.
-_TIMM_PICTURES = 32
+_LARGE_PICTURES = 32
+#: Pixels; what is wider is large.
+_WIDEST_SMALL = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +74,8 @@ class ExportSource:
         images: normalised float32 [count, channels, size, size].
         labels: one name per class.
         mean, std: per channel, for pixels in [0, 1].
-        facts: where weights, pictures and labels come from, in words.
+        facts: where weights, pictures, labels, mean and std come from, in words.
+        description: what the folder says, where an exported model is in it: its name, and what it reveals.
     """
 
     model: FloatModel
@@ -73,6 +84,7 @@ class ExportSource:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     facts: dict[str, str]
+    description: Description | None = None
 
 
 def open_source(choice: Choice) -> ExportSource:
@@ -80,7 +92,7 @@ def open_source(choice: Choice) -> ExportSource:
 
     Raises:
         ConfigError, ModelFileError: of the model.
-        InputError: of the pictures.
+        InputError: of the pictures, which may be those of another data set.
     """
     if choice.timm is not None:
         torch.manual_seed(0)  # of random weights and of noise
@@ -89,21 +101,66 @@ def open_source(choice: Choice) -> ExportSource:
         weights = "random, seed 0" if choice.weights is None else str(choice.weights)
         return ExportSource(backbone.model, images, labels, backbone.mean, backbone.std, {"weights": weights, **facts})
     assert choice.trained is not None and choice.data is not None  # noqa: S101, PT018 - a choice is checked
-    pictures = load_cifar10(choice.data, "train")
-    calibration = pictures.spread(choice.images or _TRAINED_PICTURES).images
-    return ExportSource(
-        load_any_model(choice.trained),
-        normalise(calibration, CIFAR10_MEAN, CIFAR10_STD),
-        pictures.classes,
-        CIFAR10_MEAN,
-        CIFAR10_STD,
-        {"weights": str(choice.trained), "calibration": str(choice.data), "labels": "the folder's classes"},
-    )
+    return _trained(choice.trained, choice.data, choice.images)
+
+
+def _trained(folder: Path, data: Path, count: int | None) -> ExportSource:
+    """The trained model in ``folder``, exported before or not, with pictures of ``data``'s training part."""
+    model = load_any_model(folder)
+    size = model.config.image_size
+    description = Description.load(folder) if (folder / DESCRIPTION_FILE).exists() else None
+    mean, std, preprocessing = _preprocessing(folder, description)
+    count = count or (_TRAINED_PICTURES if size <= _WIDEST_SMALL else _LARGE_PICTURES)
+    found = load_prepared(data / "train", count, partial(_fitted, size=size, mean=mean, std=std))
+    labels = _folder_labels(found, model.config.classes) if description is None else description.labels
+    facts = {
+        "weights": str(folder),
+        "calibration": str(data),
+        "labels": "the folder's classes" if description is None else f"those of {DESCRIPTION_FILE}",
+        "preprocessing": preprocessing,
+    }
+    return ExportSource(model, found.images, labels, mean, std, facts, description)
+
+
+def _preprocessing(folder: Path, description: Description | None) -> tuple[tuple[float, ...], tuple[float, ...], str]:
+    """Mean, std, and where they come from: an earlier export, the data set of the training, or else CIFAR-10."""
+    if description is not None:
+        return description.mean, description.std, f"that of {DESCRIPTION_FILE}"
+    path = folder / _TRAIN_FILE
+    if not path.exists():
+        return CIFAR10.mean, CIFAR10.std, f"{CIFAR10.name}'s, for want of {DESCRIPTION_FILE} and {_TRAIN_FILE}"
+    try:
+        name = json.loads(path.read_text())["config"].get("data", CIFAR10.name)  # without it before there was a choice
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelFileError(
+            f"{type(error).__name__} reading {path}",
+            expected="the file that 'mpcvit train' wrote",
+            remedy="Copy the folder again.",
+        ) from error
+    data = data_set(name)
+    return data.mean, data.std, f"{data.name}'s, after {_TRAIN_FILE}"
+
+
+def _fitted(picture: Image.Image, size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
+    """Float32 [channels, size, size], normalised; the largest square in the middle, if it has another shape."""
+    square = ImageOps.fit(picture, (size, size), Image.Resampling.BICUBIC)
+    return normalise(np.array(square)[None], mean, std)[0]
+
+
+def _folder_labels(found: PreparedImages, classes: int) -> tuple[str, ...]:
+    """The names of the folder's classes, which are as many as the model's."""
+    if len(found.classes) != classes:
+        raise InputError(
+            f"{len(found.classes)} classes of pictures for a model of {classes}",
+            expected="pictures of the data set that the model was trained on",
+            remedy="Point --data at an image folder of it.",
+        )
+    return found.classes
 
 
 def _pictures(backbone: Backbone, choice: Choice) -> tuple[torch.Tensor, tuple[str, ...], dict[str, str]]:
     """Calibration pictures, labels, and where they come from."""
-    config, count = backbone.model.config, choice.images or _TIMM_PICTURES
+    config, count = backbone.model.config, choice.images or _LARGE_PICTURES
     numbered = tuple(f"class{index}" for index in range(config.classes))
     if choice.data is None:
         pixels = torch.randint(0, 256, (count, config.image_size, config.image_size, config.channels))

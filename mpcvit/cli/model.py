@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 
 from mpcvit.cli.output import Json, command, print_json, print_table
-from mpcvit.errors import ConfigError
 
 model_app = typer.Typer(help="Export and share models.", no_args_is_help=True)
 
@@ -35,7 +34,10 @@ def export(
     noise: Annotated[bool, typer.Option("--noise", help="With --timm: calibrate on noise. For timing only.")] = False,
     version: Annotated[str, typer.Option(help="Its version.")] = "1",
     images: Annotated[
-        int | None, typer.Option(min=1, help="Calibration pictures; by default 512, with --timm 32.")
+        int | None,
+        typer.Option(
+            min=1, help="Calibration pictures; by default 512, or 32 with --timm or of more than 64 pixels a side."
+        ),
     ] = None,
     stock_wraps: Annotated[
         float, typer.Option(help="Largest accepted chance per image of a silent wrap on the stock engine.")

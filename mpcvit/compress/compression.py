@@ -13,7 +13,6 @@ import torch
 from mpcvit.models.check_images import check_images
 from mpcvit.models.vit import VisionTransformer
 
-
 #: Called with a line of text for every step of a pass that is done.
 Report = Callable[[str], None]
 

@@ -40,8 +40,8 @@ class MiniViT(Compression):
     """Blocks in groups that share weights.
 
     Attributes:
-        group: blocks in a group, at least 2. Where blocks begin to differ in their design, in the kinds of their heads for
-            instance, a new group begins, and the last one may have fewer, too.
+        group: blocks in a group, at least 2. Where blocks begin to differ in their design, in the kinds of their heads
+            for instance, a new group begins; the last one may have fewer, too.
 
     Raises:
         ConfigError: the groups are too small.
@@ -78,8 +78,8 @@ def share_blocks(
     taken, as export does, and biases take over what the blocks' own norm biases gave, so that all constants stay.
 
     Args:
-        report: called for every start of a group that is tried, with the group's first block, the start, and the squared
-            error of the stream behind the group.
+        report: called for every start of a group that is tried, with the group's first block, the start, and the
+            squared error of the stream behind the group.
 
     Raises:
         ConfigError: no two neighbours have the same design, layers are of low rank, or weights are shared already.

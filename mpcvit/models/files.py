@@ -41,7 +41,7 @@ def load_model(folder: Path) -> VisionTransformer:
     raise ConfigError(
         f"a model of the family {model.config.family} in {folder}",
         expected="a Vision Transformer",
-        remedy="Search, distillation and training are for Vision Transformers only.",
+        remedy="Name the folder of a Vision Transformer; models of other families can be exported, not changed.",
     )
 
 

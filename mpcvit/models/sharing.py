@@ -1,9 +1,10 @@
 """Weights that several blocks have in common (MiniViT, CVPR 2022).
 
-A group of neighbouring blocks has one set of matrices, the first block's. Each block keeps what makes it different: all
-biases, those of norms included, and the convolution of V (``ViTConfig.lepe``). Where a model has that, it plays the part
-of MiniViT's transformation per layer; other models, DeiT for instance, have none. Gains of norms belong to the matrices behind them, into which export folds them, so the group
-has those in common, too; then a group's folded matrices are one secret parameter, shared and opened once.
+A group of neighbouring blocks has one set of matrices, the first block's. Each block keeps what makes it different:
+all biases, those of norms included, and the convolution of V (``ViTConfig.lepe``). Where a model has that, it plays the
+part of MiniViT's transformation per layer; other models, DeiT for instance, have none. Gains of norms belong to the
+matrices behind them, into which export folds them, so the group has those in common, too; then a group's folded
+matrices are one secret parameter, shared and opened once.
 
 MiniViT's other transformation, learnt mixtures of heads before and after the softmax, is not built: under MPC it is two
 products of secrets per score, about the price of a cheap attention kind, and it would take the linear-time form from

@@ -65,7 +65,10 @@ class Attention(nn.Module):
 
     def forward(self, x_BND: torch.Tensor) -> torch.Tensor:
         """Mixed tokens, of the shape of ``x_BND``."""
-        q_BHND, k_BHND, v_BHND = self.heads(x_BND)
+        return self.mix(*self.heads(x_BND))
+
+    def mix(self, q_BHND: torch.Tensor, k_BHND: torch.Tensor, v_BHND: torch.Tensor) -> torch.Tensor:
+        """Mixed tokens [B, N, D] from what :meth:`heads` gives."""
         output_BHND = torch.empty_like(v_BHND)
         mask_HNN = None if self.mask is None else self.mask()
         for kind, kernel in self.kernels.items():
@@ -164,13 +167,11 @@ class Block(nn.Module):
         """
         if self.entry is not None:
             out[f"{name}.reduced"] = x_BND = self.entry(x_BND)
-        normed_BND = self.norm1(x_BND)
-        out[f"{name}.attn"] = y_BND = self.attn(normed_BND)
+        q_BHND, k_BHND, v_BHND = self.attn.heads(self.norm1(x_BND))
+        out[f"{name}.attn"] = y_BND = self.attn.mix(q_BHND, k_BHND, v_BHND)
         x_BND = x_BND + self.drop_path(y_BND)
-        if self.select is not None:
-            with torch.no_grad():  # only the order matters
-                q, k, _ = self.attn.heads(normed_BND)
-            out[f"{name}.reduced"] = x_BND = self.select(x_BND, q, k)
+        if self.select is not None:  # by the order of scores alone, through which no gradients go
+            out[f"{name}.reduced"] = x_BND = self.select(x_BND, q_BHND.detach(), k_BHND.detach())
         out[f"{name}.mlp"] = y_BND = self.mlp(self.norm2(x_BND))
         out[name] = x_BND = x_BND + self.drop_path(y_BND)
         return x_BND

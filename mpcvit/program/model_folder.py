@@ -37,6 +37,33 @@ class Description:
     std: tuple[float, ...]
     reveal: Reveal = LOGITS
 
+    def save(self, folder: Path) -> None:
+        """Write ``folder/model.json``."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / DESCRIPTION_FILE).write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> Description:
+        """What :meth:`save` wrote.
+
+        Raises:
+            ModelFileError: the file is missing or damaged.
+        """
+        path = folder / DESCRIPTION_FILE
+        try:
+            document = json.loads(path.read_text())
+            for name in ("labels", "mean", "std"):
+                document[name] = tuple(document[name])
+            if "reveal" in document:
+                document["reveal"] = reveal_from_json(document["reveal"])
+            return cls(**document)
+        except (OSError, ValueError, TypeError, KeyError, ConfigError) as error:
+            raise ModelFileError(
+                f"{type(error).__name__} reading {path}",
+                expected="a folder written by 'mpcvit model export'",
+                remedy="Export the model first, or correct the path.",
+            ) from error
+
 
 @dataclass(frozen=True, repr=False)
 class ModelFolder:
@@ -88,7 +115,7 @@ class ModelFolder:
         """Write the model's files into ``folder``."""
         save_program(self.program, folder)
         save_weights(self.program, self.weights, folder)
-        (folder / DESCRIPTION_FILE).write_text(json.dumps(asdict(self.description), indent=1) + "\n")
+        self.description.save(folder)
 
     @classmethod
     def load(cls, folder: Path) -> ModelFolder:
@@ -98,19 +125,6 @@ class ModelFolder:
             ModelFileError: a file is missing or damaged.
             ShapeMismatch: the weights do not belong to the program.
         """
-        path = folder / DESCRIPTION_FILE
-        try:
-            document = json.loads(path.read_text())
-            for name in ("labels", "mean", "std"):
-                document[name] = tuple(document[name])
-            if "reveal" in document:
-                document["reveal"] = reveal_from_json(document["reveal"])
-            description = Description(**document)
-        except (OSError, ValueError, TypeError, KeyError, ConfigError) as error:
-            raise ModelFileError(
-                f"{type(error).__name__} reading {path}",
-                expected="a folder written by 'mpcvit model export'",
-                remedy="Export the model first, or correct the path.",
-            ) from error
+        description = Description.load(folder)
         program = load_program(folder)
         return cls(description, program, load_weights(program, folder))

@@ -30,7 +30,7 @@ class Bits:
     """Widths of the codes of a layer's weights and of the activations that it reads.
 
     Raises:
-        ConfigError: a width is outside 2 to 16.
+        ConfigError: a width is no whole number, or outside 2 to 16.
     """
 
     weight: int
@@ -38,9 +38,11 @@ class Bits:
 
     def __post_init__(self) -> None:
         for what, bits in (("weight", self.weight), ("activation", self.activation)):
-            if not MIN_BITS <= bits <= MAX_BITS:
+            if not _is_whole(bits) or not MIN_BITS <= bits <= MAX_BITS:
                 raise ConfigError(
-                    f"{bits} {what} bits", expected=f"{MIN_BITS} to {MAX_BITS}", remedy="Choose a width in this range."
+                    f"{bits!r} {what} bits",
+                    expected=f"a whole number from {MIN_BITS} to {MAX_BITS}",
+                    remedy="Choose a width in this range.",
                 )
 
 
@@ -56,7 +58,7 @@ class QuantizeConfig:
         steps: of reconstruction, per block.
 
     Raises:
-        ConfigError: a width is outside the range, or a layer is named twice.
+        ConfigError: a width is outside the range, a layer is named twice, or a field is of another type.
     """
 
     method: Method
@@ -69,8 +71,15 @@ class QuantizeConfig:
         names = [name for name, _ in self.layers]
         if len(set(names)) != len(names):
             raise ConfigError(f"layers {names}", expected="each name once", remedy="Give one width per layer.")
-        if self.steps < 1:
-            raise ConfigError(f"{self.steps} steps", expected="at least 1", remedy="Correct the configuration.")
+        problems = [
+            (not isinstance(self.method, Method), f"method {self.method!r}", f"one of {', '.join(Method)}"),
+            (not all(isinstance(name, str) for name in names), f"layers {names}", "names of layers"),
+            (type(self.reconstruct) is not bool, f"reconstruct {self.reconstruct!r}", "true or false"),
+            (not _is_whole(self.steps) or self.steps < 1, f"{self.steps!r} steps", "a whole number, at least 1"),
+        ]
+        for wrong, got, expected in problems:
+            if wrong:
+                raise ConfigError(got, expected=expected, remedy="Correct the configuration.")
 
     def bits_of(self, layer: str) -> Bits:
         """The widths of one layer."""
@@ -97,3 +106,8 @@ class QuantizeConfig:
                 expected="the fields of QuantizeConfig and a known method",
                 remedy="Write configurations with QuantizeConfig.to_json.",
             ) from error
+
+
+def _is_whole(value: object) -> bool:
+    """Whether a file's value is a whole number; its true and false are none."""
+    return isinstance(value, int) and not isinstance(value, bool)

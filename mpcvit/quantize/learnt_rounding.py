@@ -6,7 +6,7 @@ fifth of the steps, and rates of 1e-3 for roundings and 4e-5, falling to 0, for 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import ClassVar
 
 import torch
@@ -104,8 +104,10 @@ class LearntRounding(Learner):
 
     batch: ClassVar[int] = 32
 
-    def stages(self, part: nn.Module, steps: int) -> Iterator[Stage]:
-        layers = [module for module in part.modules() if isinstance(module, QuantLinear)]
+    def stages(self, part: nn.Module, steps: int, learnt: Set[nn.Parameter] = frozenset()) -> Iterator[Stage]:
+        layers = [
+            module for module in part.modules() if isinstance(module, QuantLinear) and module.weight not in learnt
+        ]
         rounded = {
             layer: (layer.quantize_weight, SoftRounding(layer.quantize_weight, layer.weight))
             for layer in layers

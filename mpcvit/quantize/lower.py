@@ -4,7 +4,8 @@ On shares any weight costs the same, so quantized weights are simply the weights
 have moved into norms and weights stay there. Activations are fixed point without clamps, which would cost two
 comparisons an element. Low widths pay only where a gate makes the value: comparisons look at fewer bits, splines need
 fewer knots (:attr:`mpcvit.export.builder.Precision.steps`). There a uniform quantizer's step is kept, rounded down to a
-power of two; everywhere else, and for logarithms and twin ranges, values have the ordinary step, which is finer.
+power of two; everywhere else, and for logarithms and twin ranges, values have the ordinary step, which is finer. A
+quadratic activation is no gate, and export reads and gives it in other units (:mod:`mpcvit.export.fold_mlp`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 
 import torch
 
-from mpcvit.models.config import AttentionKind
+from mpcvit.models.config import Activation, AttentionKind
 from mpcvit.models.vit import VisionTransformer
 from mpcvit.quantize.adalog import AdaLog
 from mpcvit.quantize.power_of_two import PowerOfTwo
@@ -28,6 +29,8 @@ _GATE = re.compile(rf"block(\d+)\.(act\b|attn\.{AttentionKind.RELU_SOFTMAX}\.wei
 _PLACE = re.compile(r"blocks\.(\d+)\.(.+)")
 _COARSE = "fixed point with the largest power of two below the step, not clamped"
 _ORDINARY = "ordinary fixed point, finer and not clamped"
+#: Activations that are gates.
+_GATES = frozenset({Activation.GELU, Activation.RELU})
 #: A gate reads its input this much finer than its result is known, so that rounding both costs little more than one.
 _READ_FINER = 2
 
@@ -66,7 +69,10 @@ class Lowered:
 def lower(quantized: VisionTransformer) -> Lowered:
     """What ``quantized`` (of :func:`mpcvit.quantize.quantize`, not changed) is on secret shares."""
     found = quantizers(quantized)
-    return Lowered(without_places(_without_shifts(quantized)), tuple(sorted(_steps(found).items())), _replaced(found))
+    values = {place: _values(place, quantizer, quantized) for place, quantizer in found.items()}
+    steps = {name: step for its_values in values.values() for name, step in its_values.items()}
+    coarse = {place for place, its_values in values.items() if its_values}
+    return Lowered(without_places(_without_shifts(quantized)), tuple(sorted(steps.items())), _replaced(found, coarse))
 
 
 def narrowing_layer(step: str) -> str | None:
@@ -88,21 +94,13 @@ def _without_shifts(quantized: VisionTransformer) -> VisionTransformer:
     return clear
 
 
-def _steps(found: dict[str, Quantizer]) -> dict[str, float]:
-    """How coarse values of the Program may be, by name."""
-    steps: dict[str, float] = {}
-    for place, quantizer in found.items():
-        steps.update(_values(place, quantizer))
-    return steps
-
-
-def _values(place: str, quantizer: Quantizer) -> dict[str, float]:
+def _values(place: str, quantizer: Quantizer, model: VisionTransformer) -> dict[str, float]:
     """The values that a gate makes or reads for this quantizer, and how coarse they may be; none if it has no gate."""
     step, match = _step(quantizer), _PLACE.fullmatch(place)
     if step is None or match is None:
         return {}
     block, weights = f"block{match[1]}", f"attn.{AttentionKind.RELU_SOFTMAX}"
-    if match[2] == "mlp.fc2.quantize_input":
+    if match[2] == "mlp.fc2.quantize_input" and model.config.activations[int(match[1])] in _GATES:
         return {f"{block}.act": step, f"{block}.fc1": step / _READ_FINER}
     if match[2] == f"attn.kernels.{AttentionKind.RELU_SOFTMAX}.quantize_weights":
         return {f"{block}.{weights}.weights": step, f"{block}.{weights}.scores": step / _READ_FINER}
@@ -116,11 +114,15 @@ def _step(quantizer: Quantizer) -> float | None:
     return float(torch.exp2(-quantizer.frac)) if isinstance(quantizer, PowerOfTwo) else None
 
 
-def _replaced(found: dict[str, Quantizer]) -> tuple[Replacement, ...]:
-    """Activations' quantizers by what becomes of them; weights' are kept as they are."""
+def _replaced(found: dict[str, Quantizer], coarse: set[str]) -> tuple[Replacement, ...]:
+    """Activations' quantizers by what becomes of them; weights' are kept as they are.
+
+    Args:
+        coarse: places whose step is kept.
+    """
     groups: dict[tuple[str, str], list[str]] = {}
     for place, quantizer in found.items():
         if not place.endswith("quantize_weight"):
-            instead = _COARSE if _values(place, quantizer) else _ORDINARY
+            instead = _COARSE if place in coarse else _ORDINARY
             groups.setdefault((f"{quantizer.kind}, {quantizer.bits} bits", instead), []).append(place)
     return tuple(Replacement(tuple(places), *what) for what, places in groups.items())

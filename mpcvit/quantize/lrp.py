@@ -70,9 +70,15 @@ def allocate(
 
     Raises:
         ConfigError: ``mean_bits`` is less than one below the weight bits of ``config.bits``, or a bit less or more
-            than those is no width.
+            than those is no width; or blocks share weights.
         InputError: ``images`` has another shape than the model's input.
     """
+    if model.config.sharing:
+        raise ConfigError(
+            "a model whose blocks share weights",
+            expected="layers that can have widths of their own",
+            remedy="Quantize it with equal bits, or take the model as it was before blocks shared weights.",
+        )
     budget = config.bits.weight if mean_bits is None else mean_bits
     contributions, work = contribution(model, images), multiplications(model.config)
     steps = dict.fromkeys(contributions, -1)
@@ -104,7 +110,7 @@ def multiplications(config: ViTConfig) -> dict[str, int]:
         work[f"{block}.attn.qkv"] = tokens * dim * 3 * dim
         work[f"{block}.attn"] = 2 * tokens * tokens * dim
         work[f"{block}.attn.proj"] = tokens * dim * dim
-        work[f"{block}.mlp.fc1"] = work[f"{block}.mlp.fc2"] = tokens * dim * config.hidden
+        work[f"{block}.mlp.fc1"] = work[f"{block}.mlp.fc2"] = tokens * dim * config.block_hiddens[number]
     return work | {"head": dim * config.classes}
 
 

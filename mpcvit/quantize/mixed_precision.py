@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from enum import StrEnum
+from functools import cached_property
 
 import torch
 
@@ -22,8 +23,8 @@ from mpcvit.models.check_images import check_images
 from mpcvit.models.vit import Attention, VisionTransformer
 from mpcvit.quantize.capture import Trace, trace
 from mpcvit.quantize.config import Bits, QuantizeConfig
-from mpcvit.quantize.quantize import FIRST_LAYER_BITS, quantize
-from mpcvit.quantize.quantized import with_places
+from mpcvit.quantize.quantize import FIRST_LAYER_BITS, quantize, shared_parameters
+from mpcvit.quantize.quantized import QuantLinear, with_places
 
 _BATCH = 32
 
@@ -51,7 +52,6 @@ Losses = dict[tuple[str, Part, int], float]
 _LEAST_LOSS = 1e-12
 
 
-@torch.no_grad()
 def mixed_precision(
     model: VisionTransformer,
     start: QuantizeConfig,
@@ -64,46 +64,99 @@ def mixed_precision(
 
     Quantizes the model once for every width below those in ``start``, for weights and for activations.
 
-    Args:
-        start: the method and the widths to start with.
-        images: calibration pictures, float [count, channels, size, size].
-        cost: of the widths by layer name; must not grow when a width falls.
-        lowest: widths that no layer goes below. What the first layer reads also keeps ``FIRST_LAYER_BITS`` bits.
+    Args: those of :class:`MixedPrecision` and of its :meth:`~MixedPrecision.within`.
 
     Raises:
         InputError: ``images`` has another shape than the model's input.
         ConfigError: ``quantize`` refuses ``start``, or even the lowest widths cost more than the budget.
     """
-    check_images(images, model.config.input_shape)
-    reference = with_places(model)
-    traced = trace(reference, images[:1])
-    attentions = {name for name, module in reference.named_modules() if isinstance(module, Attention)}
-    widths = {name: start.bits_of(name) for name in sorted(set(traced.layers.values()))}
-    floors = {}
-    for name, bits in widths.items():
-        activation = max(lowest.activation, FIRST_LAYER_BITS) if name == traced.first else lowest.activation
-        weight = bits.weight if name in attentions else min(bits.weight, lowest.weight)
-        floors[name] = Bits(weight=weight, activation=min(bits.activation, activation))
-    parts = [(name, part) for name in widths for part in Part if part is Part.ACTIVATION or name not in attentions]
-    least = cost(floors)
-    if least > budget:
-        raise ConfigError(
-            f"a budget of {budget:g}",
-            expected=f"at least {least:g}, the cost at the lowest widths",
-            remedy="Raise the budget, or allow fewer bits.",
-        )
-    losses = _losses(model, start, images, _logits(reference, images), traced, parts, floors)
-    while (current := cost(widths)) > budget:
-        choices = []
-        for name, part in parts:
-            before = part.of(widths[name])
-            for lower in range(part.of(floors[name]), before):
-                saved = current - cost({**widths, name: part.at(widths[name], lower)})
-                lost = max(losses[name, part, lower] - losses[name, part, before], _LEAST_LOSS)
-                choices.append((saved / lost, -lost, name, part, lower))
-        _, _, name, part, lower = max(choices)
-        widths[name] = part.at(widths[name], lower)
-    return replace(start, layers=tuple((name, bits) for name, bits in widths.items() if bits != start.bits))
+    return MixedPrecision(model, start, images, lowest).within(cost, budget)
+
+
+class MixedPrecision:
+    """What narrower layers would lose, measured once for any number of budgets.
+
+    Args:
+        start: the method and the widths to start with.
+        images: calibration pictures, float [count, channels, size, size].
+        lowest: widths that no layer goes below. What the first layer reads also keeps ``FIRST_LAYER_BITS`` bits, and
+            weights that layers share keep those of ``start``.
+
+    Raises:
+        InputError: ``images`` has another shape than the model's input.
+    """
+
+    @torch.no_grad()
+    def __init__(self, model: VisionTransformer, start: QuantizeConfig, images: torch.Tensor, lowest: Bits) -> None:
+        check_images(images, model.config.input_shape)
+        self._model, self._start, self._images = model, start, images
+        self._reference = with_places(model)
+        self._traced = trace(self._reference, images[:1])
+        fixed = _fixed_weights(self._reference)
+        self._widths = {name: start.bits_of(name) for name in sorted(set(self._traced.layers.values()))}
+        self._floors = {}
+        for name, bits in self._widths.items():
+            activation = max(lowest.activation, FIRST_LAYER_BITS) if name == self._traced.first else lowest.activation
+            weight = bits.weight if name in fixed else min(bits.weight, lowest.weight)
+            self._floors[name] = Bits(weight=weight, activation=min(bits.activation, activation))
+        self._parts = [
+            (name, part) for name in self._widths for part in Part if part is Part.ACTIVATION or name not in fixed
+        ]
+
+    def least(self, cost: Cost) -> float:
+        """``cost`` of the lowest widths."""
+        return cost(self._floors)
+
+    def cost_of(self, config: QuantizeConfig, cost: Cost) -> float:
+        """``cost`` of the widths in ``config``."""
+        return cost({name: config.bits_of(name) for name in self._widths})
+
+    def within(self, cost: Cost, budget: float) -> QuantizeConfig:
+        """The configuration to start with, with narrower layers, so that ``cost`` is at most ``budget``.
+
+        Args:
+            cost: of the widths by layer name; must not grow when a width falls.
+
+        Raises:
+            ConfigError: ``quantize`` refuses the start, or even the lowest widths cost more than the budget.
+        """
+        widths = dict(self._widths)
+        least = self.least(cost)
+        if least > budget:
+            raise ConfigError(
+                f"a budget of {budget:g}",
+                expected=f"at least {least:g}, the cost at the lowest widths",
+                remedy="Raise the budget, or allow fewer bits.",
+            )
+        while (current := cost(widths)) > budget:
+            choices, losses = [], self._losses
+            for name, part in self._parts:
+                before = part.of(widths[name])
+                for lower in range(part.of(self._floors[name]), before):
+                    saved = current - cost({**widths, name: part.at(widths[name], lower)})
+                    lost = max(losses[name, part, lower] - losses[name, part, before], _LEAST_LOSS)
+                    choices.append((saved / lost, -lost, name, part, lower))
+            _, _, name, part, lower = max(choices)
+            widths[name] = part.at(widths[name], lower)
+        layers = tuple((name, bits) for name, bits in widths.items() if bits != self._start.bits)
+        return replace(self._start, layers=layers)
+
+    @cached_property
+    @torch.no_grad()
+    def _losses(self) -> Losses:
+        """Of every layer's part alone, from its starting width down, against the logits of the float model."""
+        expected = _logits(self._reference, self._images)
+        return _losses(self._model, self._start, self._images, expected, self._traced, self._parts, self._floors)
+
+
+def _fixed_weights(model: VisionTransformer) -> set[str]:
+    """The names of attentions, which have no weights, and of layers whose weight others have, too."""
+    shared = shared_parameters(model)
+    return {
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, Attention) or (isinstance(module, QuantLinear) and module.weight in shared)
+    }
 
 
 def _losses(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable
 from typing import cast
 
 import torch
+from torch import nn
 
 from mpcvit.errors import ConfigError
 from mpcvit.models.check_images import check_images
@@ -59,7 +61,8 @@ def quantize(
 
     All linear layers outside attention kernels, and the operands of attention's products, are quantized. What the first
     layer reads has at least ``FIRST_LAYER_BITS`` bits; the head has the bits of any other layer. Norms, activations,
-    the softmax and its stand-ins, and the residual stream stay in real arithmetic.
+    the softmax and its stand-ins, and the residual stream stay in real arithmetic. A weight that layers share stays
+    shared, with one quantizer: that of the first layer. No method rewrites what is shared.
 
     Args:
         images: normalised training pictures, float [count, channels, size, size]; the papers use 32, and 1,024 where
@@ -69,13 +72,17 @@ def quantize(
 
     Raises:
         InputError: ``images`` has another shape than the model's input.
-        ConfigError: the configuration names a layer that the model does not have, or the model is quantized already.
+        ConfigError: the configuration names a layer that the model does not have, or gives a weight that layers share
+            several widths, or the model is quantized already.
     """
     check_images(images, model.config.input_shape)
     calibration = CALIBRATIONS[config.method]()
     quantized = with_places(model)
     traced = trace(quantized, images[:1])
     _check_names(config, set(traced.layers.values()))
+    _check_shared(config, quantized)
+    shared = shared_parameters(quantized)
+    weight_quantizers: dict[torch.Tensor, nn.Module] = {}
     source = quantized if calibration.sequential else copy.deepcopy(quantized)
     for stage in traced.stages():
         seen = capture(source, traced.calls, stage, images)
@@ -86,23 +93,34 @@ def quantize(
             if isinstance(module, Attention):
                 calibration.products(_product_site(name, module, seen, bits.activation))
             else:
-                x = seen[f"{name}.quantize_input"]
-                site = LinearSite(cast(QuantLinear, module), x.flatten(0, -2), _norm(quantized, traced, name, x), bits)
-                calibration.linear(site)
+                layer, x = cast(QuantLinear, module), seen[f"{name}.quantize_input"]
+                layer.quantize_weight = weight_quantizers.get(layer.weight, layer.quantize_weight)
+                norm = None if layer.weight in shared else _norm(quantized, traced, name, x, shared)
+                calibration.linear(LinearSite(layer, x.flatten(0, -2), norm, bits))
+                weight_quantizers[layer.weight] = layer.quantize_weight
     if config.reconstruct:
         learner = LEARNERS.get(config.method, LearntRounding)()
         reconstruct(model, quantized, images, learner, steps=config.steps, seed=seed, progress=progress)
     return quantized
 
 
-def _norm(quantized: VisionTransformer, traced: Trace, layer: str, x: torch.Tensor) -> TokenNorm | None:
+def shared_parameters(model: nn.Module) -> set[nn.Parameter]:
+    """Parameters that several modules have (``ViTConfig.sharing``)."""
+    modules = Counter(parameter for module in model.modules() for parameter in module.parameters(recurse=False))
+    return {parameter for parameter, count in modules.items() if count > 1}
+
+
+def _norm(
+    quantized: VisionTransformer, traced: Trace, layer: str, x: torch.Tensor, shared: set[nn.Parameter]
+) -> TokenNorm | None:
     """The norm that may be rewritten for a layer.
 
     Not the last one, as in the papers: the head reads one row [C] per picture, too few to know every channel's range.
     """
     if layer not in traced.norms or x.ndim < 3:
         return None
-    return cast(TokenNorm, quantized.get_submodule(traced.norms[layer]))
+    norm = cast(TokenNorm, quantized.get_submodule(traced.norms[layer]))
+    return None if norm.weight in shared else norm
 
 
 def _product_site(name: str, attention: Attention, seen: dict[str, torch.Tensor], bits: int) -> ProductSite:
@@ -119,3 +137,19 @@ def _check_names(config: QuantizeConfig, known: set[str]) -> None:
             expected=f"names of the model's layers: {', '.join(sorted(known))}",
             remedy="Correct the names.",
         )
+
+
+def _check_shared(config: QuantizeConfig, quantized: VisionTransformer) -> None:
+    """Raise ConfigError unless layers of one weight have one width for it."""
+    owners: dict[torch.Tensor, str] = {}
+    for name, layer in quantized.named_modules():
+        if not isinstance(layer, QuantLinear):
+            continue
+        owner = owners.setdefault(layer.weight, name)
+        own, other = config.bits_of(name).weight, config.bits_of(owner).weight
+        if own != other:
+            raise ConfigError(
+                f"{other} weight bits for {owner}, {own} for {name}",
+                expected="one width for a weight that both share",
+                remedy="Give all layers of a group of blocks that share weights the same weight bits.",
+            )

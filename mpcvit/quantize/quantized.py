@@ -109,16 +109,24 @@ def _replace(parent: nn.Module, path: str, replaced: dict[nn.Module, QuantLinear
 
 
 def without_places(model: VisionTransformer) -> VisionTransformer:
-    """A deep copy of ``model`` with plain linear layers of the rounded weights, and no quantizers."""
+    """A deep copy of ``model`` with plain linear layers of the rounded weights, and no quantizers.
+
+    What layers share stays shared: layers and, with the equal quantizers that they have, weights.
+    """
     plain = copy.deepcopy(model)
     for place in places(plain).values():
         if not isinstance(place.module, QuantLinear):
             place.put(nn.Identity())
     linears: dict[nn.Module, nn.Linear] = {}
+    weights: dict[torch.Tensor, torch.Tensor] = {}
     for parent in list(plain.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, QuantLinear):
-                setattr(parent, name, linears.setdefault(child, child.plain()))
+            if not isinstance(child, QuantLinear):
+                continue
+            if child not in linears:
+                linears[child] = child.plain()
+                linears[child].weight = weights.setdefault(child.weight, linears[child].weight)
+            setattr(parent, name, linears[child])
     return plain
 
 

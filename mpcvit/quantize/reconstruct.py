@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -71,8 +71,12 @@ class Learner(ABC):
     batch: ClassVar[int]
 
     @abstractmethod
-    def stages(self, part: nn.Module, steps: int) -> Iterator[Stage]:
-        """Prepare ``part`` for a stage of that many steps and yield it; once resumed, take up what was learnt."""
+    def stages(self, part: nn.Module, steps: int, learnt: Set[nn.Parameter] = frozenset()) -> Iterator[Stage]:
+        """Prepare ``part`` for a stage of that many steps and yield it; once resumed, take up what was learnt.
+
+        Args:
+            learnt: weights of earlier parts, which stay as they are where this part shares them.
+        """
 
 
 def reconstruct(
@@ -89,7 +93,7 @@ def reconstruct(
 
     The error is that of a part's outputs, squared and summed over channels, its mean over tokens and pictures; for the
     head, the Kullback-Leibler divergence of its distribution from the float model's. Equal arguments give equal
-    results on the same machine.
+    results on the same machine. Weights that blocks share are learnt in the first of them.
 
     Args:
         model: the float model; not changed.
@@ -111,7 +115,8 @@ def reconstruct(
             expected=f"the {len(names)} parts of the float model",
             remedy="Give the model that was quantized.",
         )
-    learnt = [parameter for parameter in quantized.parameters() if parameter.requires_grad]
+    trainable = [parameter for parameter in quantized.parameters() if parameter.requires_grad]
+    learnt: set[nn.Parameter] = set()
     quantized.eval().requires_grad_(False)
     for name in names:
         part = quantized.get_submodule(name)
@@ -119,9 +124,10 @@ def reconstruct(
         targets = _seen(model, name, images, outputs=True)
         order = np.random.default_rng(seed)
         fit = _Fit(name, part, inputs, targets, learner.batch, order, progress)
-        for stage in learner.stages(part, steps):
+        for stage in learner.stages(part, steps, learnt):
             fit.run(stage, steps)
-    for parameter in learnt:
+        learnt |= set(part.parameters())
+    for parameter in trainable:
         parameter.requires_grad_()
 
 

@@ -44,6 +44,9 @@ def test_from_a_trained_model_to_a_smaller_one_on_shares(tiny_folder: Path, data
     )  # fmt: skip
     assert done["quantization"]["bits"] == {"weight": 8, "activation": 6}
     assert any("not clamped" in one["instead"] for one in done["replaced"])
+    assert "blocks.*.attn.qkv input" in [where for one in done["replaced"] for where in one["patterns"]]
+    assert done["cost"]["after"]["material_bytes"] < done["cost"]["before"]["material_bytes"]
+    assert done["cost"]["after"].keys() == {"rounds", "bytes_sent", "material_bytes"}
     common = ("eval", "--model", str(quantized), "--data", str(data / "test"))
     scores = {name: mpcvit_json(*common, "--executor", name) for name in ("float", "quantized", "reference")}
     assert {name: score["n"] for name, score in scores.items()} == dict.fromkeys(scores, 12)
@@ -87,6 +90,14 @@ def test_passes_are_listed_with_their_settings() -> None:
         (("quantize", "FOLDER", "--name", "x", "--dealt-mib", "9", "--lowest-bits", "9"), "9 bits"),
         (("quantize", "FOLDER", "--name", "x", "--dealt-mib", "9", "--lowest-bits", "1"), "1 activation bits"),
         (("quantize", "FOLDER", "--name", "x", "--dealt-mib", "0.001", "--lowest-bits", "8"), "a budget"),
+        (("quantize", "FOLDER", "--name", "x", "--dealt-mib", "nan"), "--dealt-mib nan"),
+        (("quantize", "FOLDER", "--name", "x", "--dealt-mib", "inf"), "--dealt-mib inf"),
+        (("quantize", "FOLDER", "--name", "x", "--dealt-mib", "-1"), "--dealt-mib -1"),
+        (("quantize", "FOLDER", "--name", "x", "--steps", "9"), "--steps"),
+        (
+            ("quantize", "FOLDER", "--name", "x", "--config", "c.json", "--method", "mse", "--reconstruct"),
+            "--config and --method, --reconstruct",
+        ),
     ],
 )
 def test_bad_settings_are_named(arguments: tuple[str, ...], words: str, tiny_folder: Path, data: Path) -> None:
@@ -103,19 +114,32 @@ def test_a_model_that_is_not_quantized_has_no_such_score(tiny_folder: Path, data
     assert mpcvit_json(*arguments, code=4)["error"]["reason"] == "CONFIG"
 
 
-def test_a_file_in_the_place_of_the_folder_is_refused_at_once(tiny_folder: Path, data: Path) -> None:
+@pytest.mark.parametrize(
+    "arguments", [("compress", "FOLDER", "repavit", "theta=0.5"), ("quantize", "FOLDER", "--name", "x")]
+)
+def test_a_file_in_the_place_of_the_folder_is_refused_at_once(
+    arguments: tuple[str, ...], tiny_folder: Path, data: Path
+) -> None:
     """Nothing is computed for a result that could not be written."""
     (data / "taken").write_text("")
-    arguments = (
-        "compress",
-        str(tiny_folder),
-        "repavit",
-        "theta=0.5",
-        "--data",
-        str(data),
-        "--out",
-        str(data / "taken"),
-    )
-    error = mpcvit_json(*arguments, code=4)["error"]
+    command = [str(tiny_folder) if argument == "FOLDER" else argument for argument in arguments]
+    error = mpcvit_json(*command, "--data", str(data), "--out", str(data / "taken"), code=4)["error"]
     assert error["reason"] == "CONFIG"
     assert "taken" in error["got"]
+
+
+def test_more_pictures_than_there_are_is_refused(tiny_folder: Path, data: Path) -> None:
+    """Where a number is asked for, it is that number."""
+    arguments = ("quantize", str(tiny_folder), "--name", "x", "--images", "13", "--out", str(data / "out"))
+    error = mpcvit_json(*arguments, "--data", str(data), code=4)["error"]
+    assert "--images 13 for a folder of 12" in error["got"]
+
+
+def test_reconstruction_and_its_table(tiny_folder: Path, data: Path) -> None:
+    """People see where values are coarse, and what an inference takes before and after."""
+    arguments = ("--method", "minmax", "--activation-bits", "4", "--reconstruct", "--steps", "2", "--images", "12")
+    shown = mpcvit(
+        "quantize", str(tiny_folder), "--name", "x", "--data", str(data), "--out", str(data / "out"), *arguments
+    ).stdout
+    for words in ("blocks.*.mlp.fc2 input", "material bytes", "before", "after", "rounds"):
+        assert words in shown

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import shutil
+from collections.abc import Generator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mpcvit.bench.accuracy import Executor
+from mpcvit.bench.accuracy import Accuracy, Executor, reference_answers
 from mpcvit.bench.comparison import PAGE_FILE, caption, table, write
 from mpcvit.bench.latency import Latency
 from mpcvit.bench.measured import Measured, score, time_in_turns
+from mpcvit.client.result import Inference, Stats
 from mpcvit.data.image_set import ImageSet
 from mpcvit.errors import ModelFileError
 from mpcvit.export.vit import export_vit
@@ -24,6 +27,7 @@ from mpcvit.models.files import save_model
 from mpcvit.models.vit import VisionTransformer
 from mpcvit.program.model_folder import ModelFolder
 from mpcvit.report_style import label_points, new_figure
+from mpcvit.wire.reveal import LOGITS
 from tests.conftest import make_images
 
 
@@ -59,7 +63,7 @@ def test_top1_is_that_of_the_reference_where_it_was_scored() -> None:
 
 
 def test_scoring_is_not_repeated(tiny_folder: Path, tmp_path: Path) -> None:
-    """Float and reference are scored once per number of pictures."""
+    """Float and reference are scored once per set of pictures; another set of as many is another one."""
     rng = np.random.default_rng(3)
     images = ImageSet(rng.integers(0, 256, (12, 8, 8, 3), dtype=np.uint8), np.arange(12) % 3, ("a", "b", "c"))
     said: list[str] = []
@@ -74,6 +78,83 @@ def test_scoring_is_not_repeated(tiny_folder: Path, tmp_path: Path) -> None:
     assert len(said) == 2
     assert run(images.subset(np.arange(5))).accuracy["float"]["n"] == 5
     assert len(said) == 4
+    others = ImageSet(images.images[::-1].copy(), images.labels, images.classes)
+    assert run(others).accuracy["float"]["n"] == 12
+    assert len(said) == 6
+    run(ImageSet(others.images, others.labels[::-1].copy(), others.classes))
+    assert len(said) == 8
+
+
+@pytest.mark.parametrize("changed", ["model.safetensors", "quantized/quantize.json", "quantized/model.safetensors"])
+def test_a_changed_model_is_scored_again(
+    changed: str, tiny_folder: Path, tiny_pictures: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not in the Program counts too: the float weights, and the quantized model beside them."""
+    scored = []
+
+    def fake(folder: Path, images: ImageSet, executor: Executor, *, kept: Path) -> Accuracy:
+        scored.append(executor)
+        return Accuracy(executor, len(images), 0.5, 0.5, 0.0, None, 1.0, {})
+
+    monkeypatch.setattr("mpcvit.bench.measured.evaluate", fake)
+    folder = shutil.copytree(tiny_folder, tmp_path / "model")
+    for turn in range(3):
+        score(folder, tmp_path / "out", tiny_pictures, (Executor.QUANTIZED,))
+        assert len(scored) == min(turn + 1, 2)
+        if turn == 0:
+            (folder / changed).parent.mkdir(exist_ok=True)
+            (folder / changed).write_bytes(b"other")
+
+
+def test_scores_of_earlier_versions_are_replaced(tiny_folder: Path, tiny_pictures: ImageSet, tmp_path: Path) -> None:
+    """A file that does not say what was scored is read, keeps its latencies, and is scored anew."""
+    one = score(tiny_folder, tmp_path, tiny_pictures, (Executor.FLOAT,))
+    (path,) = tmp_path.iterdir()
+    wrong = {name: value for name, value in one.accuracy["float"].items() if name != "scored"} | {"top1": 7.0}
+    replace(one, accuracy={"float": wrong}, latency={"wan": {"online_s": 1.0}}).save(path)
+    again = score(tiny_folder, tmp_path, tiny_pictures, (Executor.FLOAT,))
+    assert again.accuracy["float"]["top1"] == one.accuracy["float"]["top1"]
+    assert again.latency == {"wan": {"online_s": 1.0}}
+
+
+def test_a_secure_run_that_was_broken_off_goes_on(
+    tiny_folder: Path, tiny_pictures: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answers are kept one by one; the rest is asked for, even if the last line was not written to its end."""
+    labels = reference_answers(tiny_folder, tiny_pictures).labels
+    asked: list[int] = []
+    breaks = [5]
+
+    def fake(folder: Path, images: ImageSet, *_: Any) -> Generator[Inference]:
+        for image in images.images:
+            number = int(np.flatnonzero((tiny_pictures.images == image).all((1, 2, 3)))[0])
+            if breaks and number == breaks[0]:
+                breaks.pop()
+                raise KeyboardInterrupt
+            asked.append(number)
+            stats = Stats(1.0, 2.0, 0.0, 0.0, 9, 10, 11)
+            logits = np.eye(3)[labels[number]]
+            names = "tiny", "1", ("a", "b", "c")
+            yield Inference(*names, LOGITS, tuple(np.argsort(-logits).tolist()), "", (stats, stats), logits)
+
+    monkeypatch.setattr("mpcvit.bench.secure_answers._inferences", fake)
+
+    def run() -> Measured:
+        return score(tiny_folder, tmp_path, tiny_pictures, (Executor.SECURE,))
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    (kept,) = tmp_path.iterdir()
+    kept.write_text(kept.read_text()[:-20])
+    secure = run().accuracy["secure"]
+    assert asked == [0, 1, 2, 3, 4, *range(4, 12)]
+    assert (secure["n"], secure["agreement_with_reference"]) == (12, 1.0)
+    assert secure["cost"] == {
+        "online_s": 2.0, "offline_s": 1.0, "rounds": 9, "bytes_sent": [10, 10], "material_bytes": [11, 11]
+    }  # fmt: skip
+    assert not kept.exists()
+    run()
+    assert len(asked) == 13
 
 
 def test_models_of_one_name_have_files_of_their_own(

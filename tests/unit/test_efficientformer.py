@@ -160,8 +160,9 @@ def test_model_files_round_trip(tmp_path: Path) -> None:
     save_model(model, tmp_path)
     loaded = load_any_model(tmp_path)
     assert torch.equal(loaded(images), model(images))
-    with pytest.raises(ConfigError, match="efficientformer"):
+    with pytest.raises(ConfigError, match="efficientformer") as refused:
         load_model(tmp_path)
+    assert "Name the folder of a Vision Transformer" in refused.value.remedy
 
 
 def test_gradients_reach_every_parameter() -> None:

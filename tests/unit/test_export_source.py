@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,16 @@ from typer.testing import CliRunner
 from mpcvit.cli.export_source import Choice, open_source
 from mpcvit.cli.main import app
 from mpcvit.compat import prepare_torchvision
+from mpcvit.data.cifar10 import CIFAR10
+from mpcvit.data.cifar100 import CIFAR100
+from mpcvit.data.data_set import DataSet
+from mpcvit.data.image_set import load_folder
 from mpcvit.data.normalise import normalise
 from mpcvit.data.prepared import load_prepared
-from mpcvit.errors import ConfigError, InputError
-from mpcvit.models.files import load_model
-from mpcvit.program.model_folder import ModelFolder
+from mpcvit.errors import ConfigError, InputError, ModelFileError
+from mpcvit.models.files import load_model, save_model
+from mpcvit.models.vit import VisionTransformer
+from mpcvit.program.model_folder import Description, ModelFolder
 
 prepare_torchvision()
 
@@ -134,3 +140,75 @@ def test_export_of_a_backbone(pictures: Path, tmp_path: Path) -> None:
     assert torch.equal(load_model(out)(noise), expected(noise))
     table = CliRunner().invoke(app, [*arguments, "--images", "6"])
     assert "random, seed 0" in table.stdout
+
+
+@pytest.fixture
+def data(pictures: Path, tmp_path: Path) -> Path:
+    """The twelve pictures as a training part."""
+    shutil.copytree(pictures, tmp_path / "data" / "train")
+    return tmp_path / "data"
+
+
+def test_an_exported_model_keeps_its_preprocessing_and_labels(tiny_folder: Path, data: Path, tmp_path: Path) -> None:
+    """Mean, deviation and labels are the folder's, pictures of other sizes fit, and name and reveal can be seen."""
+    source = open_source(choice(trained=tiny_folder, data=data))
+    assert (source.labels, source.mean, source.std) == (("a", "b", "c"), (0.5,) * 3, (0.25,) * 3)
+    assert source.images.shape == (12, 3, 8, 8)
+    assert source.images[0, 0].unique().tolist() == [-2.0]  # red 0
+    assert source.description == ModelFolder.load(tiny_folder).description
+    out = tmp_path / "out"
+    arguments = ["model", "export", str(tiny_folder), "--data", str(data), "--out", str(out), "--name", "mine"]
+    run = CliRunner().invoke(app, arguments)
+    assert run.exit_code == 0, run.output
+    description = Description.load(out)
+    assert (description.labels, description.mean, description.std) == (source.labels, source.mean, source.std)
+
+
+@pytest.mark.parametrize(
+    ("note", "expected"),
+    [(None, CIFAR10), ({"config": {}}, CIFAR10), ({"config": {"data": "cifar100"}}, CIFAR100)],
+)
+def test_a_trained_model_s_data_set_says_how_pictures_are_prepared(
+    note: dict[str, Any] | None, expected: DataSet, tiny_model: VisionTransformer, data: Path, tmp_path: Path
+) -> None:
+    """It is the one that training noted, or else CIFAR-10; labels are the pictures' classes."""
+    save_model(tiny_model, tmp_path / "trained")
+    if note is not None:
+        (tmp_path / "trained" / "train.json").write_text(json.dumps(note))
+    source = open_source(choice(trained=tmp_path / "trained", data=data))
+    assert (source.labels, source.mean, source.std) == (("ant", "bee", "cat"), expected.mean, expected.std)
+    assert source.description is None
+    assert expected.name in source.facts["preprocessing"]
+
+
+def test_pictures_of_the_right_size_stay_as_they_are(
+    tiny_model: VisionTransformer, tiny_folder: Path, tmp_path: Path
+) -> None:
+    """Calibration reads what a test of the model would read, at even distances through the classes."""
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        folder = tmp_path / "train" / "abc"[number // 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(folder / f"{number}.png")
+    source = open_source(choice(trained=tiny_folder, data=tmp_path, images=3))
+    chosen = load_folder(tmp_path / "train").spread(3).images
+    assert torch.equal(source.images, normalise(chosen, (0.5,) * 3, (0.25,) * 3))
+
+
+def test_pictures_of_another_data_set_are_refused(tiny_model: VisionTransformer, data: Path, tmp_path: Path) -> None:
+    """A trained model takes its labels from pictures with as many classes as it has."""
+    save_model(tiny_model, tmp_path / "trained")
+    shutil.rmtree(data / "train" / "cat")
+    with pytest.raises(InputError, match="2 classes of pictures for a model of 3"):
+        open_source(choice(trained=tmp_path / "trained", data=data))
+
+
+@pytest.mark.parametrize("text", ["no JSON", "[]", '{"config": 1}'])
+def test_damaged_notes_of_the_training_are_refused(
+    text: str, tiny_model: VisionTransformer, data: Path, tmp_path: Path
+) -> None:
+    """The error names the file."""
+    save_model(tiny_model, tmp_path / "trained")
+    (tmp_path / "trained" / "train.json").write_text(text)
+    with pytest.raises(ModelFileError, match=r"train\.json"):
+        open_source(choice(trained=tmp_path / "trained", data=data))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
 from mpcvit.export.builder import Precision
 from mpcvit.export.vit import export_vit
+from mpcvit.models.config import Activation, AttentionKind
 from mpcvit.models.vit import VisionTransformer
 from mpcvit.program.fast_cost import fast_cost
 from mpcvit.program.objective import objective
@@ -21,6 +24,7 @@ from mpcvit.quantize.power_of_two import PowerOfTwo
 from mpcvit.quantize.quantized import quantizers
 from mpcvit.ring.fixed_point import decode, encode
 from tests.conftest import TINY, make_images
+from tests.mlp_variants import BASE, QUICK, make_variant
 
 IMAGES = make_images(TINY, 24)
 
@@ -75,3 +79,26 @@ def test_what_is_replaced_is_said(tiny_model: VisionTransformer) -> None:
     places = [place for group in result.replaced for place in group.places]
     assert sorted(places) == sorted(name for name in quantizers(quantized) if not name.endswith("quantize_weight"))
     assert all("not clamped" in group.instead for group in result.replaced)
+
+
+def _variant(activation: Activation) -> VisionTransformer:
+    config = replace(BASE, heads=((AttentionKind.RELU_SOFTMAX, AttentionKind.SCALING),) * 2)
+    return make_variant(replace(config, activations=(activation, Activation.RELU)))
+
+
+@pytest.mark.parametrize("activation", list(Activation))
+def test_only_gates_are_coarse(activation: Activation) -> None:
+    """Steps are of values that the Program has and that a gate makes or reads; the rest is said to be ordinary."""
+    model, images = _variant(activation), make_images(BASE, 16)
+    quantized = quantize(model, QuantizeConfig(method=Method.MINMAX, bits=Bits(weight=8, activation=4)), images)
+    result = lower(quantized)
+    gate = activation in (Activation.GELU, Activation.RELU)
+    names = {name for name, _ in result.steps}
+    weights = {f"block{number}.attn.relu_softmax.{part}" for number in (0, 1) for part in ("weights", "scores")}
+    assert names == weights | {"block1.act", "block1.fc1"} | ({"block0.act", "block0.fc1"} if gate else set())
+    program = export_vit(result.model, images, replace(QUICK, steps=result.steps)).program
+    assert names <= {node.name for node in program.nodes}
+    coarse = {place for group in result.replaced if "largest power of two" in group.instead for place in group.places}
+    assert ("blocks.0.mlp.fc2.quantize_input" in coarse) == gate
+    assert len(coarse) == len(names) / 2
+    assert all(program.types[name].frac < QUICK.frac for name in names)

@@ -180,3 +180,17 @@ def test_allocation_refuses_what_cannot_be() -> None:
         allocate(model, torch.zeros(1, 3, 4, 4), UNIFORM)
     with pytest.raises(ConfigError, match="1 weight bits"):
         allocate(model, make_images(CONFIG, 2), replace(UNIFORM, bits=Bits(weight=2, activation=2)), 2.0)
+
+
+def test_multiplications_are_those_of_each_block() -> None:
+    """Blocks may have MLPs of different widths."""
+    work = multiplications(replace(CONFIG, hiddens=(5, 16)))
+    assert work["blocks.0.mlp.fc1"] == work["blocks.0.mlp.fc2"] == 16 * 12 * 5
+    assert work["blocks.1.mlp.fc1"] == 16 * 12 * 16
+
+
+def test_layers_of_shared_weights_have_no_widths_of_their_own() -> None:
+    """Allocation refuses such models instead of making what cannot be quantized."""
+    model = make_model(replace(CONFIG, activations=(Activation.RELU,) * 2, sharing=(0, 0))).requires_grad_(False)
+    with pytest.raises(ConfigError, match="share weights"):
+        allocate(model, make_images(CONFIG, 2), UNIFORM)

@@ -84,3 +84,12 @@ def test_an_impossible_budget_says_what_is_possible(model: VisionTransformer) ->
     least = 7 * (4 + 5) + 3 + 4
     with pytest.raises(ConfigError, match=f"at least {least}"):
         mixed_precision(model, START, make_images(TINY, 8), all_bits, least - 1, LOWEST)
+
+
+def test_shared_weights_keep_their_width() -> None:
+    """Widths differ by layer, weights that layers share have one; what comes out can be quantized."""
+    config = replace(TINY, heads=TINY.heads * 2, activations=TINY.activations * 2, sharing=(0, 0))
+    model, images = make_model(config), make_images(config, 8)
+    found = mixed_precision(model, START, images, all_bits, 175, LOWEST)
+    assert all(bits.weight == 8 for name, bits in found.layers if name.startswith("blocks"))
+    quantize(model, found, images)

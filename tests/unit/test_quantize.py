@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from mpcvit.errors import ConfigError, InputError, ModelFileError
-from mpcvit.models.config import Activation, AttentionKind, Norm, ViTConfig
+from mpcvit.export.vit import export_vit
+from mpcvit.models.config import Activation, AttentionKind, Norm, Reduction, ReductionKind, ViTConfig
 from mpcvit.models.norm import LayerNorm
 from mpcvit.models.vit import Attention, VisionTransformer, patchify
 from mpcvit.quantize import Bits, Method, QuantizeConfig, quantize
@@ -31,7 +32,7 @@ from mpcvit.quantize.quantizer import Quantizer
 from mpcvit.quantize.twin import TwinUniform
 from mpcvit.quantize.uniform import Uniform
 from tests.conftest import make_images, make_model
-from tests.mlp_variants import BASE, VARIANTS, make_variant
+from tests.mlp_variants import BASE, QUICK, VARIANTS, make_variant
 
 METHODS = list(CALIBRATIONS)
 #: Two blocks with one head of a softmax each, and GELU: what the papers quantize.
@@ -40,6 +41,22 @@ PAPERS = replace(
 )
 
 
+#: Three blocks, two of which share their weights, and two blocks whose attention selects tokens: quick to export.
+SHARED = replace(
+    BASE,
+    heads=((AttentionKind.SCALING, AttentionKind.SQUARE),) * 3,
+    activations=(Activation.RELU,) * 3,
+    norms=((Norm.AFFINE, Norm.AFFINE),) * 3,
+    sharing=(0, 0, 2),
+)
+SELECTING = replace(
+    BASE,
+    norms=((Norm.AFFINE, Norm.AFFINE),) * 2,
+    reductions=tuple(Reduction(kind=ReductionKind.EVIT, keep=keep) for keep in (6, 4)),
+)
+SKETCH = replace(QUICK, relative=2.0**-4)
+#: What rewrites norms and the layers behind them.
+REWRITING = (Method.REPQ, Method.ADALOG, Method.MPTQ, Method.IS_VIT, Method.DOPQ)
 #: What clips tails, or has attention weights that are powers of two or of its root, at any width.
 COARSE = (Method.REPQ, Method.PERCENTILE, Method.IS_VIT)
 
@@ -299,7 +316,7 @@ def test_bad_requests_are_typed_errors() -> None:
     model, images = make_variant(PAPERS), make_images(PAPERS, 4)
     config = settings(Method.MINMAX, 8)
     for wrong in (images[:0], images[:, :1], images[..., :8], images[0]):
-        with pytest.raises(InputError, match="calibration"):
+        with pytest.raises(InputError, match="pictures of shape"):
             quantize(model, config, wrong)
     with pytest.raises(ConfigError, match=r"blocks\.7\.mlp.*names.*blocks\.0\.mlp\.fc1"):
         quantize(model, replace(config, layers=(("blocks.7.mlp", config.bits),)), images)
@@ -361,3 +378,88 @@ def test_rounded_weights_without_quantizers_of_activations() -> None:
         assert torch.allclose(fine(images), plain(images), atol=0.02)
         assert all(len(plain.get_submodule(name.rsplit(".", 1)[0]).weight[0].unique()) <= 32 for name in weights)
         assert (plain(images) - model(images)).norm() < 0.5 * model(images).norm()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_weights_that_blocks_share_stay_shared(method: Method, tmp_path: Path) -> None:
+    """In the quantized model, in its files and in what export takes; a block of its own is still rewritten."""
+    model, result = quantized(method, 6, SHARED)
+    images = make_images(SHARED, 8)
+    save_quantized(result, settings(method, 6), tmp_path)
+    loaded, _ = load_quantized(tmp_path)
+    assert torch.equal(loaded(images), result(images))
+    for whole in (result, loaded):
+        plain = lower(whole).model
+        for one in (whole, plain):
+            for name in ("norm1", "norm2", "attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2"):
+                assert one.blocks[0].get_submodule(name).weight is one.blocks[1].get_submodule(name).weight
+    assert export_vit(lower(result).model, images, SKETCH).fidelity < 1e-9
+    rewritten = not torch.equal(model.blocks[2].norm1.weight, result.blocks[2].norm1.weight)
+    assert rewritten == (method in REWRITING)
+    assert (result(images) - model(images)).norm() < 0.5 * model(images).norm()
+
+
+def test_weights_that_blocks_share_have_one_width() -> None:
+    """Other activation bits are another matter."""
+    model, images = make_variant(SHARED), make_images(SHARED, 4)
+    narrow = replace(settings(Method.MINMAX, 8), layers=(("blocks.1.mlp.fc1", Bits(weight=8, activation=4)),))
+    assert quantizers(quantize(model, narrow, images))["blocks.1.mlp.fc1.quantize_input"].bits == 4
+    narrow = replace(narrow, layers=(("blocks.1.mlp.fc1", Bits(weight=4, activation=8)),))
+    with pytest.raises(ConfigError, match=r"8 weight bits for blocks\.0\.mlp\.fc1, 4 for blocks\.1\.mlp\.fc1"):
+        quantize(model, narrow, images)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_all_methods_where_attention_selects_tokens(method: Method) -> None:
+    """EViT: operands are captured once, norms rewritten as elsewhere, and export gives the same function."""
+    model = make_variant(SELECTING)
+    images = make_images(SELECTING, 16)
+    result = quantize(model, settings(method, 10), images)
+    assert bool(result(images).isfinite().all())
+    for block, other in zip(model.blocks, result.blocks, strict=True):
+        assert (not torch.equal(block.norm1.weight, other.norm1.weight)) == (method in REWRITING)
+    assert export_vit(lower(result).model, images, SKETCH).fidelity < 1e-9
+
+
+def test_a_selection_s_operands_are_computed_once() -> None:
+    """One call of every place, and a row of what it sees per picture."""
+    model, images = with_places(make_variant(SELECTING)), make_images(SELECTING, 5)
+    traced = trace(model, images[:1])
+    assert len(set(traced.calls)) == len(traced.calls)
+    assert traced.norms["blocks.0.attn.qkv"] == "blocks.0.norm1"
+    seen = capture(model, traced.calls, ["blocks.0.attn.quantize_q"], images)
+    assert len(seen["blocks.0.attn.quantize_q"]) == 5
+
+
+def test_pictures_are_finite_and_float32() -> None:
+    """Anything else is refused before any work, by what computes with pictures."""
+    model, images = make_variant(PAPERS), make_images(PAPERS, 4)
+    wrong = {"float64": images.double(), "uint8": images.to(torch.uint8), "finite": images.clone()}
+    wrong["finite"][2, 0, 3, 3] = torch.nan
+    for words, pictures in wrong.items():
+        with pytest.raises(InputError, match=words):
+            quantize(model, settings(Method.MINMAX, 8), pictures)
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        ({"bits": {"weight": 4.5, "activation": 8}}, "4.5 weight bits"),
+        ({"bits": {"weight": 8, "activation": True}}, "True activation bits"),
+        ({"bits": {"weight": 8, "activation": "8"}}, "'8' activation bits"),
+        ({"layers": [["head", {"weight": 8, "activation": 8.0}]]}, "8.0 activation bits"),
+        ({"layers": [[1, {"weight": 8, "activation": 8}]]}, "layers"),
+        ({"steps": 2.5}, "2.5 steps"),
+        ({"steps": True}, "True steps"),
+        ({"steps": 0}, "0 steps"),
+        ({"reconstruct": "no"}, "reconstruct 'no'"),
+        ({"reconstruct": 1}, "reconstruct 1"),
+    ],
+)
+def test_configurations_hold_what_they_say(document: dict, words: str) -> None:
+    """Fields of another type are refused, as a file may have them."""
+    good = settings(Method.REPQ, 8).to_json()
+    assert QuantizeConfig.from_json(json.loads(json.dumps(good))) == settings(Method.REPQ, 8)
+    with pytest.raises(ConfigError) as caught:
+        QuantizeConfig.from_json({**good, **document})
+    assert words in caught.value.got

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -252,3 +253,21 @@ def test_which_scale_stands_for_the_channels_changes_no_answer(monkeypatch: pyte
     scales = [cast(Uniform, quantizers(found)["blocks.0.mlp.fc1.quantize_input"]).scale for found in (mean, median)]
     assert float((scales[0] / scales[1] - 1).abs()) > 0.01
     assert torch.allclose(mean(images), median(images), atol=1e-3)
+
+
+@pytest.mark.parametrize(("learner", "block"), [(LearntRounding, "blocks.1"), (SmoothOptimisation, "blocks.0")])
+def test_shared_weights_are_learnt_in_the_first_block(learner: type[Learner], block: str) -> None:
+    """What ``block`` has at its end is not changed by a later block that shares it, whose biases are learnt."""
+    model = make_model(replace(CONFIG, sharing=(0, 0)), gain=2.0)
+    quantized = _quantized(model)
+    weight, bias = (quantized.get_parameter(f"blocks.{name}") for name in ("1.mlp.fc1.weight", "1.mlp.fc1.bias"))
+    real, offsets, seen = weight.detach().clone(), bias.detach().clone(), {}
+
+    def see(part: str, _step: int, _error: float) -> None:
+        seen[part] = weight.detach().clone()
+
+    reconstruct(model, quantized, make_images(CONFIG, 64), learner(), steps=60, progress=see)
+    assert quantized.get_parameter("blocks.0.mlp.fc1.weight") is weight
+    assert not torch.equal(real, weight)
+    assert torch.equal(seen[block], weight)
+    assert torch.equal(bias, offsets) == (learner is LearntRounding)

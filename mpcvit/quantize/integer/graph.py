@@ -193,7 +193,7 @@ def _check_kinds(config: ViTConfig) -> None:
             raise ConfigError(
                 f"a model with {what}",
                 expected=f"heads {_names(HEADS)}, activations {_names(ACTIVATIONS)}, layer norms, no gates or masks",
-                remedy="Train such a model, or quantize this one with mpcvit.quantize.quantize.",
+                remedy="Train such a model, or quantize this one with 'mpcvit quantize'.",
             )
 
 

@@ -16,7 +16,7 @@ import torch
 from mpcvit.quantize.adalog import GELU_MINIMUM, AdaLog, least_value
 from mpcvit.quantize.methods.calibration import Calibration, LinearSite, ProductSite
 from mpcvit.quantize.methods.families import AdaLogFamily, Family, UniformFamily
-from mpcvit.quantize.methods.operand import Operand, alternate
+from mpcvit.quantize.methods.operand import Operand, alternate, product_error
 from mpcvit.quantize.methods.repq import to_one_scale
 from mpcvit.quantize.quantized import QuantLinear
 from mpcvit.quantize.quantizer import Quantizer
@@ -33,7 +33,7 @@ class AdaLogCalibration(Calibration):
     """Weights per output channel, inputs per tensor, operands of attention's products per head."""
 
     def linear(self, site: LinearSite) -> None:
-        layer, bits = site.layer, site.bits
+        layer, bits, shared = site.layer, site.bits, site.layer.quantize_weight
         start: Uniform | None = None
         if site.norm is not None:
             by_channel = Operand(site.x, UniformFamily(bits.activation, 1)).quantizer
@@ -45,7 +45,12 @@ class AdaLogCalibration(Calibration):
             if start is not None and isinstance(family, UniformFamily):
                 inputs.quantizer = start
             weights = Operand(layer.weight.detach(), UniformFamily(bits.weight, 0))
-            error = alternate(inputs, weights, _ROUNDS)
+            if isinstance(shared, Quantizer):
+                weights.quantizer = shared
+                inputs.refit(weights)
+            else:
+                alternate(inputs, weights, _ROUNDS)
+            error = product_error(inputs, weights)
             if error < least:
                 layer.quantize_input, layer.quantize_weight, least = inputs.quantizer, weights.quantizer, error
         absorb_shift(layer)
@@ -77,7 +82,9 @@ class AdaLogCalibration(Calibration):
             values = Operand(v_BHMD.mT, values_family, pictures.unweighted())
             # kinds that shorten the keys do so to the values too, after the place for quantizers
             meets = weights_BHNM.shape[-1] == v_BHMD.shape[-2]
-            error = alternate(weights, values, _ROUNDS) if meets else weights.own_error()
+            if meets:
+                alternate(weights, values, _ROUNDS)
+            error = product_error(weights, values) if meets else weights.own_error()
             if error < least:
                 best, least = (weights.quantizer, values.quantizer), error
         assert best is not None  # noqa: S101 - there is a family, and errors are finite

@@ -25,9 +25,9 @@ class LinearSite:
     """A layer that is to be quantized.
 
     Attributes:
-        layer: without quantizers yet.
+        layer: without quantizers yet, but for that of a weight that it shares with a layer that has been quantized.
         x: [R, C], what it reads on the calibration pictures.
-        norm: whose output that is, if nothing else reads it; None if there is no such norm.
+        norm: whose output that is, if nothing else reads it and both may be rewritten; None if there is no such norm.
     """
 
     layer: QuantLinear
@@ -87,7 +87,8 @@ class PlaceByPlace(Calibration):
     def linear(self, site: LinearSite) -> None:
         bits = site.bits.activation
         site.layer.quantize_input = self.activation(site.x, bits) if site.norm is None else self.behind_norm(site)
-        site.layer.quantize_weight = self.weight(site.layer.weight.detach(), site.bits.weight)
+        if not isinstance(site.layer.quantize_weight, Quantizer):
+            site.layer.quantize_weight = self.weight(site.layer.weight.detach(), site.bits.weight)
 
     def products(self, site: ProductSite) -> None:
         attention, bits = site.attention, site.bits

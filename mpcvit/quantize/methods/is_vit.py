@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import ClassVar
 
 import torch
@@ -47,9 +47,11 @@ class SmoothOptimisation(Learner):
 
     batch: ClassVar[int] = 64
 
-    def stages(self, part: nn.Module, steps: int) -> Iterator[Stage]:
-        layers = [module for module in part.modules() if isinstance(module, QuantLinear)]
-        parameters = tuple(parameter for layer in layers for parameter in layer.parameters(recurse=False))
+    def stages(self, part: nn.Module, steps: int, learnt: Set[nn.Parameter] = frozenset()) -> Iterator[Stage]:
+        everything = [module for module in part.modules() if isinstance(module, QuantLinear)]
+        layers = [layer for layer in everything if layer.weight not in learnt]
+        own = {parameter: None for layer in everything for parameter in layer.parameters(recurse=False)}
+        parameters = tuple(parameter for parameter in own if parameter not in learnt)
         stage = Stage(rates=(Rate(parameters, min(_PATH / steps, _LARGEST_RATE), cosine=True),))
         quantizers = {layer: layer.quantize_weight for layer in layers}
         for layer in layers:

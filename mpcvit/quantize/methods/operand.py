@@ -88,9 +88,13 @@ class Operand:
         return first, second
 
 
-def alternate(left: Operand, right: Operand, rounds: int) -> float:
-    """Refit both factors in turn; the squared error of their product after that."""
+def alternate(left: Operand, right: Operand, rounds: int) -> None:
+    """Refit both factors in turn."""
     for _ in range(rounds):
         right.refit(left)
         left.refit(right)
+
+
+def product_error(left: Operand, right: Operand) -> float:
+    """The squared error of the product of both factors, as they are rounded now."""
     return float(left.product_error(right)(left.rounded()).sum())

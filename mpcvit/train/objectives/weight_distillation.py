@@ -81,7 +81,7 @@ def _pairs(student: int, teacher: int) -> list[tuple[int, int]]:
 
 @contextmanager
 def _recorded(model: nn.Module) -> Iterator[dict[int, torch.Tensor]]:
-    """What each block's qkv layer writes while the model runs; EViT runs one again to rank tokens, which is left out."""
+    """What each block's qkv layer writes while the model runs, the first time if there are several."""
     blocks = getattr(model, "blocks", None)
     if not isinstance(blocks, nn.ModuleList):
         raise ConfigError(
