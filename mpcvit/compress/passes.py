@@ -15,11 +15,12 @@ from mpcvit.compress.mixed_rank import MixedRank
 from mpcvit.compress.nvit import NViT
 from mpcvit.compress.repavit import RePaViT
 from mpcvit.compress.spvit import Spvit
+from mpcvit.compress.token_schedule import TokenSchedule
 from mpcvit.compress.window_pool import WindowPool
 from mpcvit.errors import ConfigError
 
 PASSES: dict[str, type[Compression]] = {
-    kind.name: kind for kind in (MixedRank, MiniViT, Evit, Spvit, WindowPool, RePaViT, NViT, LPViT)
+    kind.name: kind for kind in (MixedRank, MiniViT, Evit, Spvit, TokenSchedule, WindowPool, RePaViT, NViT, LPViT)
 }
 
 

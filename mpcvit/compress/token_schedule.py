@@ -10,17 +10,22 @@ scores, which need no training; a model with SPViT's selectors is scheduled by t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch.nn.functional import kl_div
 
+from mpcvit.compress.compression import Compression, Report
 from mpcvit.compress.token_reduction import check_blocks, reduced, selection, with_reductions
 from mpcvit.errors import ConfigError
+from mpcvit.link_profile import link_profile
 from mpcvit.models.check_images import check_images
 from mpcvit.models.config import ReductionKind, ViTConfig
 from mpcvit.models.token_flow import SELECTIONS
 from mpcvit.models.vit import VisionTransformer
+from mpcvit.search.price import PriceTable
 
 #: Ratios that a stage can have, largest first; 1 is no stage.
 _RATIOS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
@@ -28,6 +33,72 @@ _RATIOS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
 _HARMLESS = 1e-4
 
 Ratios = tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenSchedule(Compression):
+    """Keep so many tokens in some blocks that an inference takes a share of its seconds.
+
+    Attributes:
+        cost: share of the model's predicted seconds that the result may take, between 0 and 1.
+        blocks: where tokens may be dropped, ascending.
+        kind: of the selections, evit or spvit; selectors of the latter are new.
+        profile: the network whose seconds are meant.
+        seed: of new selectors' weights.
+
+    Raises:
+        ConfigError: a setting is out of its range.
+    """
+
+    name: ClassVar[str] = "token_schedule"
+    cost: float
+    blocks: tuple[int, ...]
+    kind: ReductionKind = ReductionKind.EVIT
+    profile: str = "wan"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_blocks(self.blocks)
+        check_selects(self.kind)
+        link_profile(self.profile)
+        if not 0 < self.cost < 1:
+            raise ConfigError(
+                f"a cost share of {self.cost}", expected="between 0 and 1", remedy="Correct the settings."
+            )
+
+    def apply(self, model: VisionTransformer, images: torch.Tensor, report: Report) -> VisionTransformer:
+        table = PriceTable(link_profile(self.profile))
+
+        def seconds(config: ViTConfig) -> float:
+            report(f"the price of {', '.join(str(tokens.mlp.count) for tokens in config.block_tokens)} tokens")
+            return table.seconds(config)
+
+        budget = self.cost * seconds(model.config)
+        stages = schedule(model, images, blocks=self.blocks, cost=seconds, budget=budget, kind=self.kind)
+        report(", ".join(f"{ratio:.0%} kept in block {block}" for block, ratio in stages))
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(self.seed)
+            return with_schedule(model, stages, self.kind)
+
+
+def with_schedule(
+    model: VisionTransformer, stages: Sequence[tuple[int, float]], kind: ReductionKind
+) -> VisionTransformer:
+    """``model`` with selections of ``kind`` that keep these ratios in these blocks."""
+    config = model.config
+    for block, ratio in stages:
+        config = with_reductions(config, (block,), partial(selection, kind, ratio))
+    return reduced(model, config)
+
+
+def check_selects(kind: ReductionKind) -> None:
+    """Raise ConfigError unless ``kind`` selects tokens."""
+    if kind not in SELECTIONS:
+        raise ConfigError(
+            f"a schedule of {kind}",
+            expected=f"one of {', '.join(sorted(SELECTIONS))}",
+            remedy="Pooling has no ratio to choose.",
+        )
 
 
 def schedule(
@@ -52,12 +123,7 @@ def schedule(
         ConfigError: no ratios meet the budget, the blocks do not fit the model, or ``kind`` does not select.
         InputError: ``images`` has another shape than the model's input.
     """
-    if kind not in SELECTIONS:
-        raise ConfigError(
-            f"a schedule of {kind}",
-            expected=f"one of {', '.join(sorted(SELECTIONS))}",
-            remedy="Pooling has no ratio to choose.",
-        )
+    check_selects(kind)
     check_blocks(blocks)
     check_images(images, model.config.input_shape)
     search = _Search(model, images, tuple(blocks), cost, kind)

@@ -130,8 +130,14 @@ class Builder:
         return Value(name, kind, real)
 
     def weight_frac(self, real: torch.Tensor) -> int:
-        """The fractional bits that ``weight_bits`` leave beside the largest of ``real``."""
+        """The fractional bits that ``weight_bits`` leave beside the largest of ``real``.
+
+        Raises:
+            RangeError: some of ``real`` is not finite.
+        """
         largest = float(real.abs().max())
+        if not math.isfinite(largest):
+            raise RangeError("weights that are not finite", expected="finite weights", remedy="Train the model again.")
         return self.precision.weight_bits - 1 - math.ceil(math.log2(max(largest, 2.0**-20)) + 1e-9)
 
     def frac(self, name: str) -> int:

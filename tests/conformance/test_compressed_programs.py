@@ -17,10 +17,12 @@ from mpcvit.compress.nvit import NViT, prune_globally
 from mpcvit.compress.passes import PASSES
 from mpcvit.compress.repavit import RePaViT
 from mpcvit.compress.spvit import Spvit
+from mpcvit.compress.token_schedule import schedule, with_schedule
 from mpcvit.compress.window_pool import WindowPool
 from mpcvit.export.factors import Factors
 from mpcvit.export.vit import INPUT, export_vit
 from mpcvit.models.config import Activation, AttentionKind, ViTConfig
+from mpcvit.models.token_flow import ReductionKind
 from mpcvit.models.vit import VisionTransformer
 from mpcvit.ring.fixed_point import encode
 from tests.conftest import make_images, make_model
@@ -45,11 +47,21 @@ def _units(config: ViTConfig) -> float:
     return float(sum(config.block_hiddens) + 8 * sum(map(len, config.heads)))
 
 
+def _tokens(config: ViTConfig) -> float:
+    """Another."""
+    return float(sum(block.entry.count + block.mlp.count for block in config.block_tokens))
+
+
 CASES: dict[str, Change] = {
     "mixed_rank": lambda model, images: compress(model, MixedRank(reduction=0.2, step=1, compensation=5), images),
     "minivit": lambda model, images: compress(model, MiniViT(), images),
     "evit": lambda model, images: compress(model, Evit(ratio=0.7, blocks=(0, 2)), images),
     "spvit": lambda model, images: compress(model, Spvit(ratio=0.7, blocks=(1, 3)), images),
+    "token_schedule": lambda model, images: with_schedule(
+        model,
+        schedule(model, images[:4], blocks=(1, 2), cost=_tokens, budget=0.8 * _tokens(CONFIG)),
+        ReductionKind.EVIT,
+    ),
     "window_pool": lambda model, images: compress(model, WindowPool(blocks=(2,)), images),
     "repavit": lambda model, images: compress(model, RePaViT(theta=0.5), images),
     "nvit": lambda model, images: prune_globally(model, images, NViT(cost=0.8, granularity=4, refreshes=1), _units),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import numpy as np
@@ -123,16 +124,21 @@ def test_measure_error_sees_a_wrong_spline() -> None:
 def test_calibration_data_of_the_wrong_shape_is_refused(tiny_model: VisionTransformer) -> None:
     """Shape and count are checked before anything is computed."""
     for images in (torch.zeros(4, 3, 9, 9), torch.zeros(0, 3, 8, 8), torch.zeros(3, 8, 8)):
-        with pytest.raises(InputError, match="calibration data"):
+        with pytest.raises(InputError, match="pictures of shape"):
             export_vit(tiny_model, images)
 
 
 def test_nan_in_calibration_is_refused(tiny_model: VisionTransformer) -> None:
-    """Values that are not finite name the node where they appeared."""
+    """Pictures that are not finite are; weights that make such values name the node where they appeared."""
     images = make_images(TINY, 4)
     images[0, 0, 0, 0] = torch.inf
-    with pytest.raises(RangeError):
+    with pytest.raises(InputError, match="not finite"):
         export_vit(tiny_model, images)
+    broken = copy.deepcopy(tiny_model)
+    with torch.no_grad():
+        broken.blocks[0].mlp.fc1.weight[0, 0] = torch.inf
+    with pytest.raises(RangeError):
+        export_vit(broken, make_images(TINY, 4))
 
 
 def test_too_much_precision_for_stock_truncation_is_refused(tiny_model: VisionTransformer) -> None:

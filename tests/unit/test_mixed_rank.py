@@ -195,7 +195,7 @@ def test_wrong_settings_and_models_are_refused() -> None:
     assert any(vars(ranks)["fc1"] for ranks in compress(chosen, settings, images).config.ranks)
     with pytest.raises(ConfigError, match="chooses its tokens"):
         compress(chosen, replace(settings, compensation=1), images)
-    with pytest.raises(InputError, match="calibration data"):
+    with pytest.raises(InputError, match="pictures of shape"):
         compress(make_model(CONFIG), settings, images[:, :, :8])
     assert settings.to_json() == {
         "pass": "mixed_rank",
