@@ -96,7 +96,8 @@ def cifar10_finetune() -> TrainConfig:
     """Some epochs for a compressed model (``--start-from``), taught by the model that it was made of, or
     by that one's teacher (``--teacher``).
 
-    Expect 87.0 % on the held-out pictures for ``mpcvit_cifar10`` with half its channels idle (``repavit theta=0.5``).
+    Expect 87.9 % on the held-out pictures, and 86.95 % in float on those of :func:`cifar10_teacher_small`, for
+    ``mpcvit_cifar10`` with fewer tokens (``evit ratio=0.7 blocks=3``). 26 minutes of one core that multiplies bfloat16.
     """
     return TrainConfig(
         model="mpcvit_6_4_32",
