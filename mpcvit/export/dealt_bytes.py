@@ -1,4 +1,4 @@
-"""What widths cost on secret shares, for :func:`mpcvit.quantize.mixed_precision.mixed_precision`.
+"""What widths cost on secret shares, for :func:`mpcvit.quantize.MixedPrecision`.
 
 Linear layers cost the same at any width, and so, nearly, do rounds and openings; what shrinks is the keys that the
 dealer makes for gates. A plan's material is the sum of its steps', and a step's depends on the width at its own gate

@@ -52,27 +52,6 @@ Losses = dict[tuple[str, Part, int], float]
 _LEAST_LOSS = 1e-12
 
 
-def mixed_precision(
-    model: VisionTransformer,
-    start: QuantizeConfig,
-    images: torch.Tensor,
-    cost: Cost,
-    budget: float,
-    lowest: Bits,
-) -> QuantizeConfig:
-    """``start`` with narrower layers, so that ``cost`` is at most ``budget``.
-
-    Quantizes the model once for every width below those in ``start``, for weights and for activations.
-
-    Args: those of :class:`MixedPrecision` and of its :meth:`~MixedPrecision.within`.
-
-    Raises:
-        InputError: ``images`` has another shape than the model's input.
-        ConfigError: ``quantize`` refuses ``start``, or even the lowest widths cost more than the budget.
-    """
-    return MixedPrecision(model, start, images, lowest).within(cost, budget)
-
-
 class MixedPrecision:
     """What narrower layers would lose, measured once for any number of budgets.
 

@@ -13,7 +13,7 @@ from mpcvit.program.objective import objective
 from mpcvit.program.plan import make_plan
 from mpcvit.quantize import Bits, Method, QuantizeConfig, quantize
 from mpcvit.quantize.lower import lower
-from mpcvit.quantize.mixed_precision import mixed_precision
+from mpcvit.quantize.mixed_precision import MixedPrecision
 from tests.conftest import TINY, make_images
 
 START = QuantizeConfig(method=Method.MPTQ, bits=Bits(weight=8, activation=8))
@@ -51,6 +51,6 @@ def test_mixed_precision_within_dealt_bytes(tiny_model: VisionTransformer) -> No
     wide = {name: START.bits for name in ("blocks.0.attn", "blocks.0.mlp.fc2")}
     narrow = {name: Bits(weight=8, activation=LOWEST) for name in wide}
     budget = (cost(wide) + cost(narrow)) / 2
-    found = mixed_precision(tiny_model, START, IMAGES, cost, budget, Bits(weight=8, activation=LOWEST))
+    found = MixedPrecision(tiny_model, START, IMAGES, Bits(weight=8, activation=LOWEST)).within(cost, budget)
     assert {name.rpartition(".")[2] for name, _ in found.layers} <= {"attn", "fc2"}
     assert dealt(tiny_model, found) <= budget * 1.001

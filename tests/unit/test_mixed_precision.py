@@ -11,7 +11,7 @@ import torch
 from mpcvit.errors import ConfigError
 from mpcvit.models.vit import VisionTransformer
 from mpcvit.quantize import Bits, Method, QuantizeConfig, quantize
-from mpcvit.quantize.mixed_precision import mixed_precision
+from mpcvit.quantize.mixed_precision import MixedPrecision
 from tests.conftest import TINY, make_images, make_model
 
 START = QuantizeConfig(method=Method.MINMAX, bits=Bits(weight=8, activation=8))
@@ -41,7 +41,7 @@ def test_what_does_not_matter_is_lowered_first(model: VisionTransformer) -> None
     """With a budget that the layers of no consequence can meet, nothing else is touched, and they go all the way."""
     images = make_images(TINY, 8)
     all_wide, both_narrow = 7 * 16, 2 * (4 + 3)
-    found = mixed_precision(model, START, images, all_bits, all_wide - both_narrow, LOWEST)
+    found = MixedPrecision(model, START, images, LOWEST).within(all_bits, all_wide - both_narrow)
     assert dict(found.layers) == {"blocks.0.mlp.fc1": LOWEST, "blocks.0.mlp.fc2": LOWEST}
     expected = quantize(model, START, images)(images)
     assert torch.allclose(quantize(model, found, images)(images), expected, atol=1e-5)
@@ -51,7 +51,7 @@ def test_what_does_not_matter_is_lowered_first(model: VisionTransformer) -> None
 def test_the_budget_holds_and_is_used(model: VisionTransformer, method: Method) -> None:
     """One more bit anywhere would break it; widths stay above the lowest, and the pictures keep 8 bits."""
     start = replace(START, method=method)
-    found = mixed_precision(model, start, make_images(TINY, 8), all_bits, 90, LOWEST)
+    found = MixedPrecision(model, start, make_images(TINY, 8), LOWEST).within(all_bits, 90)
     names = [
         "patch_embed",
         "head",
@@ -68,7 +68,7 @@ def test_the_budget_holds_and_is_used(model: VisionTransformer, method: Method) 
 
 def test_what_costs_nothing_keeps_its_bits(model: VisionTransformer) -> None:
     """A cost of activations leaves weights alone."""
-    found = mixed_precision(model, START, make_images(TINY, 8), activation_bits, 46, LOWEST)
+    found = MixedPrecision(model, START, make_images(TINY, 8), LOWEST).within(activation_bits, 46)
     assert found.layers
     assert all(bits.weight == 8 for _, bits in found.layers)
 
@@ -76,20 +76,20 @@ def test_what_costs_nothing_keeps_its_bits(model: VisionTransformer) -> None:
 def test_a_budget_that_holds_already_changes_nothing(model: VisionTransformer) -> None:
     """The configuration comes back as it was, layers included."""
     start = replace(START, layers=(("head", Bits(weight=6, activation=6)),))
-    assert mixed_precision(model, start, make_images(TINY, 8), all_bits, 1000, LOWEST) == start
+    assert MixedPrecision(model, start, make_images(TINY, 8), LOWEST).within(all_bits, 1000) == start
 
 
 def test_an_impossible_budget_says_what_is_possible(model: VisionTransformer) -> None:
     """All layers at their lowest widths, but for the pictures and for the attention, which has no weights to narrow."""
     least = 7 * (4 + 5) + 3 + 4
     with pytest.raises(ConfigError, match=f"at least {least}"):
-        mixed_precision(model, START, make_images(TINY, 8), all_bits, least - 1, LOWEST)
+        MixedPrecision(model, START, make_images(TINY, 8), LOWEST).within(all_bits, least - 1)
 
 
 def test_shared_weights_keep_their_width() -> None:
     """Widths differ by layer, weights that layers share have one; what comes out can be quantized."""
     config = replace(TINY, heads=TINY.heads * 2, activations=TINY.activations * 2, sharing=(0, 0))
     model, images = make_model(config), make_images(config, 8)
-    found = mixed_precision(model, START, images, all_bits, 175, LOWEST)
+    found = MixedPrecision(model, START, images, LOWEST).within(all_bits, 175)
     assert all(bits.weight == 8 for name, bits in found.layers if name.startswith("blocks"))
     quantize(model, found, images)
