@@ -23,7 +23,10 @@ def write(models: Sequence[Measured], folder: Path) -> None:
 
 
 def table(models: Sequence[Measured]) -> tuple[list[str], list[list[str]]]:
-    """Headings, of two lines each, and per model a row of cells; what was not measured is empty."""
+    """Headings, of two lines each, and per model a row of cells; what was not measured is empty.
+
+    Units are in the caption: with all executors and networks the table is as wide as a terminal.
+    """
     executors = [one for one in Executor if any(one in model.accuracy for model in models)]
     networks = _networks(models)
     headings = ["\nmodel", *(f"top-1\n{executor[:5]}" for executor in executors)]
@@ -35,8 +38,8 @@ def table(models: Sequence[Measured]) -> tuple[list[str], list[list[str]]]:
         rows.append(
             [
                 model.model,
-                *("" if one is None else f"{100 * one['top1']:.2f} %" for one in accuracy),
-                *("" if one is None else f"{one['online_s']:.3g} s" for one in latency),
+                *("" if one is None else f"{100 * one['top1']:.2f}" for one in accuracy),
+                *("" if one is None else f"{one['online_s']:.3g}" for one in latency),
                 *_costs(next((one for one in reversed(latency) if one), None)),
             ]
         )
@@ -46,9 +49,9 @@ def table(models: Sequence[Measured]) -> tuple[list[str], list[list[str]]]:
 def caption(models: Sequence[Measured]) -> str:
     """What the numbers of the table are of."""
     counts = sorted({int(one["n"]) for model in models for one in model.accuracy.values()})
-    scored = f"top-1 on {' or '.join(f'{count:,}' for count in counts)} pictures. " if counts else ""
+    scored = f"Top-1 in percent of {' or '.join(f'{count:,}' for count in counts)} pictures. " if counts else ""
     networks = _networks(models)
-    return f"{scored}Rounds and bytes are of the plan for {networks[-1]}." if networks else scored
+    return f"{scored}Seconds online; rounds and bytes of the plan for {networks[-1]}." if networks else scored
 
 
 def plot(models: Sequence[Measured]) -> bytes:

@@ -17,13 +17,21 @@ from mpcvit.program.fast_cost import fast_cost
 from mpcvit.program.model_folder import ModelFolder
 from mpcvit.program.objective import OBJECTIVES
 from mpcvit.program.plan import make_plan
+from mpcvit.quantize.files import QUANTIZED_FOLDER, is_quantized
 from tests.fast import replay, run_on_fast
+
+_HALF = "mpcvit_cifar10_half"
+
+#: What pictures like no training picture may change in an answer: fixed point little, 8 bits per weight more.
+_ROUNDING, _QUANTIZED_ROUNDING = 0.1, 0.25
+#: Pictures that were answered by secure inference.
+_SECURE = {zoo.DEFAULT: 500, _HALF: 200}
 
 
 @pytest.mark.parametrize("name", zoo.names())
 def test_models_are_complete_and_small(name: str) -> None:
-    """Float weights, Program, integer weights, card and measurements, at most 8 MB together."""
-    files = {path.name: path.stat().st_size for path in zoo.folder(name).iterdir()}
+    """Float weights, Program, integer weights, card and measurements: 8 MB at most, quantizers 4 more."""
+    files = {path.name: path.stat().st_size for path in zoo.folder(name).iterdir() if path.is_file()}
     assert set(files) == {
         "card.md",
         "config.json",
@@ -34,6 +42,8 @@ def test_models_are_complete_and_small(name: str) -> None:
         "weights.safetensors",
     }
     assert sum(files.values()) <= 8_000_000
+    if is_quantized(zoo.folder(name)):
+        assert sum(path.stat().st_size for path in (zoo.folder(name) / QUANTIZED_FOLDER).iterdir()) <= 4_000_000
     assert stock_cost(ModelFolder.load(zoo.folder(name)).program, 2).wrap_probability < 0.01
 
 
@@ -44,7 +54,12 @@ def test_results_are_of_this_program(name: str) -> None:
     measured = Measured.load(zoo.folder(name) / RESULTS_FILE)
     assert (measured.model, measured.program) == (name, program.digest)
     pictures = {executor: one["n"] for executor, one in measured.accuracy.items()}
-    assert pictures == {"float": 8000, "reference": 8000} | ({"secure": 500} if name == zoo.DEFAULT else {})
+    expected = dict.fromkeys(("float", "reference"), 8000)
+    if is_quantized(zoo.folder(name)):
+        expected["quantized"] = 8000
+    if name in _SECURE:
+        expected["secure"] = _SECURE[name]
+    assert pictures == expected
     assert set(measured.latency) == {"loopback", "wan"}
     for network, latency in measured.latency.items():
         cost = fast_cost(make_plan(program, OBJECTIVES[network])).total
@@ -57,7 +72,19 @@ def test_reference_follows_float_on_noise(name: str) -> None:
     rng = np.random.default_rng(0)
     images = ImageSet(rng.integers(0, 256, (20, 32, 32, 3), dtype=np.uint8), np.zeros(20, np.int64), ("x",))
     difference = reference_logits(zoo.folder(name), images) - float_logits(zoo.folder(name), images)
-    assert np.abs(difference).max() < 0.1
+    assert np.abs(difference).max() < (_QUANTIZED_ROUNDING if is_quantized(zoo.folder(name)) else _ROUNDING)
+
+
+def test_half_the_bytes_of_the_default_model() -> None:
+    """Searched, compressed, quantized: at most half of the bytes, and at most 1.5 points less."""
+    default, half = (Measured.load(zoo.folder(name) / RESULTS_FILE) for name in (zoo.DEFAULT, _HALF))
+    costs = [
+        fast_cost(make_plan(ModelFolder.load(zoo.folder(name)).program, OBJECTIVES["wan"])).total
+        for name in (zoo.DEFAULT, _HALF)
+    ]
+    assert all(2 * half <= whole for whole, half in zip(*(cost.bytes_sent for cost in costs), strict=True))
+    for executor in (Executor.QUANTIZED, Executor.REFERENCE):
+        assert half.accuracy[executor]["top1"] >= default.accuracy[Executor.FLOAT]["top1"] - 0.015
 
 
 def test_default_model_on_cifar10(cifar10: Path) -> None:

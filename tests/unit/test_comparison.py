@@ -246,9 +246,11 @@ def test_a_report_has_a_row_per_model(tmp_path: Path) -> None:
         "MB dealt",
     ]
     # rounds and bytes are those of the slowest network's plan
-    assert rows[0] == ["a <b>", "90.00 %", "89.75 %", "0.25 s", "2.5 s", "60", "2", "7"]
+    assert rows[0] == ["a <b>", "90.00", "89.75", "0.25", "2.5", "60", "2", "7"]
     assert rows[1] == ["bare", *[""] * 7]
-    assert caption(models) == "top-1 on 8,000 pictures. Rounds and bytes are of the plan for wan."
+    assert (
+        caption(models) == "Top-1 in percent of 8,000 pictures. Seconds online; rounds and bytes of the plan for wan."
+    )
     write(models, tmp_path)
     assert [one["model"] for one in json.loads((tmp_path / "report.json").read_text())["models"]] == ["a <b>", "bare"]
     assert (tmp_path / "report.png").read_bytes().startswith(b"\x89PNG")
