@@ -150,7 +150,7 @@ def test_weight_distillation_is_its_formula(images: torch.Tensor) -> None:
 def test_weight_distillation_needs_equal_tokens(student: VisionTransformer, teacher: Teacher) -> None:
     """Another number of tokens, and models without blocks, are refused; hooks do not stay behind."""
     longer = _model(replace(STUDENT, class_token=True), 0)
-    with pytest.raises(ConfigError, match="5 tokens in block 0 of the student, 4 in the teacher"):
+    with pytest.raises(ConfigError, match="5 tokens in block 1 of the student, 4 in the teacher"):
         WeightDistillation(teacher)(longer, torch.zeros(1, 3, 8, 8), LABELS[:1])
     assert not any(module._forward_hooks for module in longer.modules())
     with pytest.raises(ConfigError, match="in weight distillation"):
@@ -160,7 +160,7 @@ def test_weight_distillation_needs_equal_tokens(student: VisionTransformer, teac
 def test_weight_distillation_of_models_that_drop_tokens(teacher: Teacher, images: torch.Tensor) -> None:
     """EViT's streams are too short to compare; where both have it, relations are those of each block's attention."""
     config = replace(STUDENT, reductions=(Reduction(kind=ReductionKind.EVIT, keep=2), None))
-    with pytest.raises(ConfigError, match="3 tokens in block 0 of the student, 4 in the teacher"):
+    with pytest.raises(ConfigError, match="3 tokens in block 1 of the student, 4 in the teacher"):
         WeightDistillation(teacher)(_model(config, 0), images, LABELS)
     student, other = _model(config, 0), Teacher(_model(config, 1))
 
