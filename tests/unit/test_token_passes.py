@@ -64,6 +64,20 @@ def test_weights_stay() -> None:
     assert torch.equal(model.head.weight, before["head.weight"])
 
 
+@pytest.mark.parametrize("class_token", [False, True])
+def test_selectors_begin_as_evit(class_token: bool) -> None:
+    """Two selectors, one behind the other, follow the scores of a model of noise; the same for the same arguments."""
+    config = replace(BASE, class_token=class_token)
+    model, images = make_model(config), make_images(config, 16)
+    said: list[str] = []
+    smaller = compress(model, Spvit(ratio=0.5, blocks=(1, 2)), images, said.append)
+    assert [line.partition(":")[0] for line in said] == ["blocks.1", "blocks.2"]
+    assert all(float(line.rpartition(" ")[2]) > 0.5 for line in said)
+    again = compress(model, Spvit(ratio=0.5, blocks=(1, 2)), images)
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in smaller.state_dict().items())
+    assert all(value.grad is None for value in smaller.parameters())
+
+
 def test_reductions_of_the_last_class_token_block_change_nothing_there() -> None:
     """EViT behind the last attention cannot reach the class token: the logits are the same."""
     model, images = make_model(BASE), make_images(BASE, 4)

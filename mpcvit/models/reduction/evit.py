@@ -36,8 +36,13 @@ class Evit(nn.Module):
 
     def forward(self, x_BND: torch.Tensor, q_BHND: torch.Tensor, k_BHND: torch.Tensor) -> torch.Tensor:
         """[B, keep + 1, D], ranked by the queries and keys of the attention before."""
-        reader_BH1D = q_BHND[:, :, :1] if self.own else q_BHND.mean(dim=-2, keepdim=True)
-        scores_BN = (reader_BH1D @ k_BHND.mT).sum(dim=1).squeeze(1)
-        best_BND = ordered(x_BND[:, self.own :], scores_BN[:, self.own :])
+        best_BND = ordered(x_BND[:, self.own :], evit_scores(q_BHND, k_BHND, self.own))
         kept_BKD, dropped_BMD = best_BND[:, : self.chosen], best_BND[:, self.chosen :]
         return torch.cat([x_BND[:, : self.own], kept_BKD, dropped_BMD.mean(dim=1, keepdim=True)], dim=1)
+
+
+def evit_scores(q_BHND: torch.Tensor, k_BHND: torch.Tensor, own: int) -> torch.Tensor:
+    """[B, N - own]: how much every token but the class token is asked for; ``own`` is 1 with a class token, or 0."""
+    reader_BH1D = q_BHND[:, :, :1] if own else q_BHND.mean(dim=-2, keepdim=True)
+    scores: torch.Tensor = (reader_BH1D @ k_BHND.mT).sum(dim=1).squeeze(1)
+    return scores[:, own:]
