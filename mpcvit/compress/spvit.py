@@ -41,7 +41,7 @@ class Spvit(TokenSelection):
     def apply(self, model: VisionTransformer, images: torch.Tensor, report: Report) -> VisionTransformer:
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(self.seed)
-            smaller = super().apply(model, images, report)
+            smaller = super().apply(model, images, report).eval()  # selectors in training choose with noise
         for number in self.blocks:
             selector = cast(Block, smaller.blocks[number]).entry
             if isinstance(selector, Selector):  # none where everything is kept
