@@ -147,6 +147,27 @@ def test_weight_distillation_is_its_formula(images: torch.Tensor) -> None:
     assert torch.allclose(got, expected, rtol=1e-4)
 
 
+def test_weight_distillation_compares_every_second_block(images: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the last one on, each with the block of the same number in a teacher of equal depth."""
+    config = replace(STUDENT, heads=STUDENT.heads[:1] * 4, activations=STUDENT.activations[:1] * 4)
+    student = _model(config, 0)
+    compared: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def record(ours: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
+        compared.append((ours, theirs))
+        return ours.sum()
+
+    monkeypatch.setattr("mpcvit.train.objectives.weight_distillation.attention_relations", record)
+    WeightDistillation(Teacher(student))(student, images, LABELS)
+    out = student.intermediates(images)[1]
+    assert len(compared) == 2
+    for number, (ours, theirs) in zip((3, 1), compared, strict=True):
+        block = student.blocks[number]
+        wanted = block.attn.qkv(block.norm1(out[f"block{number - 1}"]))
+        assert torch.allclose(ours, wanted, atol=1e-5)
+        assert torch.allclose(theirs, wanted, atol=1e-5)
+
+
 def test_weight_distillation_needs_equal_tokens(student: VisionTransformer, teacher: Teacher) -> None:
     """Another number of tokens, and models without blocks, are refused; hooks do not stay behind."""
     longer = _model(replace(STUDENT, class_token=True), 0)
