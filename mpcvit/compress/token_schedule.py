@@ -4,7 +4,7 @@ SPViT's latency-aware schedule (Kong et al., ECCV 2022, section 3.4), simplified
 selectors in from the last block on, and lowers each ratio as long as accuracy, after training, falls by less than half
 a percent. Here nothing is trained. From all stages that could keep less, the one is chosen again and again that changes
 the answers least for what it saves, until the budget is met. What a ratio does to answers is measured with EViT's
-scores, which need no training; a model with SPViT's selectors is scheduled by them as well.
+scores, which need no training, and which new selectors of SPViT imitate.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import torch
 from torch.nn.functional import kl_div
 
 from mpcvit.compress.compression import Compression, Report
+from mpcvit.compress.selector_imitation import imitate_scores
 from mpcvit.compress.token_reduction import check_blocks, reduced, selection, with_reductions
 from mpcvit.errors import ConfigError
 from mpcvit.link_profile import link_profile
@@ -42,9 +43,9 @@ class TokenSchedule(Compression):
     Attributes:
         cost: share of the model's predicted seconds that the result may take, between 0 and 1.
         blocks: where tokens may be dropped, ascending.
-        kind: of the selections, evit or spvit; selectors of the latter are new.
+        kind: of the selections, evit or spvit; selectors of the latter imitate the former's scores at first.
         profile: the network whose seconds are meant.
-        seed: of new selectors' weights.
+        seed: of the weights that selectors are fitted from.
 
     Raises:
         ConfigError: a setting is out of its range.
@@ -78,7 +79,9 @@ class TokenSchedule(Compression):
         report(", ".join(f"{ratio:.0%} kept in block {block}" for block, ratio in stages))
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(self.seed)
-            return with_schedule(model, stages, self.kind)
+            smaller = with_schedule(model, stages, self.kind)
+        imitate_scores(model, smaller, self.blocks, images, report)
+        return smaller
 
 
 def with_schedule(

@@ -11,11 +11,12 @@ import torch
 from mpcvit.compress import Compression, compress
 from mpcvit.compress.evit import Evit
 from mpcvit.compress.spvit import Spvit
-from mpcvit.compress.token_schedule import schedule
+from mpcvit.compress.token_schedule import TokenSchedule, schedule
 from mpcvit.compress.window_pool import WindowPool
 from mpcvit.errors import ConfigError, InputError
 from mpcvit.models.config import Activation, AttentionKind, Reduction, ReductionKind, ViTConfig
 from mpcvit.models.vit import VisionTransformer
+from mpcvit.search.price import PriceTable
 from tests.conftest import make_images, make_model
 
 #: 4 x 4 patches and a class token, four blocks.
@@ -76,6 +77,18 @@ def test_selectors_begin_as_evit(class_token: bool) -> None:
     again = compress(model, Spvit(ratio=0.5, blocks=(1, 2)), images)
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in smaller.state_dict().items())
     assert all(value.grad is None for value in smaller.parameters())
+
+
+def test_a_schedule_of_selectors_begins_as_evit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a schedule chooses gets the same selectors that the pass itself gives, when a token costs a second."""
+    model, images = make_model(BASE), make_images(BASE, 8)
+    monkeypatch.setattr(PriceTable, "seconds", lambda table, config: sum(t.mlp.count for t in config.block_tokens))
+    one = TokenSchedule(cost=0.9, blocks=(2,), kind=ReductionKind.SPVIT)
+    said: list[str] = []
+    smaller = compress(model, one, images, said.append)
+    ratio = int(next(line for line in said if "kept in block 2" in line).partition("%")[0]) / 100
+    wanted = compress(model, Spvit(ratio=ratio, blocks=(2,)), images).state_dict()
+    assert all(torch.equal(value, wanted[name]) for name, value in smaller.state_dict().items())
 
 
 def test_reductions_of_the_last_class_token_block_change_nothing_there() -> None:
