@@ -64,6 +64,7 @@ class TrainConfig:
         epochs, batch_size: length of the run, and pictures per step over all processes; the last partial batch of an
             epoch is dropped.
         optimizer, lr, weight_decay: as timm's ``create_optimizer_v2`` takes them.
+        selector_rate: share of the learning rate for SPViT's selectors; 0 leaves them as they are.
         warmup_epochs, warmup_lr, warmup_prefix, min_lr, cooldown_epochs: as timm's ``create_scheduler_v2`` takes them,
             for a cosine. ``warmup_lr`` None is a hundredth of ``lr``. With ``warmup_prefix`` the cosine starts after
             the warm-up and the run ends ``warmup_epochs`` before the cosine does. Cooldown epochs come on top of
@@ -100,6 +101,7 @@ class TrainConfig:
     lr: float = 4e-3
     min_lr: float = 0.0
     weight_decay: float = 0.05
+    selector_rate: float = 1.0
     warmup_epochs: int = 1
     warmup_lr: float | None = None
     warmup_prefix: bool = True
@@ -124,7 +126,10 @@ class TrainConfig:
         shares = {
             name: getattr(self, name) for name in ("smoothing", "crop_scale", "erasing", "drop_path", "ema_decay")
         }
-        amounts = {name: getattr(self, name) for name in ("mixup", "cutmix", "sam_rho", "token_weight", "min_lr")}
+        amounts = {
+            name: getattr(self, name)
+            for name in ("mixup", "cutmix", "sam_rho", "token_weight", "min_lr", "selector_rate")
+        }
         problems = [
             (
                 min(self.epochs, self.batch_size) < 1,

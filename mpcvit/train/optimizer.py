@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from mpcvit.compat import prepare_torchvision
+from mpcvit.models.reduction import Spvit
 from mpcvit.train.config import TrainConfig
 
 prepare_torchvision()
@@ -24,15 +25,30 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
     """The optimiser of ``model``.
 
     No weight decay on vectors, on what ``model.no_weight_decay()`` names, and on :data:`ARCHITECTURE_PARAMETERS`, which
-    moreover go to AdamW where the optimiser is a Muon.
+    moreover go to AdamW where the optimiser is a Muon. SPViT's selectors learn at ``config.selector_rate`` of the rate
+    once there is a :func:`make_schedule`.
     """
     chosen = {name for name, _ in model.named_parameters() if name.rpartition(".")[2] in ARCHITECTURE_PARAMETERS}
     named: set[str] = getattr(model, "no_weight_decay", set)()
     groups = param_groups_weight_decay(
         model, config.weight_decay, no_weight_decay_list=named | chosen, fallback_list=chosen
     )
+    if config.selector_rate != 1:
+        groups = _with_selectors_apart(groups, model, config.selector_rate)
     optimizer: torch.optim.Optimizer = create_optimizer_v2(groups, opt=config.optimizer, lr=config.lr)
     return optimizer
+
+
+def _with_selectors_apart(groups: list[dict[str, Any]], model: nn.Module, rate: float) -> list[dict[str, Any]]:
+    """``groups`` with selectors' parameters in groups of their own, at ``rate`` of the schedule's rate."""
+    theirs = {parameter for module in model.modules() if isinstance(module, Spvit) for parameter in module.parameters()}
+    apart = []
+    for group in groups:
+        for selects in (False, True):
+            parameters = [parameter for parameter in group["params"] if (parameter in theirs) is selects]
+            if parameters:
+                apart.append({**group, "params": parameters, "lr_scale": rate if selects else 1.0})
+    return apart
 
 
 def make_schedule(optimizer: torch.optim.Optimizer, config: TrainConfig, steps: int) -> Any:

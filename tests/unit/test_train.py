@@ -26,7 +26,7 @@ from mpcvit.data.catalogue import data_set
 from mpcvit.data.image_set import ImageSet
 from mpcvit.data.normalise import normalise
 from mpcvit.errors import ConfigError
-from mpcvit.models.config import Activation, AttentionKind, ViTConfig
+from mpcvit.models.config import Activation, AttentionKind, Reduction, ReductionKind, ViTConfig
 from mpcvit.models.files import load_model, save_model
 from mpcvit.models.vit import VisionTransformer, patchify
 from mpcvit.train import recorder
@@ -35,7 +35,7 @@ from mpcvit.train.batches import make_batches
 from mpcvit.train.checkpoint import save_checkpoint
 from mpcvit.train.config import ObjectiveName, Pipeline, Precision, Start, TrainConfig
 from mpcvit.train.objectives.cross_entropy import CrossEntropy
-from mpcvit.train.optimizer import make_optimizer
+from mpcvit.train.optimizer import make_optimizer, make_schedule
 from mpcvit.train.recipes import RECIPES
 from mpcvit.train.replica import Replica
 from mpcvit.train.run import begin, build_model, copy_matching, starting_from, train
@@ -289,6 +289,26 @@ def test_weight_decay_is_for_matrices_of_layers_only(optimizer: str) -> None:
     assert fallback == {"alpha", "inner.beta"}
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "nadamuon"])
+def test_selectors_learn_at_their_own_rate(optimizer: str, images: ImageSet, tmp_path: Path) -> None:
+    """At a rate of 0 selectors stay and all else moves; every group's rate follows the schedule."""
+    smaller = replace(TINY, reductions=(Reduction(kind=ReductionKind.SPVIT, keep=2), None))
+    config = replace(CONFIG, architecture=smaller.to_json(), epochs=1, optimizer=optimizer, selector_rate=0.0)
+    model = build_model(config, 2)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    fit(model, config, images, tmp_path, objective=CrossEntropy(), device="cpu", workers=0)
+    same = {name for name, value in model.state_dict().items() if torch.equal(value, before[name])}
+    assert same == {name for name in before if ".entry." in name}
+
+    made = make_optimizer(model, replace(config, selector_rate=0.1, warmup_epochs=0))
+    make_schedule(made, replace(config, warmup_epochs=0), 5)
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    rates = {names[parameter]: group["lr"] for group in made.param_groups for parameter in group["params"]}
+    assert set(rates) == set(names.values())
+    for name, rate in rates.items():
+        assert rate == pytest.approx(config.lr * (0.1 if ".entry." in name else 1.0))
+
+
 def test_stages_follow_each_other(images: ImageSet, tmp_path: Path) -> None:
     """MPCFormer: stage 1 starts at the teacher, stage 2 where stage 1 ended; train.json names the teacher."""
     teacher = build_model(CONFIG, 2)
@@ -419,6 +439,8 @@ def test_impossible_configurations_are_refused(images: ImageSet) -> None:
         replace(CONFIG, mixup=0.5, batch_size=15)
     with pytest.raises(ConfigError, match="at least one epoch"):
         replace(CONFIG, epochs=0)
+    with pytest.raises(ConfigError, match="numbers from 0"):
+        replace(CONFIG, selector_rate=-0.1)
     with pytest.raises(ConfigError, match="0 to 1"):
         replace(CONFIG, crop_scale=1.5)
     with pytest.raises(ConfigError, match="full batches"):

@@ -9,7 +9,7 @@ Differences to the source:
 * So there is no keep-or-drop pair of logits with hard Gumbel-softmax per token, but one logit, and in training the
   tokens with the largest logits plus Gumbel noise: a sample of K tokens without replacement (Kool et al., ICML 2019).
   Gradients go straight through: a kept token counts as if multiplied by its keep probability, a dropped one by the
-  rest. Dropped tokens are gone, so that attention needs no mask.
+  rest. Dropped tokens are gone, so that attention needs no mask. Through logits no gradient goes to the stream.
 * One selector of width D/4 for the whole token, not one per head with an average by head weights (whose released code
   shares one module among all heads): every GELU of it is a spline under MPC.
 * The package is the plain mean of what was dropped, not weighted by probabilities, and later a candidate like others.
@@ -63,7 +63,7 @@ class Spvit(nn.Module):
     def forward(self, x_BND: torch.Tensor) -> torch.Tensor:
         """[B, keep + 1, D]."""
         own, rest = x_BND[:, : self.own], x_BND[:, self.own :]
-        logits_BN = self.logits(rest)
+        logits_BN = self.logits(rest.detach())
         scores_BN = logits_BN - torch.empty_like(logits_BN).exponential_().log() if self.training else logits_BN
         best = ordered(rest, scores_BN)
         kept, dropped = best[:, : self.chosen], best[:, self.chosen :]
