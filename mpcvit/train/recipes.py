@@ -93,8 +93,7 @@ def cifar10_scaling_quad_small() -> TrainConfig:
 
 
 def cifar10_finetune() -> TrainConfig:
-    """Some epochs for a compressed model (``--start-from``), taught by the model that it was made of, or
-    by that one's teacher (``--teacher``).
+    """Some epochs for a compressed model (``--start-from``), with the teacher of what it was made of (``--teacher``).
 
     Expect 87.9 % on the held-out pictures, and 86.95 % in float on those of :func:`cifar10_teacher_small`, for
     ``mpcvit_cifar10`` with fewer tokens (``evit ratio=0.7 blocks=3``). 26 minutes of one core that multiplies bfloat16.
@@ -122,13 +121,13 @@ def cifar10_finetune_long() -> TrainConfig:
 
 
 def cifar10_minivit() -> TrainConfig:
-    """MiniViT's weight distillation for a model whose blocks share weights (``--start-from``), taught by the one that
-    it was made of (``--teacher``), as relations within Q, K and V differ between kinds of heads.
+    """MiniViT's weight distillation for blocks that share weights (``--start-from``).
 
-    :func:`cifar10_finetune`'s epochs twice, from its greatest rate each time. MiniViT (CVPR 2022) trains 300 epochs on
-    ImageNet. Expect 87.4 % on the held-out pictures, and 86.56 % in float on those of :func:`cifar10_teacher_small`
-    (87.1 % and 85.96 % when the rate begins anew), for ``mpcvit_cifar10`` with weights shared by pairs (``minivit
-    group=2``). Some 75 minutes of one core that multiplies bfloat16.
+    Taught by the model that it was made of (``--teacher``), as relations within Q, K and V differ between kinds
+    of heads. :func:`cifar10_finetune`'s epochs twice, from its greatest rate each time. MiniViT (CVPR 2022) trains 300
+    epochs on ImageNet. Expect 87.4 % on the held-out pictures, and 86.56 % in float on those of
+    :func:`cifar10_teacher_small` (87.1 % and 85.96 % when the rate begins anew), for ``mpcvit_cifar10`` with weights
+    shared by pairs (``minivit group=2``). Some 75 minutes of one core that multiplies bfloat16.
     """
     once = replace(cifar10_finetune(), objective=ObjectiveName.WEIGHT_DISTILLATION)
     return replace(once, before=once)

@@ -252,8 +252,8 @@ def test_selector_s_gradient_goes_straight_through() -> None:
     selector, x = make_selector(Tokens(count=5, own=0, side=None), 2).double().train(), torch.randn(1, 5, 16).double()
     weight = torch.randn(3, 16).double()
     torch.manual_seed(1)
-    loss = (selector(x)[0] * weight).sum()
-    got = torch.autograd.grad(loss, list(selector.parameters()))
+    loss = (selector(x.requires_grad_())[0] * weight).sum()
+    *got, stream = torch.autograd.grad(loss, [*selector.parameters(), x])
     torch.manual_seed(1)
     noise = -torch.empty(1, 5).double().exponential_().log()
     logits = selector.logits(x)
@@ -265,6 +265,7 @@ def test_selector_s_gradient_goes_straight_through() -> None:
     expected = torch.autograd.grad(kept + package, list(selector.parameters()))
     for one, other in zip(got, expected, strict=True):
         assert torch.allclose(one, other)
+    assert torch.allclose(stream[0, order], torch.stack([*weight[:2], *[weight[2] / 3] * 3]))  # of what is moved alone
 
 
 @pytest.mark.parametrize("reductions", [(evit(6), None, None), (spvit(6), None, evit(3)), (pool(4), None, None)])

@@ -463,12 +463,13 @@ def test_a_shortened_run_keeps_its_proportions() -> None:
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_every_recipe_builds_its_model(name: str) -> None:
-    """Recipes build for their data set, and their docstrings promise something, or say that nobody has measured it."""
+    """Recipes build for their data set; docstrings begin with a sentence, and promise something or say not measured."""
     recipe = RECIPES[name]
     config = recipe()
     data = data_set(config.data)
     model = build_model(config, data.classes)
     assert model.config.image_size == data.image_size
+    assert (recipe.__doc__ or "").partition("\n")[0].endswith(".")
     promise = " ".join((recipe.__doc__ or "").split())
     assert "Expect 8" in promise or "not measured yet" in promise
 
