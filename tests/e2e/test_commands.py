@@ -46,21 +46,29 @@ def _processes() -> set[str]:
 
 
 def test_demo_classifies_the_bundled_picture() -> None:
-    """The demo's object has all promised fields, the answers agree, and every process is gone afterwards."""
+    """The demo's object has all promised fields, the answers agree, and every process is gone afterwards.
+
+    Of a thousand inferences up to three repeat an opening, as ``mpcvit cost`` says, and take another round: then the
+    costs are those of a second one.
+    """
     before = _processes()
-    result = mpcvit_json("demo")
-    assert result["label"] == result["label_plaintext"] == "ship"
-    assert result["max_abs_logit_diff"] <= 0.05
-    assert result["image"] == "ship.jpg"
-    assert result["model"] == zoo.DEFAULT
-    assert result["online_s"] > 0
-    assert result["offline_s"] > 0
     declared = mpcvit_json("cost")
+    assert declared["reopen_probability"] < 0.004
+    results = [mpcvit_json("demo")]
+    if results[0]["rounds"] > declared["rounds"]:
+        results.append(mpcvit_json("demo"))
+    for result in results:
+        assert result["label"] == result["label_plaintext"] == "ship"
+        assert result["max_abs_logit_diff"] <= 0.05
+        assert result["image"] == "ship.jpg"
+        assert result["model"] == zoo.DEFAULT
+        assert result["online_s"] > 0
+        assert result["offline_s"] > 0
+        assert len(result["bytes_sent"]) == len(result["material_bytes"]) == 2
+        secure, plain = result["probabilities"], result["probabilities_plaintext"]
+        assert max(abs(secure[label] - plain[label]) for label in secure) < 0.02
     for measure in ("rounds", "bytes_sent", "material_bytes"):
-        assert result[measure] == declared[measure]
-    assert len(result["bytes_sent"]) == len(result["material_bytes"]) == 2
-    secure, plain = result["probabilities"], result["probabilities_plaintext"]
-    assert max(abs(secure[label] - plain[label]) for label in secure) < 0.02
+        assert results[-1][measure] == declared[measure]
     assert _processes() == before
 
 
