@@ -97,7 +97,7 @@ def cifar10_finetune() -> TrainConfig:
 
     Expect 87.9 % on the held-out pictures, and 86.95 % in float on those of :func:`cifar10_teacher_small`, for
     ``mpcvit_cifar10`` with fewer tokens (``evit ratio=0.7 blocks=3``). 26 minutes of one core that multiplies bfloat16.
-    SPViT's selectors learn slowly: at the whole rate they unlearn what they imitate, and the model ends 2 points lower.
+    SPViT's selectors learn slowly: at the whole rate, its gradient in the stream, the model ended 2 points lower.
     """
     return TrainConfig(
         model="mpcvit_6_4_32",
