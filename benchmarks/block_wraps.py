@@ -21,26 +21,22 @@ from rich.progress import track
 from mpcvit import zoo
 from mpcvit.cli.output import progress_console
 from mpcvit.data.image_set import load_folder
-from mpcvit.data.normalise import normalise
-from mpcvit.program.cost import stock_cost
-from mpcvit.program.dealer import deal, plan
-from mpcvit.program.model_folder import ModelFolder
+from mpcvit.engines.crypten import simulate
+from mpcvit.engines.crypten.cost import stock_cost
 from mpcvit.program.program import Node, Program
 from mpcvit.program.reference import run_reference
-from mpcvit.program.stock import run_stock
-from mpcvit.ring.fixed_point import Codes, decode, encode
-from mpcvit.ring.prg import SEED_BYTES, Prg
-from mpcvit.ring.sharing import join, mask, split
-from mpcvit.session.link import Link
-from mpcvit.session.local import run_parties
-from mpcvit.session.provider import Provider
-from mpcvit.session.session import Session
+from mpcvit.ring.fixed_point import Codes, decode
+from mpcvit.ring.prg import SEED_BYTES
+from mpcvit.store.exported import ModelFolder
 
 PARTIES = 2
 
 
 def part(program: Program, nodes: tuple[Node, ...]) -> Program:
-    """The sub-Program of ``nodes``; what they read from outside becomes its input, their last value its output."""
+    """Return the sub-Program of ``nodes``.
+
+    What they read from outside becomes its input, their last value its output.
+    """
     made = {node.name for node in nodes}
     read = {name for node in nodes for name in node.inputs} - made
     parameters = {name: kind for name, kind in program.parameters.items() if name in read}
@@ -48,22 +44,8 @@ def part(program: Program, nodes: tuple[Node, ...]) -> Program:
 
 
 def run_secure(program: Program, weights: dict[str, Codes], inputs: dict[str, Codes]) -> Codes:
-    """The output codes of one run on shares."""
-    materials = deal(program, PARTIES, Prg(secrets.token_bytes(SEED_BYTES)))
-    owner, binding = secrets.token_bytes(SEED_BYTES), secrets.token_bytes(32)
-
-    def share(index: int, values: dict[str, Codes]) -> dict[str, Codes]:
-        prg = Prg(owner)
-        if index == 0:
-            return {name: mask(prg, codes.shape, name) for name, codes in values.items()}
-        return {name: split(codes, [prg], name) for name, codes in values.items()}
-
-    def party(link: Link) -> Codes:
-        provider = Provider(plan(program, PARTIES), materials[link.index], last=link.index == PARTIES - 1)
-        with Session(link, Prg(secrets.token_bytes(SEED_BYTES)), provider, binding=binding) as session:
-            return run_stock(session, program, share(link.index, weights), share(link.index, inputs))
-
-    return join(run_parties(PARTIES, party))
+    """Return the output codes of one run on shares."""
+    return simulate.run(program, weights, inputs, secrets.token_bytes(SEED_BYTES), parties=PARTIES).output
 
 
 def main() -> None:
@@ -86,9 +68,9 @@ def main() -> None:
         return {name: model.weights[name] for name in program.parameters}
 
     pictures = load_folder(arguments.data / "test").spread(arguments.runs)
-    pixels = normalise(pictures.images, model.description.mean, model.description.std).numpy()
-    ((image, image_type),) = before.inputs.items()
-    values = run_reference(before, weights(before), {image: encode(pixels, image_type.qtype)})
+    pixels = pictures.images.transpose(0, 3, 1, 2).astype(np.int64)
+    (image,) = before.inputs
+    values = run_reference(before, weights(before), {image: pixels})
     (source,) = block.inputs
     expected = run_reference(block, weights(block), {source: values})
 

@@ -2,7 +2,7 @@
 
     python benchmarks/cost_page.py [MODEL ...] > docs/costs.md
 
-MODEL is a shipped model's name, an exported model's folder, or a name of mpcvit.bench.random_models, which is then
+MODEL is a shipped model's name, an exported model's folder, or a name of mpcvit.measure.random_models, which is then
 exported anew: under a minute for the CIFAR sizes, several for deit_tiny. Without names: the shipped default model and
 the CIFAR sizes.
 """
@@ -18,42 +18,51 @@ from pathlib import Path
 from rich.progress import track
 
 from mpcvit import zoo
-from mpcvit.bench.random_models import RANDOM_MODELS, export_random
 from mpcvit.cli.output import progress_console
-from mpcvit.ops import Cost
-from mpcvit.ops.grid_spline_by_dpf import GridSplineByDpf
-from mpcvit.ops.linear_map import LocalProtocol
-from mpcvit.ops.masked_opening import PlainOpening, TruncatingOpening
-from mpcvit.ops.masked_product import MaskedProduct, MaskedSquare
-from mpcvit.ops.nonnegative_protocols import NonnegativeByBit, NonnegativeByDcf
-from mpcvit.ops.order_by_shuffle import OrderByShuffle
-from mpcvit.ops.pick_by_dpf import PickByDpf
-from mpcvit.ops.protocol import Protocol
-from mpcvit.ops.relu_by_one_hot import ReluByOneHot
-from mpcvit.ops.relu_protocols import ReluByBit, ReluByDcf
-from mpcvit.ops.reveal import Reveal
-from mpcvit.ops.spline_by_dcf import SplineByDcf
-from mpcvit.program.cost import stock_cost
-from mpcvit.program.fast_cost import fast_cost
+from mpcvit.engines.cost import Cost
+from mpcvit.engines.crypten.cost import stock_cost
+from mpcvit.engines.masked.cost import fast_cost
+from mpcvit.engines.masked.objective import DEFAULT_OBJECTIVE, OBJECTIVES
+from mpcvit.engines.masked.plan import Plan, make_plan
+from mpcvit.engines.masked.protocol import Protocol
+from mpcvit.engines.masked.protocols.grid_spline_by_dpf import GridSplineByDpf
+from mpcvit.engines.masked.protocols.input_check_by_dpf import InputCheckByDpf
+from mpcvit.engines.masked.protocols.local import LocalProtocol
+from mpcvit.engines.masked.protocols.masked_product import MaskedProduct
+from mpcvit.engines.masked.protocols.masked_square import MaskedSquare
+from mpcvit.engines.masked.protocols.nonnegative_by_bit import NonnegativeByBit
+from mpcvit.engines.masked.protocols.nonnegative_by_dcf import GuardedNonnegative, NonnegativeByDcf
+from mpcvit.engines.masked.protocols.order_by_shuffle import OrderByShuffle
+from mpcvit.engines.masked.protocols.pick_by_dpf import PickByDpf
+from mpcvit.engines.masked.protocols.plain_opening import PlainOpening
+from mpcvit.engines.masked.protocols.relu_by_bit import ReluByBit
+from mpcvit.engines.masked.protocols.relu_by_dcf import GuardedRelu, ReluByDcf
+from mpcvit.engines.masked.protocols.relu_by_one_hot import ReluByOneHot
+from mpcvit.engines.masked.protocols.reveal import Reveal
+from mpcvit.engines.masked.protocols.spline_by_dcf import GuardedSpline, SplineByDcf
+from mpcvit.engines.masked.protocols.truncating_opening import TruncatingOpening
+from mpcvit.measure.random_models import RANDOM_MODELS, export_random
 from mpcvit.program.files import load_program
-from mpcvit.program.objective import DEFAULT_OBJECTIVE, OBJECTIVES
-from mpcvit.program.plan import Plan, make_plan
 from mpcvit.program.program import Program
 
 _DEFAULT = (zoo.DEFAULT, *(name for name in RANDOM_MODELS if name.startswith("vit_7_4_32")))
 #: Kinds of steps in the order of the page, and what the page calls them.
 KINDS: dict[type[Protocol], str] = {
+    InputCheckByDpf: "check of the picture",
     TruncatingOpening: "opening, truncating",
     PlainOpening: "opening, plain",
     MaskedProduct: "product",
     MaskedSquare: "square",
     ReluByBit: "ReLU by bit",
     ReluByDcf: "ReLU by DCF",
+    GuardedRelu: "ReLU by DCF, guarded",
     ReluByOneHot: "ReLU by one-hot blocks",
     GridSplineByDpf: "spline on a grid",
     SplineByDcf: "spline with knots",
+    GuardedSpline: "spline with knots, guarded",
     NonnegativeByBit: "sign by bit",
     NonnegativeByDcf: "sign by DCF",
+    GuardedNonnegative: "sign by DCF, guarded",
     PickByDpf: "pick by rank",
     OrderByShuffle: "order of scores",
     LocalProtocol: "linear map",
@@ -75,7 +84,7 @@ class PlannedModel:
 
     @classmethod
     def of(cls, name: str, program: Program) -> PlannedModel:
-        """All plans of ``program``."""
+        """Return all plans of ``program``."""
         by_digest: dict[bytes, tuple[list[str], Plan]] = {}
         for objective in OBJECTIVES.values():
             plan = make_plan(program, objective)
@@ -84,7 +93,7 @@ class PlannedModel:
 
 
 def page(models: Sequence[PlannedModel], command: str) -> str:
-    """The whole page as Markdown; ``command`` is what made it."""
+    """Return the whole page as Markdown; ``command`` is what made it."""
     parts = [_HEAD.format(command=command, default=DEFAULT_OBJECTIVE.name).rstrip("\n")]
     for model in models:
         parts.append("\n".join(_section(model)))
@@ -99,13 +108,13 @@ Made from the Programs alone, without running them, by
     {command}
 
 Tests hold such numbers equal to what parties count; [protocols.md](protocols.md) says where they come from. The random
-models have published sizes and random weights; key lengths depend on calibrated ranges and so a little on the weights.
+models have published sizes and random weights; key lengths depend on proven ranges and so a little on the weights.
 
 * **rounds** of messages between the parties, the setup round included. Independent steps share rounds, which is why
   the tables by kind of step have none.
 * **sent**: online payload of each party, without framing and TLS; the same for both.
 * **material**: what the dealer sends to party 0 and to party 1 ahead of the inference, the 32-byte seeds included.
-* **repeated**: bound on the chance that some opening of an inference is ambiguous and repeated, for one more round.
+* **repeated**: bound on the chance that some opening of an inference is ambiguous, so that it needs another attempt.
 * **wraps**: bound on the chance that some truncation goes wrong silently. On the fast engine none does.
 
 MB are 10^6 bytes. An objective is what a plan minimises; the default is `{default}`. Objectives that lead to the same
@@ -121,7 +130,7 @@ def _section(model: PlannedModel) -> Iterator[str]:
     yield "|---|---|---:|---:|---:|---:|---:|---:|"
     for names, plan in model.plans.items():
         cost = fast_cost(plan)
-        yield _row("fast", ", ".join(names), *_totals(cost.total), f"{cost.reopen_probability:.1e}", "0")
+        yield _row("fast", ", ".join(names), *_totals(cost.total), f"{cost.repeat_probability:.1e}", "0")
     stock = stock_cost(model.program, 2)
     yield _row("stock", "", *_totals(stock.total), "0", f"{stock.wrap_probability:.1e}")
     weights = fast_cost(next(iter(model.plans.values()))).weight_bytes
@@ -134,7 +143,7 @@ def _section(model: PlannedModel) -> Iterator[str]:
 
 
 def by_kind(plan: Plan) -> Iterator[tuple[str, int, Cost]]:
-    """(kind, steps, their cost) of each kind that the plan has; rounds added up as if no steps shared them."""
+    """Yield (kind, steps, their cost) of each kind that the plan has; rounds added up as if no steps shared them."""
     costs = fast_cost(plan).steps
     for protocol, kind in KINDS.items():
         steps = [step for step in plan.steps if isinstance(step.protocol, protocol)]
@@ -164,7 +173,7 @@ def _load(name: str) -> Program:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", metavar="MODEL", help="default: the shipped model and the CIFAR sizes")
     names: list[str] = parser.parse_args().models or list(_DEFAULT)

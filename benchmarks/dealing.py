@@ -13,46 +13,26 @@ import secrets
 import sys
 import tempfile
 import time
-from collections.abc import Collection, Mapping
 from pathlib import Path
 from statistics import median
 
 import torch
 
 from mpcvit import zoo
-from mpcvit.bench.random_models import RANDOM_MODELS, export_random
-from mpcvit.program.fast import PlanMaterial, PreparedPlan, open_weights
-from mpcvit.program.fast_dealer import Attempts, deal_plan, weight_masks
-from mpcvit.program.model_folder import ModelFolder
-from mpcvit.program.objective import DEFAULT_OBJECTIVE, objective
-from mpcvit.program.plan import Plan, make_plan
+from mpcvit.engines.masked.dealer import deal_plan, weight_masks
+from mpcvit.engines.masked.executor import PreparedPlan
+from mpcvit.engines.masked.objective import DEFAULT_OBJECTIVE, objective
+from mpcvit.engines.masked.plan import Plan, make_plan
+from mpcvit.engines.masked.plan_material import MemoryPlanMaterial
+from mpcvit.engines.masked.weights import open_weights
+from mpcvit.measure.random_models import RANDOM_MODELS, export_random
 from mpcvit.ring.prg import SEED_BYTES, Prg
-from parties.settings import Pool
-
-
-class _Dealt(PlanMaterial):
-    """Party 1's material in memory."""
-
-    def __init__(self, seed: bytes, session: bytes, sent: bytes) -> None:
-        self._seed, self._session, self._sent = seed, session, memoryview(sent)
-
-    @property
-    def seed(self) -> bytes:
-        return self._seed
-
-    @property
-    def session(self) -> bytes:
-        return self._session
-
-    def read(self, start: int, count: int) -> memoryview:
-        return self._sent[start : start + count]
-
-    def again(self, attempts: Attempts, ambiguous: Collection[str]) -> Mapping[str, bytes]:
-        raise NotImplementedError
+from mpcvit.store.exported import ModelFolder
+from parties.common.settings import Pool
 
 
 def measure(plan: Plan, model: ModelFolder, runs: int) -> dict[str, object]:
-    """Medians over ``runs``, after one run that compiles."""
+    """Return medians over ``runs``, after one run that compiles."""
     load = [secrets.token_bytes(SEED_BYTES) for _ in range(2)]
     masks = weight_masks(plan, (Prg(load[0]), Prg(load[1])))
     # any share of the weights takes as long as another; the exchange is with itself
@@ -64,7 +44,7 @@ def measure(plan: Plan, model: ModelFolder, runs: int) -> dict[str, object]:
         start = time.perf_counter()
         sent = [step.sent[1] for step in deal_plan(plan, session, seeds, masks)]
         dealing.append(time.perf_counter() - start)
-        material = _Dealt(seeds[1], session, b"".join(sent))
+        material = MemoryPlanMaterial(seeds[1], session, b"".join(sent))
         start = time.perf_counter()
         PreparedPlan(plan, 1, material, weights, expansion)
         preparing.append(time.perf_counter() - start)

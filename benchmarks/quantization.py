@@ -31,15 +31,16 @@ from mpcvit.cli.output import progress_console
 from mpcvit.data.cifar10 import CIFAR10, load_cifar10
 from mpcvit.data.image_set import ImageSet
 from mpcvit.data.normalise import normalise
+from mpcvit.engines.cost import Cost
+from mpcvit.engines.masked.objective import objective
 from mpcvit.export.exported import Exported
-from mpcvit.export.quantized import QuantizedExport, QuantizedExporter
+from mpcvit.export.normalisation import Normalisation
+from mpcvit.export.quantized.exporter import QuantizedExport, QuantizedExporter
 from mpcvit.export.vit import export_vit
-from mpcvit.models.files import load_model, model_digest
-from mpcvit.ops import Cost
-from mpcvit.program.objective import objective
 from mpcvit.program.reference import run_reference
 from mpcvit.quantize.config import Bits, Method, QuantizeConfig
-from mpcvit.ring.fixed_point import encode
+from mpcvit.store.codec import plain
+from mpcvit.store.trained import load_model, model_digest
 from mpcvit.train.accuracy import accuracy
 
 _EXPORT_PICTURES = 512
@@ -82,10 +83,11 @@ def main() -> None:
         "reference_pictures": len(fewer),
         "calibration": arguments.images,
     }
-    exporter = QuantizedExporter(model, few, many, objective(arguments.network))
+    own = Normalisation(CIFAR10.mean, CIFAR10.std)
+    exporter = QuantizedExporter(model, few, many, objective(arguments.network), normalisation=own)
     document = _begun(out, header)
     if document is None:
-        whole = _row("float", model, export_vit(model, many), exporter.real_cost(), tests)
+        whole = _row("float", model, export_vit(model, many, normalisation=own), exporter.real_cost(), tests)
         document = {**header, "rows": [whole]}
     wanted = [(method, Bits(weight=bits, activation=bits)) for bits in arguments.bits for method in arguments.methods]
     wanted += [(Method.MPTQ, Bits(weight=_WIDE, activation=bits)) for bits in arguments.mixed]
@@ -116,7 +118,7 @@ def main() -> None:
 
 
 def _begun(path: Path, header: dict[str, Any]) -> dict[str, Any] | None:
-    """What ``path`` has of this very run."""
+    """Return what ``path`` has of this very run."""
     if not path.exists():
         return None
     document: dict[str, Any] = json.loads(path.read_text())
@@ -130,20 +132,20 @@ def _name(config: QuantizeConfig) -> str:
 
 
 def _quantized_row(name: str, done: QuantizedExport, tests: tuple[ImageSet, ImageSet]) -> dict[str, Any]:
-    """A line of the table for a quantized model."""
-    return {**_row(name, done.model, done.exported, done.cost, tests), "config": done.config.to_json()}
+    """Return a line of the table for a quantized model."""
+    return {**_row(name, done.model, done.exported, done.cost, tests), "config": plain(done.config)}
 
 
 def _row(
     name: str, model: nn.Module, exported: Exported, cost: Cost, tests: tuple[ImageSet, ImageSet]
 ) -> dict[str, Any]:
-    """One line of the table: the model scored on both test sets, its Program on the second."""
-    ((image, kind),) = exported.program.inputs.items()
+    """Return one line of the table: the model scored on both test sets, its Program on the second."""
+    (image,) = exported.program.inputs
     test, hits = tests[1], 0
     for start in range(0, len(test), _BATCH):
         batch = test.subset(np.arange(start, min(start + _BATCH, len(test))))
-        codes = encode(normalise(batch.images, CIFAR10.mean, CIFAR10.std).numpy(), kind.qtype)
-        answers = run_reference(exported.program, exported.weights, {image: codes}).argmax(1)
+        pixels = batch.images.transpose(0, 3, 1, 2).astype(np.int64)
+        answers = run_reference(exported.program, exported.weights, {image: pixels}).argmax(1)
         hits += int((answers == batch.labels).sum())
     top1, there = (accuracy(model, one, CIFAR10, torch.device("cpu")) for one in tests)
     return {

@@ -2,12 +2,12 @@
 
     python benchmarks/search_ranking.py [--network wan] [--turns 3] [--runs 3] [--out FILE] [--fit FILE ...]
 
-Ten configurations of one size, from the dearest heads and activations to the cheapest, are exported with random weights
-and timed by mpcvit.bench.latency: real parties and a real dealer, as processes of this machine, turn by turn, so that
-slow minutes of the machine hit all of them. The JSON written holds every prediction beside its measurement, Spearman's
-rank correlation, and the seconds' relative errors. A WAN and a LAN are emulated and need root.
+Ten configurations of one size, from the most expensive heads and activations to the cheapest, get random weights. They
+are exported and timed by mpcvit.measure.latency: real parties and a real dealer, as processes of this machine, turn by
+turn, so that slow minutes of the machine hit all of them. The JSON written holds every prediction beside its
+measurement, Spearman's rank correlation, and the seconds' relative errors. A WAN and a LAN are emulated and need root.
 
-``--fit FILE ...`` measures nothing: it fits mpcvit.search.price.RATES to measurements of earlier runs.
+``--fit FILE ...`` measures nothing: it fits mpcvit.pricing.rates.RATES to measurements of earlier runs.
 """
 
 from __future__ import annotations
@@ -29,16 +29,20 @@ from scipy.optimize import nnls
 from scipy.stats import spearmanr
 
 import mpcvit
-from mpcvit.bench.latency import Latency, measure_latency
 from mpcvit.cli.output import progress_console
 from mpcvit.export.vit import export_vit
 from mpcvit.link_profile import LinkProfile, link_profile
-from mpcvit.models.config import Activation, AttentionKind, Gate, GateAxis, Norm, ViTConfig
-from mpcvit.models.files import save_model
+from mpcvit.measure.latency import Latency, measure_latency
+from mpcvit.models.block import BlockConfig, Gate
+from mpcvit.models.config import ViTConfig
+from mpcvit.models.kinds import Activation, AttentionKind, GateAxis, Norm
 from mpcvit.models.random_weights import NOISE_MEAN, NOISE_STD
 from mpcvit.models.sizes import vit_6_4_32
-from mpcvit.program.model_folder import Description, ModelFolder
-from mpcvit.search.price import PRECISION, RATES, PriceTable, random_images, random_weights
+from mpcvit.pricing.random_export import PRECISION, random_images, random_weights
+from mpcvit.pricing.rates import RATES
+from mpcvit.pricing.table import PriceTable
+from mpcvit.store.exported import Description, ModelFolder
+from mpcvit.store.trained import save_model
 
 _SM, _RS, _SC = AttentionKind.SOFTMAX, AttentionKind.RELU_SOFTMAX, AttentionKind.SCALING
 _Q2, _LIN = AttentionKind.QUAD2, AttentionKind.LINFORMER
@@ -46,10 +50,12 @@ _GELU, _RELU, _NONE = Activation.GELU, Activation.RELU, Activation.IDENTITY
 _DEPTH = 4
 
 
-def _config(heads: Sequence[AttentionKind], activation: Activation, **fields: Any) -> ViTConfig:
-    """Four blocks, all alike, of the size of ``mpcvit_6_4_32``: 64 tokens of width 128."""
-    size = vit_6_4_32(heads[0], activation)
-    return replace(size, heads=(tuple(heads),) * _DEPTH, activations=(activation,) * _DEPTH, **fields)
+def _config(
+    heads: Sequence[AttentionKind], activation: Activation, *, dim: int = 128, hidden: int = 256, **fields: Any
+) -> ViTConfig:
+    """Return four blocks, all alike, of the size of ``mpcvit_6_4_32``: 64 tokens of width 128."""
+    block = BlockConfig(heads=tuple(heads), activation=activation, hidden=hidden, **fields)
+    return replace(vit_6_4_32(heads[0], activation), dim=dim, blocks=(block,) * _DEPTH)
 
 
 #: What is ranked: kinds of heads, mixtures, activations, gates, norms and widths all occur.
@@ -59,9 +65,9 @@ CONFIGS = {
     "2quad.gelu": _config([_Q2] * 4, _GELU),
     "relu_softmax.relu": _config([_RS] * 4, _RELU),
     "half.relu": _config([_RS, _RS, _SC, _SC], _RELU),
-    "half.batchnorm": _config([_RS, _RS, _SC, _SC], _RELU, norms=((Norm.LAYERNORM, Norm.BATCHNORM),) * _DEPTH),
+    "half.batchnorm": _config([_RS, _RS, _SC, _SC], _RELU, norms=(Norm.LAYERNORM, Norm.BATCHNORM)),
     "quarter_softmax.gated": _config(
-        [_SM, _SC, _SC, _SC], _GELU, gates=(Gate(axis=GateAxis.TOKEN, kept=tuple(range(16))),) * _DEPTH
+        [_SM, _SC, _SC, _SC], _GELU, gate=Gate(axis=GateAxis.TOKEN, kept=tuple(range(16)))
     ),
     "scaling.relu": _config([_SC] * 4, _RELU),
     "scaling.identity": _config([_SC] * 4, _NONE),
@@ -81,7 +87,7 @@ def export(config: ViTConfig, folder: Path) -> None:
 
 
 def measure(profile: LinkProfile, turns: int, runs: int, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Predicted and measured seconds of every configuration; measured is the median over all turns' runs."""
+    """Return predicted and measured seconds of every configuration; measured is the median over all turns' runs."""
     prices = PriceTable(profile)
     measured: dict[str, list[Latency]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory(prefix="mpcvit-ranking-") as scratch:
@@ -111,7 +117,7 @@ def measure(profile: LinkProfile, turns: int, runs: int, names: Sequence[str]) -
 
 
 def summary(profile: LinkProfile, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The rows with what they amount to."""
+    """Return the rows with what they amount to."""
     predicted = np.array([row["predicted_s"] for row in rows])
     measured = np.array([row["measured_s"] for row in rows])
     errors = predicted / measured - 1
@@ -131,7 +137,7 @@ def summary(profile: LinkProfile, rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def fit(documents: list[dict[str, Any]]) -> dict[str, float]:
-    """Non-negative rates that minimise relative errors over all measurements."""
+    """Return non-negative rates that minimise relative errors over all measurements."""
     names = ("message_s", "delay", "byte_s", "mac_s", "gate", "step_s", "element_s")
     rows = []
     for document in documents:
@@ -150,7 +156,7 @@ def fit(documents: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", default="loopback")
     parser.add_argument("--turns", type=int, default=3)

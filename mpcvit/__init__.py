@@ -3,4 +3,4 @@
 The light client (``mpcvit.client``) needs neither torch nor crypten; everything else asks for an extra.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

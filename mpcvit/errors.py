@@ -1,20 +1,27 @@
-"""The exceptions that mpcvit raises.
+"""The exceptions that mpcvit raises::
 
     MpcvitError
     |-- InputError
     |   |-- ShapeMismatch
+    |   |-- InputOutOfRange
     |   |-- InputTooLarge
     |   `-- InvalidShare
     |-- ConfigError
     |-- ProgramError
     |   `-- RangeError
+    |-- RangeExceeded
     |-- ModelFileError
     |-- ModelMismatch
+    |-- AnswerOutOfRange
     |-- NotRevealed
     |-- ProgramMismatch
     |-- MaterialUnknown
+    |-- MaterialExhausted
+    |-- AttemptsExhausted
     |-- WeightMaskUnknown
     |-- VersionSkew
+    |-- LedgerUnavailable
+    |-- LedgerRolledBack
     |-- SessionError
     |   |-- SessionReplayed
     |   |-- SessionUnknown
@@ -28,13 +35,16 @@
     |   |-- DealerLost
     |   `-- DealerTimeout
     |-- Overloaded
+    |-- QuotaExceeded
+    |-- Draining
     |-- NotAuthenticated
     |-- NotAllowed
+    |-- NotSigned
     |-- ProtocolViolation
     |-- RandomnessReused
     `-- InternalError
 
-Every message says what was got, what was expected and what to do. No message ever holds a share, a mask, a key
+Every message says what was found, what was expected and what to do. No message ever holds a share, a mask, a key
 or a pixel. None of these derives from ``RuntimeError``: CrypTen catches that one and silently switches protocol.
 """
 
@@ -52,18 +62,42 @@ class MpcvitError(Exception):
         exit_code: exit status of the command line.
         got, expected, remedy: the three parts of the message; ``remedy`` is something the reader can do.
         origin: role that raised it (``party0``, ``dealer``, ...), empty if raised in this process.
+        session_id: 32 hex digits of the session that failed, empty where there is none.
+        phase: what the session was doing (``offline``, ``online``, ...), empty where that is not known.
+        retry_after_s: seconds after which a new session may succeed although nobody mends anything; None where it would
+            fail again. Each class has its own; who raises an error may know better.
     """
 
     reason: ClassVar[str] = "INTERNAL"
     status: ClassVar[str] = "INTERNAL"
     exit_code: ClassVar[int] = 1
+    retry_after_s: float | None = None
 
-    def __init__(self, got: str, *, expected: str, remedy: str, origin: str = "") -> None:
+    def __init__(
+        self,
+        got: str,
+        *,
+        expected: str,
+        remedy: str,
+        origin: str = "",
+        session_id: str = "",
+        phase: str = "",
+        retry_after_s: float | None = None,
+    ) -> None:
         self.got = got
         self.expected = expected
         self.remedy = remedy
         self.origin = origin
+        self.session_id = session_id
+        self.phase = phase
+        if retry_after_s is not None:
+            self.retry_after_s = retry_after_s
         super().__init__(got, expected, remedy)
+
+    @property
+    def retry_with_new_session(self) -> bool:
+        """Whether the same request may succeed in a new session although nobody mends anything."""
+        return self.retry_after_s is not None
 
     def __str__(self) -> str:
         where = f"[{self.origin}] " if self.origin else ""
@@ -80,6 +114,12 @@ class ShapeMismatch(InputError):
     """A tensor has another shape than the model's."""
 
     reason = "SHAPE_MISMATCH"
+
+
+class InputOutOfRange(InputError):
+    """What was shared is no picture: some code is none of an 8-bit pixel."""
+
+    reason = "INPUT_OUT_OF_RANGE"
 
 
 class InputTooLarge(InputError):
@@ -112,6 +152,12 @@ class RangeError(ProgramError):
     reason = "RANGE"
 
 
+class RangeExceeded(MpcvitError):
+    """A value left the range for which the protocols are right; on shares the answer would be wrong."""
+
+    reason, status, exit_code = "RANGE_EXCEEDED", "FAILED_PRECONDITION", 5
+
+
 class ModelFileError(MpcvitError):
     """A model, program, share or picture file is missing, damaged or of an unknown version."""
 
@@ -122,6 +168,12 @@ class ModelMismatch(MpcvitError):
     """The parties, or the client and a party, do not mean the same model."""
 
     reason, status = "MODEL_MISMATCH", "FAILED_PRECONDITION"
+
+
+class AnswerOutOfRange(MpcvitError):
+    """What the parties sent is no answer of the model: some value on the way left the range that it was made for."""
+
+    reason, status, exit_code = "ANSWER_OUT_OF_RANGE", "OUT_OF_RANGE", 6
 
 
 class NotRevealed(MpcvitError):
@@ -140,18 +192,45 @@ class MaterialUnknown(MpcvitError):
     """The other party does not hold the material that a session was to use; it restarted."""
 
     reason, status = "MATERIAL_UNKNOWN", "FAILED_PRECONDITION"
+    retry_after_s = 1.0
+
+
+class MaterialExhausted(MpcvitError):
+    """The correlated randomness for a session is not there; ``retry_after_s`` estimates when it will be."""
+
+    reason, status = "MATERIAL_EXHAUSTED", "RESOURCE_EXHAUSTED"
+    retry_after_s = 5.0
+
+
+class AttemptsExhausted(MpcvitError):
+    """Every attempt that a session may make met an ambiguous opening; chance does not explain so many."""
+
+    reason, status = "ATTEMPTS_EXHAUSTED", "ABORTED"
 
 
 class WeightMaskUnknown(MpcvitError):
     """Another process does not know the mask under which the weights were opened; it restarted. Open them again."""
 
     reason, status = "WEIGHT_MASK_UNKNOWN", "FAILED_PRECONDITION"
+    retry_after_s = 1.0
 
 
 class VersionSkew(MpcvitError):
     """The other side speaks a protocol version that this one does not."""
 
     reason, status = "VERSION_SKEW", "FAILED_PRECONDITION"
+
+
+class LedgerUnavailable(MpcvitError):
+    """A role cannot record that an id is used, so it may not use it: a full disk, a database that is gone."""
+
+    reason, status, exit_code = "LEDGER_UNAVAILABLE", "UNAVAILABLE", 2
+
+
+class LedgerRolledBack(MpcvitError):
+    """A role works on an older ledger than before, or on another one: it may have forgotten which ids are used."""
+
+    reason, status, exit_code = "LEDGER_ROLLED_BACK", "FAILED_PRECONDITION", 5
 
 
 class SessionError(MpcvitError):
@@ -164,18 +243,21 @@ class SessionReplayed(SessionError):
     """A session id was used before; every session id and its randomness serve once."""
 
     reason, status = "SESSION_REPLAYED", "ALREADY_EXISTS"
+    retry_after_s = 0.0
 
 
 class SessionUnknown(SessionError):
     """No such session here, or not yours."""
 
     reason, status = "SESSION_UNKNOWN", "NOT_FOUND"
+    retry_after_s = 1.0
 
 
 class SessionExpired(SessionError):
     """A session ran out of its time."""
 
     reason, status, exit_code = "SESSION_EXPIRED", "DEADLINE_EXCEEDED", 3
+    retry_after_s = 1.0
 
 
 class SessionCancelled(SessionError):
@@ -194,12 +276,14 @@ class PeerLost(PeerError):
     """The connection to another party is gone or was never there."""
 
     reason = "PEER_LOST"
+    retry_after_s = 1.0
 
 
 class PeerTimeout(PeerError):
     """Another party is connected but silent."""
 
     reason, status, exit_code = "PEER_TIMEOUT", "DEADLINE_EXCEEDED", 3
+    retry_after_s = 1.0
 
 
 class PeerAborted(PeerError):
@@ -218,18 +302,35 @@ class DealerLost(DealerError):
     """The dealer cannot be reached, or its stream ended early."""
 
     reason = "DEALER_LOST"
+    retry_after_s = 1.0
 
 
 class DealerTimeout(DealerError):
     """The dealer is connected but slower than the deadline."""
 
     reason, status, exit_code = "DEALER_TIMEOUT", "DEADLINE_EXCEEDED", 3
+    retry_after_s = 1.0
 
 
 class Overloaded(MpcvitError):
     """The service runs as many sessions as it is allowed to."""
 
     reason, status = "OVERLOADED", "RESOURCE_EXHAUSTED"
+    retry_after_s = 1.0
+
+
+class QuotaExceeded(MpcvitError):
+    """The caller uses the service more than it is allowed to; others are served."""
+
+    reason, status = "QUOTA", "RESOURCE_EXHAUSTED"
+    retry_after_s = 1.0
+
+
+class Draining(MpcvitError):
+    """The service is about to stop: it ends the sessions that run and takes no new ones."""
+
+    reason, status, exit_code = "DRAINING", "UNAVAILABLE", 2
+    retry_after_s = 5.0
 
 
 class NotAuthenticated(MpcvitError):
@@ -242,6 +343,12 @@ class NotAllowed(MpcvitError):
     """The certificate is good, but its role may not do this."""
 
     reason, status, exit_code = "NOT_ALLOWED", "PERMISSION_DENIED", 2
+
+
+class NotSigned(MpcvitError):
+    """A model whose manifest none of the owners signed that are trusted here."""
+
+    reason, status, exit_code = "NOT_SIGNED", "FAILED_PRECONDITION", 2
 
 
 class ProtocolViolation(MpcvitError):
@@ -267,5 +374,5 @@ def _tree(root: type[MpcvitError]) -> list[type[MpcvitError]]:
 
 
 def by_reason(reason: str) -> type[MpcvitError]:
-    """The exception class whose ``reason`` is given; :class:`InternalError` for an unknown one."""
+    """Return the exception class whose ``reason`` is given; :class:`InternalError` for an unknown one."""
     return {cls.reason: cls for cls in _tree(MpcvitError) if cls is not MpcvitError}.get(reason, InternalError)

@@ -39,7 +39,7 @@ PROFILES = {profile.name: profile for profile in (LOOPBACK, LAN, WAN)}
 
 
 def link_profile(name: str) -> LinkProfile:
-    """The profile called ``name``.
+    """Return the profile called ``name``.
 
     Raises:
         InputError: there is none.

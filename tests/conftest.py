@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,23 +12,28 @@ import pytest
 import torch
 
 from mpcvit.data.image_set import ImageSet
+from mpcvit.export import normalise
 from mpcvit.export.vit import Exported, export_vit
-from mpcvit.models.config import Activation, AttentionKind, ViTConfig
-from mpcvit.models.files import save_model
 from mpcvit.models.vit import VisionTransformer
-from mpcvit.program.model_folder import Description, ModelFolder
+from mpcvit.store.exported import Description, ModelFolder
+from mpcvit.store.trained import save_model
+from tests.support.fit_cache import KeptFits
+from tests.support.images import make_images
+from tests.support.models import TINY, make_model
 
 torch.set_num_threads(1)  # tests are small; several processes run side by side
 
-TINY = ViTConfig(
-    image_size=8,
-    patch_size=4,
-    classes=3,
-    dim=16,
-    hidden=24,
-    heads=((AttentionKind.RELU_SOFTMAX, AttentionKind.SCALING),),
-    activations=(Activation.RELU,),
-)
+
+#: Folders of tests that start processes.
+_SLOW = ("e2e/", "faults/", "services/", "unit/contributing/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests that start processes as slow."""
+    for item in items:
+        path = item.path.relative_to(Path(__file__).parent).as_posix()
+        if path.startswith(_SLOW):
+            item.add_marker("slow")
 
 
 @pytest.fixture(autouse=True)
@@ -37,20 +43,12 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
-def make_model(config: ViTConfig, seed: int = 0, gain: float = 3.0) -> VisionTransformer:
-    """A model with weights large enough that every op sees values of ordinary size."""
-    torch.manual_seed(seed)
-    model = VisionTransformer(config).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.mul_(gain) if parameter.ndim == 2 else parameter.add_(0.1 * torch.randn_like(parameter))
-    return model
-
-
-def make_images(config: ViTConfig, count: int, seed: int = 1) -> torch.Tensor:
-    """Normalised noise."""
-    torch.manual_seed(seed)
-    return torch.randn(count, config.channels, config.image_size, config.image_size).clamp(-2, 2)
+@pytest.fixture(scope="session", autouse=True)
+def _kept_fits(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Exports look up fits that an earlier test, another process or an earlier run has made."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(normalise, "fit_split", KeptFits(request.config.cache.mkdir("fits")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -47,7 +47,7 @@ class CrypTenOps:
         return x.square()
 
     def mean(self, x: Any, axis: int) -> Any:
-        """Keeps the axis."""
+        """Keep the axis."""
         return x.mean(axis, keepdim=True)
 
     def inverse_sqrt(self, x: Any) -> Any:
@@ -59,7 +59,7 @@ class CrypTenOps:
         return x.relu()
 
     def gelu(self, x: Any) -> Any:
-        """The sigmoid approximation."""
+        """Return the sigmoid approximation."""
         return x * (x * 1.702).sigmoid()
 
     def softmax(self, x: Any) -> Any:

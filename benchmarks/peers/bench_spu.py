@@ -54,7 +54,7 @@ class JaxOps:
 
     @staticmethod
     def mean(x: Any, axis: int) -> Any:
-        """Keeps the axis."""
+        """Keep the axis."""
         return x.mean(axis, keepdims=True)
 
     @staticmethod
@@ -73,7 +73,7 @@ class JaxOps:
 
     @staticmethod
     def gelu(x: Any) -> Any:
-        """The tanh approximation."""
+        """Return the tanh approximation."""
         import jax
 
         return jax.nn.gelu(x, approximate=True)
@@ -190,7 +190,7 @@ def _load_shares(file: Path) -> dict[str, Any]:
 
 
 def _free_ports(count: int) -> int:
-    """The first of ``count`` ports in a row that were free a moment ago."""
+    """Return the first of ``count`` ports in a row that were free a moment ago."""
     while True:
         holders = [socket.socket() for _ in range(count)]
         try:

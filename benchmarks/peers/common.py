@@ -22,9 +22,9 @@ import numpy as np
 from models import ACTIVATIONS, ATTENTIONS, MODELS, Array, Gelu, reference
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the peers' environments are without mpcvit
-from mpcvit.bench.network import EmulatedNetwork, Host
 from mpcvit.errors import MpcvitError
 from mpcvit.link_profile import PROFILES, link_profile
+from mpcvit.measure.network import EmulatedNetwork, Host
 
 POLL_S = 0.1
 
@@ -59,7 +59,7 @@ class Measured:
 
     @classmethod
     def load(cls, folder: Path, party: int) -> Measured:
-        """What ``party`` saved."""
+        """Return what ``party`` saved."""
         return cls([Run(**run) for run in json.loads((folder / f"party{party}.json").read_text())])
 
 
@@ -82,7 +82,7 @@ def parser(description: str | None, protocols: Sequence[str]) -> argparse.Argume
 
 @contextmanager
 def scratch(options: argparse.Namespace) -> Iterator[Path]:
-    """A folder for this benchmark."""
+    """Give a folder for this benchmark."""
     if options.keep:
         options.keep.mkdir(parents=True, exist_ok=True)
         yield options.keep.resolve()

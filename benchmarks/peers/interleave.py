@@ -35,7 +35,7 @@ _ONLINE = ("online_s", "seconds")
 
 
 def machine() -> Record:
-    """What the numbers depend on; nothing that names the machine."""
+    """Return what the numbers depend on; nothing that names the machine."""
     versions = {}
     for package in _PACKAGES:
         try:
@@ -60,7 +60,7 @@ def _cpu_model() -> str:
 
 
 def measure(command: str) -> Record:
-    """The last JSON object that ``command`` prints, or ``{"error": ...}``."""
+    """Return the last JSON object that ``command`` prints, or ``{"error": ...}``."""
     words = shlex.split(os.path.expandvars(command))
     result = subprocess.run(words, capture_output=True, text=True)  # noqa: S603  # what the caller asked for
     lines = result.stdout.splitlines()

@@ -112,7 +112,7 @@ def make_parameters(model: Model) -> Parameters:
 
 
 def make_input(model: Model) -> Array:
-    """A normalised random picture as float32 patches [T, P], or tokens [T, D]."""
+    """Return a normalised random picture as float32 patches [T, P], or tokens [T, D]."""
     rng = np.random.default_rng(model.input_seed)
     return rng.standard_normal((model.patches, model.patch_values or model.dim)).astype(np.float32)
 
@@ -171,7 +171,7 @@ class NumpyOps:
 
     @staticmethod
     def mean(x: Array, axis: int) -> Array:
-        """Keeps the axis."""
+        """Keep the axis."""
         return np.asarray(x.mean(axis, keepdims=True))
 
     @staticmethod

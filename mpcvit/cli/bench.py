@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
-from mpcvit.cli.output import Json, command, print_json, print_table, progress_console
+from mpcvit.cli.output import Json, command, print_json, print_notices, print_table, progress_console
 
-bench_app = typer.Typer(help="Measure.", no_args_is_help=True)
+bench_app = typer.Typer(help="Time models.", no_args_is_help=True)
 
 
 @bench_app.callback()
@@ -25,27 +25,27 @@ def latency(
     model: Annotated[
         str, typer.Option(help="A shipped model's name, an exported model's folder, or a random model (see --list).")
     ] = "",
-    engine: Annotated[str, typer.Option(help="fast or stock.")] = "fast",
-    network: Annotated[str, typer.Option(help="loopback, lan or wan; the last two are emulated and need root.")] = (
-        "loopback"
-    ),
-    runs: Annotated[int, typer.Option(min=1, help="Timed inferences.")] = 5,
-    warmup: Annotated[int, typer.Option(min=0, help="Inferences before these.")] = 1,
+    engine: Annotated[str, typer.Option(help="Engine: fast or stock.")] = "fast",
+    network: Annotated[
+        str, typer.Option(help="Network: loopback, lan or wan. lan and wan are emulated and need root.")
+    ] = ("loopback"),
+    runs: Annotated[int, typer.Option(min=1, help="Number of timed inferences.")] = 5,
+    warmup: Annotated[int, typer.Option(min=0, help="Untimed inferences before the timed ones.")] = 1,
     objective: Annotated[
         str,
         typer.Option(
-            help="What the fast engine minimises: loopback, lan, wan, rounds or material; default: the network."
+            help="What the fast engine minimises: loopback, lan, wan, rounds or material. Default: the network."
         ),
     ] = "",
-    list_models: Annotated[bool, typer.Option("--list", help="List random models and stop.")] = False,
+    list_models: Annotated[bool, typer.Option("--list", help="List random models and exit.")] = False,
     json_output: Json = False,
 ) -> None:
     """Time inferences by real parties and a real dealer, each a process on one core, and compare with float."""
     from mpcvit import zoo
-    from mpcvit.bench.latency import measure_latency
-    from mpcvit.bench.random_models import RANDOM_MODELS, export_random
     from mpcvit.errors import ConfigError
     from mpcvit.link_profile import link_profile
+    from mpcvit.measure.latency import measure_latency
+    from mpcvit.measure.random_models import RANDOM_MODELS, export_random
 
     if list_models:
         print_table(
@@ -70,3 +70,33 @@ def latency(
     else:
         rows = [(fact.replace("_", " "), str(value)) for fact, value in asdict(result).items()]
         print_table(f"{result.model}, {engine} engine, {network}", rows)
+
+
+@bench_app.command("load")
+@command
+def load(
+    clients: Annotated[int, typer.Option(min=1, help="Client processes, each with one request at a time.")] = 4,
+    requests: Annotated[int, typer.Option(min=1, help="Requests of all clients together.")] = 32,
+    model: Annotated[str, typer.Option(help="A shipped model's name, or an exported model's folder.")] = "",
+    queue: Annotated[
+        int | None, typer.Option(min=0, help="Sessions that may wait at the parties. Default: the number of clients.")
+    ] = None,
+    json_output: Json = False,
+) -> None:
+    """Let many clients ask real parties and a real dealer at the same time, and compare with the reference."""
+    from mpcvit import zoo
+    from mpcvit.measure.load import measure_load
+
+    folder = zoo.folder(model or zoo.DEFAULT)
+    with progress_console.status("") as status:
+        result, failures = measure_load(folder, clients, requests, queue=queue, advance=status.update)
+    print_notices(failures)
+    if json_output:
+        print_json(asdict(result))
+    else:
+        rows = [(fact.replace("_", " "), _text(value)) for fact, value in asdict(result).items()]
+        print_table(f"{folder.name}, {clients} clients", rows)
+
+
+def _text(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -8,24 +8,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
-from mpcvit.cli.output import Json, command, engine_override, mib, print_json, progress_console
+from mpcvit.cli.output import Json, command, engine_override, mib, print_json, progress_console, visible
 
 if TYPE_CHECKING:
-    from mpcvit.ops import Cost
+    from mpcvit.engines.cost import Cost
 
 
 @command
 def cost(
     model: Annotated[str, typer.Option(help="A shipped model's name, or an exported model's folder.")] = "",
-    engine: Annotated[str, typer.Option(help="fast or stock; by default fast for two parties.")] = "",
+    engine: Annotated[str, typer.Option(help="Engine: fast or stock. Default: fast for two parties.")] = "",
     objective: Annotated[
         str, typer.Option(help="What the fast engine minimises: loopback, lan, wan, rounds or material.")
     ] = "wan",
     parties: Annotated[int, typer.Option(min=2, help="Number of compute parties.")] = 2,
     json_output: Json = False,
 ) -> None:
-    """Exact rounds, bytes and material of one inference, in total and per part of the model."""
+    """Print the exact rounds, bytes and material of one inference, in total and per part of the model."""
     from mpcvit import zoo
 
     folder = zoo.folder(model or zoo.DEFAULT)
@@ -35,12 +36,15 @@ def cost(
 
 
 def _fast(folder: Path, goal: str, parties: int, json_output: bool) -> None:
-    from mpcvit.program.fast_cost import fast_cost
+    from mpcvit.engines.masked.cost import fast_cost
+    from mpcvit.engines.masked.objective import objective
+    from mpcvit.engines.masked.plan import make_plan
     from mpcvit.program.files import load_program
-    from mpcvit.program.objective import objective
-    from mpcvit.program.plan import make_plan
 
-    computed = fast_cost(make_plan(load_program(folder), objective(goal)))
+    program = load_program(folder)
+    computed = fast_cost(make_plan(program, objective(goal)))
+    gates = [node for node in program.nodes if node.op.guardable]
+    guarded = sum(node.guarded for node in gates)
     if json_output:
         print_json(
             {
@@ -49,8 +53,11 @@ def _fast(folder: Path, goal: str, parties: int, json_output: bool) -> None:
                 "objective": goal,
                 "parties": parties,
                 **asdict(computed.total),
-                "reopen_probability": computed.reopen_probability,
+                "repeat_probability": computed.repeat_probability,
                 "weight_bytes": computed.weight_bytes,
+                "ranges": program.ranges,
+                "guarded_gates": guarded,
+                "gates": len(gates),
                 "setup": asdict(computed.setup),
                 "steps": {name: asdict(value) for name, value in computed.steps.items()},
             }
@@ -59,13 +66,14 @@ def _fast(folder: Path, goal: str, parties: int, json_output: bool) -> None:
     _table(f"{folder.name}, fast engine, objective {goal}", computed.setup, computed.steps, computed.total)
     progress_console.print(
         "rounds of a part: what it would take alone; parts share rounds\n"
-        f"chance that an opening is repeated, one more round: at most {computed.reopen_probability:.2g}\n"
+        f"chance that an inference needs another attempt: at most {computed.repeat_probability:.2g}\n"
+        f"ranges: {program.ranges}; guarded gates: {guarded} of {len(gates)}\n"
         f"once per model load: {mib(computed.weight_bytes)} sent by each party to open the masked weights"
     )
 
 
 def _stock(folder: Path, goal: str, parties: int, json_output: bool) -> None:
-    from mpcvit.program.cost import stock_cost
+    from mpcvit.engines.crypten.cost import stock_cost
     from mpcvit.program.files import load_program
 
     computed = stock_cost(load_program(folder), parties)
@@ -93,12 +101,13 @@ def _table(title: str, setup: Cost, steps: Mapping[str, Cost], total: Cost) -> N
 
     parts: dict[str, Cost] = {"setup": setup}
     for name, value in steps.items():
+        # whatever the model, names are paths, and their first two steps make a table that can be read
         part = ".".join(name.split("/")[0].split(".")[:2])
         parts[part] = parts[part] + value if part in parts else value
-    table = Table(title=title, title_justify="left")
+    table = Table(title=escape(visible(title)), title_justify="left")
     for heading in ("part", "rounds", "sent by party 0", "material, last party", "MACs", "comparisons"):
         table.add_column(heading, justify="left" if heading == "part" else "right")
-    shown = [(part, value) for part, value in parts.items() if value.rounds or value.macs]
+    shown = [(part, value) for part, value in parts.items() if value.rounds or value.macs or value.material_bytes[-1]]
     for part, value in [*shown, ("total", total)]:
         table.add_row(
             part,

@@ -10,11 +10,12 @@ from typing import Annotated
 
 import typer
 
-from mpcvit.cli.output import Json, command, print_json, progress_console
+from mpcvit.cli.output import Json, command, literal, print_json, progress_console
+from mpcvit.store.out_folder import check_folder
 
 data_app = typer.Typer(help="Fetch data sets.", no_args_is_help=True)
 
-Folder = Annotated[Path, typer.Argument(help="Becomes an image folder: <split>/<class>/*.")]
+Folder = Annotated[Path, typer.Argument(help="Folder to write: <split>/<class>/*.")]
 
 
 @data_app.callback()
@@ -28,6 +29,7 @@ def cifar10(folder: Folder, json_output: Json = False) -> None:
     """Download CIFAR-10 (170 MB) and unpack it as an image folder."""
     from mpcvit.data.cifar10 import download_cifar10
 
+    check_folder(folder, "FOLDER")
     download_cifar10(folder)
     _done("CIFAR-10", folder, json_output)
 
@@ -38,6 +40,7 @@ def cifar100(folder: Folder, json_output: Json = False) -> None:
     """Download CIFAR-100 (169 MB) and unpack it as an image folder."""
     from mpcvit.data.cifar100 import download_cifar100
 
+    check_folder(folder, "FOLDER")
     download_cifar100(folder)
     _done("CIFAR-100", folder, json_output)
 
@@ -48,6 +51,7 @@ def tinyimagenet(folder: Folder, json_output: Json = False) -> None:
     """Download Tiny-ImageNet (248 MB) and unpack it as an image folder; its validation part becomes 'test'."""
     from mpcvit.data.tinyimagenet import download_tinyimagenet
 
+    check_folder(folder, "FOLDER")
     download_tinyimagenet(folder)
     _done("Tiny-ImageNet", folder, json_output)
 
@@ -56,7 +60,7 @@ def _done(name: str, folder: Path, json_output: bool) -> None:
     if json_output:
         print_json({"folder": str(folder)})
     else:
-        progress_console.print(f"{name} is in {folder}")
+        progress_console.print(literal(f"{name} is in {folder}"))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -10,46 +9,64 @@ import numpy as np
 import numpy.typing as npt
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from mpcvit.cli.infer import describe, infer_with_progress
-from mpcvit.cli.output import Json, command, engine_override, mib, print_json, progress_console
+from mpcvit.cli.output import (
+    Json,
+    command,
+    engine_override,
+    literal,
+    mib,
+    print_json,
+    print_notices,
+    progress_console,
+    visible,
+)
+from mpcvit.cli.picture_options import FitOption
 from mpcvit.client import Client, Inference
-from mpcvit.client.image import encode_picture, open_picture
 from mpcvit.client.result import softmax
+from mpcvit.picture import Fit, read_picture
 
 
 @command
 def demo(
-    image: Annotated[Path | None, typer.Option(help="A picture of the model's size; by default a bundled one.")] = None,
+    image: Annotated[Path | None, typer.Option(help="A picture, as for infer. Default: a bundled one.")] = None,
     model: Annotated[str, typer.Option(help="A shipped model's name, or an exported model's folder.")] = "",
     parties: Annotated[int, typer.Option(min=2, help="Number of compute parties.")] = 2,
-    engine: Annotated[str, typer.Option(help="fast (two parties) or stock; by default fast where it can be.")] = "",
+    engine: Annotated[
+        str, typer.Option(help="Engine: fast (two parties) or stock. Default: fast for two parties.")
+    ] = "",
+    fit: FitOption = "",
     json_output: Json = False,
 ) -> None:
     """Start a dealer and two parties, classify a picture on secret shares, compare with plaintext, stop everything."""
     from mpcvit import zoo
-    from mpcvit.bench.accuracy import float_logits
     from mpcvit.data.image_set import ImageSet
-    from mpcvit.program.model_folder import ModelFolder
-    from mpcvit.program.shares import share_model
-    from parties.local_cluster import LocalCluster
+    from mpcvit.measure.accuracy import float_logits
+    from mpcvit.store.exported import ModelFolder
+    from mpcvit.store.shared import share_model
+    from parties.local.cluster import LocalCluster
+    from parties.local.scratch_folder import scratch_folder
 
     say = progress_console.print
     folder = zoo.folder(model or zoo.DEFAULT)
     picture = image or zoo.PICTURES / "ship.jpg"
-    pixels = np.asarray(open_picture(picture).convert("RGB"))
-    with tempfile.TemporaryDirectory(prefix="mpcvit-demo-") as scratch:
-        say(f"sharing the weights of [bold]{folder.name}[/] among {parties} parties")
-        manifest, shares = share_model(ModelFolder.load(folder), parties, Path(scratch) / "shares")
-        encode_picture(picture, manifest)  # one that does not fit is refused before anything starts
-        cluster = LocalCluster(shares, Path(scratch), overrides=engine_override(engine, parties))
+    exported = ModelFolder.load(folder)
+    _, height, width = exported.input_shape
+    read = read_picture(picture, (height, width), Fit.parse(fit))  # one that does not fit is refused before the rest
+    print_notices(() if json_output else read.notices)
+    with scratch_folder("mpcvit-demo-") as scratch:
+        say(f"sharing the weights of [bold]{escape(folder.name)}[/] among {parties} parties")
+        _, shares = share_model(exported, parties, scratch / "shares")
+        cluster = LocalCluster(shares, scratch, overrides=engine_override(engine, parties))
         say(f"starting {', '.join(cluster.roles)}: one process each, mutual TLS between all")
         with cluster, Client.from_config(cluster.client_config) as client:
-            say(f"classifying [bold]{picture.name}[/]")
-            answer = infer_with_progress(client, picture)
+            say(f"classifying [bold]{escape(visible(picture.name))}[/]")
+            answer = infer_with_progress(client, read.pixels)
         say("all processes stopped")
-    plain = float_logits(folder, ImageSet(pixels[None], np.zeros(1, dtype=np.int64), answer.labels))[0]
+    plain = float_logits(folder, ImageSet(read.pixels[None], np.zeros(1, dtype=np.int64), answer.labels))[0]
     difference = float(np.abs(answer.logits - plain).max()) if answer.reveal.logits else None
     if json_output:
         print_json(
@@ -57,6 +74,7 @@ def demo(
                 "model": folder.name,
                 "image": picture.name,
                 **describe(answer),
+                "notices": list(read.notices),
                 "label_plaintext": answer.labels[int(plain.argmax())],
                 "probabilities_plaintext": dict(zip(answer.labels, map(float, softmax(plain)), strict=True)),
                 "max_abs_logit_diff": difference,
@@ -67,13 +85,13 @@ def demo(
 
 
 def _show(name: str, answer: Inference, plain: npt.NDArray[np.float64], difference: float | None) -> None:
-    table = Table(title=f"{name} is a [bold]{answer.label}[/]", title_justify="left")
+    table = Table(title=f"{escape(visible(name))} is a [bold]{escape(visible(answer.label))}[/]", title_justify="left")
     for heading in ("label", "secure", "plaintext"):
         table.add_column(heading, justify="left" if heading == "label" else "right")
     secure = answer.top(min(3, len(answer.ranking)))
     for place, (index, (label, probability)) in enumerate(zip(answer.ranking, secure, strict=False), start=1):
         found = f"place {place}" if probability is None else f"{probability:.4f}"
-        table.add_row(label, found, f"{plain[index]:.4f}")
+        table.add_row(literal(label), found, f"{plain[index]:.4f}")
     console = Console()
     console.print(table)
     facts = Table(show_header=False, box=None)

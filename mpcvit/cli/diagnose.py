@@ -1,4 +1,4 @@
-"""``mpcvit diagnose``: why a connection fails."""
+"""``mpcvit diagnose``: why a client's calls fail."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from mpcvit.cli.output import Json, command, print_json, print_table
+from mpcvit.cli.output import Json, command, print_findings, print_json
+from mpcvit.client.diagnosis import findings
 from mpcvit.client.settings import ClientSettings
-from mpcvit.wire.tls_probe import probe
 
 
 @command
@@ -17,15 +17,14 @@ def diagnose(
     config: Annotated[Path, typer.Option("--config", "-c", help="The client's YAML file.")],
     json_output: Json = False,
 ) -> None:
-    """Try a TLS handshake with every party and say what is wrong; exit code 2 if anything is."""
-    settings = ClientSettings.read(config)
-    findings = {
-        f"party{index}": probe(address, settings.tls.files, f"party{index}")
-        for index, address in enumerate(settings.parties)
-    }
+    """Check the own certificate, try a TLS handshake and a call with every party, compare what they serve.
+
+    Says what is wrong; exit code 2 if anything is.
+    """
+    found = list(findings(ClientSettings.read(config)))
     if json_output:
-        print_json({role: {"ok": error is None, "error": str(error or "")} for role, error in findings.items()})
+        print_json({finding.subject: finding.as_json for finding in found})
     else:
-        print_table("connections", [(role, str(error or "ok")) for role, error in findings.items()])
-    if any(findings.values()):
+        print_findings("connections", found)
+    if any(finding.error for finding in found):
         raise typer.Exit(2)

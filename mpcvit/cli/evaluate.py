@@ -8,21 +8,26 @@ from typing import Annotated
 
 import typer
 
-from mpcvit.cli.output import Json, command, engine_override, print_json, print_table, progress_console
+from mpcvit.cli.output import Json, command, engine_override, print_json, print_notices, print_table, progress_console
+from mpcvit.cli.picture_options import FitOption, SkipUnreadable
 
 
 @command
 def evaluate(
     data: Annotated[Path, typer.Option(help="Image folder: <class>/*, or with a 'test' part.")],
     model: Annotated[str, typer.Option(help="A shipped model's name, or an exported model's folder.")] = "",
-    limit: Annotated[int, typer.Option(min=0, help="Pictures to score, spread over the classes; 0 is all.")] = 0,
-    executor: Annotated[str, typer.Option(help="float, quantized, integer, reference or secure.")] = "float",
+    limit: Annotated[
+        int, typer.Option(min=0, help="Number of pictures to score, spread over the classes; 0 for all.")
+    ] = 0,
+    executor: Annotated[str, typer.Option(help="Executor: float, quantized, integer, reference or secure.")] = "float",
     calibration: Annotated[
         Path | None,
-        typer.Option(help="For integer: image folder with a 'train' part to calibrate on; by default that of --data."),
+        typer.Option(help="For integer: image folder with a 'train' part to calibrate on. Default: that of --data."),
     ] = None,
-    parties: Annotated[int, typer.Option(min=2, help="Compute parties, for secure.")] = 2,
-    engine: Annotated[str, typer.Option(help="For secure: fast (two parties) or stock.")] = "",
+    parties: Annotated[int, typer.Option(min=2, help="For secure: number of compute parties.")] = 2,
+    engine: Annotated[str, typer.Option(help="For secure: engine, fast (two parties) or stock.")] = "",
+    fit: FitOption = "",
+    skip_unreadable: SkipUnreadable = False,
     json_output: Json = False,
 ) -> None:
     """Score a model on labelled pictures.
@@ -33,21 +38,21 @@ def evaluate(
     from rich.progress import Progress
 
     from mpcvit import zoo
-    from mpcvit.bench.accuracy import Executor
-    from mpcvit.bench.accuracy import evaluate as run
-    from mpcvit.cli.export_source import Choice, open_source
-    from mpcvit.data.image_set import load_folder
     from mpcvit.errors import ConfigError
+    from mpcvit.export.source import SourceChoice, open_source
+    from mpcvit.measure.accuracy import Executor
+    from mpcvit.measure.accuracy import evaluate as run
+    from mpcvit.measure.scored_pictures import scored_pictures
 
     if executor not in set(Executor):
         raise ConfigError(
             f"executor '{executor}'", expected=", ".join(Executor), remedy="Choose one of these with --executor."
         )
     folder = zoo.folder(model or zoo.DEFAULT)
-    images = load_folder(data / "test" if (data / "test").is_dir() else data)
-    if limit:
-        images = images.spread(limit)
-    source = open_source(Choice(trained=folder, data=calibration or data)) if executor == Executor.INTEGER else None
+    images = scored_pictures(folder, data, limit, fit, skip_unreadable)
+    choice = SourceChoice(trained=folder, data=calibration or data, skip_unreadable=skip_unreadable)
+    source = open_source(choice) if executor == Executor.INTEGER else None
+    notices = (*images.notices, *(() if source is None else source.notices))
     with Progress(console=progress_console, transient=True) as bar:
         task = bar.add_task(executor, total=len(images))
         result = run(
@@ -60,8 +65,10 @@ def evaluate(
             advance=lambda n: bar.advance(task, n),
         )
     if json_output:
-        print_json({"model": folder.name, **asdict(result)})
+        unreadable = images.unreadable + (0 if source is None else source.unreadable)
+        print_json({"model": folder.name, **asdict(result), "unreadable": unreadable, "notices": list(notices)})
     else:
+        print_notices(notices)
         facts = {**asdict(result), **result.cost}
         del facts["cost"]
         rows = [(fact.replace("_", " "), str(value)) for fact, value in facts.items() if value is not None]

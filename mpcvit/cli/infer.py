@@ -1,28 +1,72 @@
-"""``mpcvit infer``: classify a picture with running parties."""
+"""``mpcvit infer``: classify pictures with running parties."""
 
 from __future__ import annotations
 
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
 import typer
+from rich.text import Text
 
-from mpcvit.cli.output import Json, command, mib, print_json, print_table, progress_console
-from mpcvit.client import Client, Inference
+from mpcvit.cli.output import (
+    Cell,
+    Json,
+    command,
+    error_object,
+    literal,
+    mib,
+    print_grid,
+    print_json,
+    print_notices,
+    print_table,
+    progress_console,
+)
+from mpcvit.cli.picture_options import FitOption
+from mpcvit.client import Client, Inference, InferOptions
+from mpcvit.client.image import Source
+from mpcvit.errors import ConfigError, InputError, MpcvitError
 
 
 @command
 def infer(
-    image: Annotated[Path, typer.Argument(help="A picture of the model's size.")],
+    picture: Annotated[
+        Path,
+        typer.Argument(help="A picture of the model's size, or of any size with --fit; or a folder of such pictures."),
+    ],
     config: Annotated[Path, typer.Option("--config", "-c", help="The client's YAML file.")],
-    model: Annotated[str | None, typer.Option("--model", "-m", help="Needed if the parties serve several.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="The model's name; needed if the parties serve several.")
+    ] = None,
+    fit: FitOption = "",
+    concurrency: Annotated[int, typer.Option(min=1, help="Pictures of a folder that are classified at a time.")] = 4,
+    retries: Annotated[
+        int | None,
+        typer.Option(min=0, help="New sessions per picture after errors that pass. Default: the client's file says."),
+    ] = None,
     json_output: Json = False,
+    json_lines: Annotated[
+        bool, typer.Option("--json-lines", help="Print a line with one JSON object per picture, errors included.")
+    ] = False,
 ) -> None:
-    """Split a picture into shares, let the parties classify it, join the answer."""
+    """Split pictures into shares, let the parties classify them, join the answers.
+
+    Of a folder, every file is classified. One that has no answer is reported with its error, the others go on, and the
+    exit code is then 1.
+    """
+    if json_output and json_lines:
+        raise ConfigError("--json and --json-lines", expected="one of them", remedy="Leave one of them out.")
     with Client.from_config(config) as client:
-        answer = infer_with_progress(client, image, model)
+        if picture.is_dir() or json_lines:
+            report = _print_lines if json_lines else _print_object if json_output else _print_labels
+            failed = report(_infer_files(client, picture, model, concurrency, fit=fit, retries=retries))
+            raise typer.Exit(1 if failed else 0)
+        answer = infer_with_progress(client, picture, model, fit=fit, retries=retries)
     if json_output:
-        print_json({"image": str(image), **describe(answer)})
+        print_json({"image": str(picture), **describe(answer)})
         return
     rows = [
         (label, f"place {place}" if probability is None else f"{probability:.4f}")
@@ -35,24 +79,91 @@ def infer(
         ("rounds", str(answer.rounds)),
         ("sent per party", ", ".join(mib(stats.bytes_sent) for stats in answer.stats)),
     ]
-    print_table(f"{image.name}: {answer.label}", rows)
+    print_notices(answer.notices)
+    print_table(f"{picture.name}: {answer.label}", rows)
 
 
-def infer_with_progress(client: Client, image: Path, model: str | None = None) -> Inference:
-    """``client.infer`` under a progress bar on standard error."""
+_Answers = Iterator[tuple[Path, Inference | MpcvitError]]
+
+
+def _infer_files(
+    client: Client, path: Path, model: str | None, concurrency: int, **options: Unpack[InferOptions]
+) -> _Answers:
+    """Yield every file below ``path``, or ``path`` itself, with its answer or its error, in order."""
+    from rich.progress import Progress
+
+    from mpcvit.data.class_folders import files_below
+
+    files = files_below(path) if path.is_dir() else [path]
+    if not files:
+        raise InputError(f"no files in {path}", expected="pictures", remedy="Name a folder of pictures.")
+    with (  # standard output stays where it is: rich would send it where the progress goes
+        Progress(console=progress_console, transient=True, redirect_stdout=False) as bar,
+        closing(client.infer_each(files, model, concurrency=concurrency, **options)) as answers,
+    ):
+        task = bar.add_task("classifying", total=len(files))
+        for file, answer in zip(files, answers, strict=True):
+            yield file, answer
+            bar.advance(task)
+
+
+def _line(file: Path, answer: Inference | MpcvitError) -> dict[str, Any]:
+    return {"image": str(file), **(error_object(answer) if isinstance(answer, MpcvitError) else describe(answer))}
+
+
+def _print_lines(answers: _Answers) -> bool:
+    """Print a line per picture as soon as its turn has come; return whether any failed."""
+    failed = False
+    for file, answer in answers:
+        failed |= isinstance(answer, MpcvitError)
+        sys.stdout.write(json.dumps(_line(file, answer)) + "\n")
+        sys.stdout.flush()
+    return failed
+
+
+def _print_object(answers: _Answers) -> bool:
+    """Print one object with all pictures; return whether any failed."""
+    every = list(answers)
+    failed = sum(isinstance(answer, MpcvitError) for _, answer in every)
+    print_json({"pictures": [_line(file, answer) for file, answer in every], "failed": failed})
+    return bool(failed)
+
+
+def _print_labels(answers: _Answers) -> bool:
+    """Print a table with a row per picture, and the errors on standard error; return whether any failed."""
+    rows: list[list[Cell]] = []
+    errors: list[str] = []
+    for file, answer in answers:
+        if isinstance(answer, MpcvitError):
+            errors.append(f"{file.name}: {answer}")
+            rows.append([file.name, Text(answer.reason, "red"), ""])
+        else:
+            ((label, probability),) = answer.top(1)
+            rows.append([file.name, label, "" if probability is None else f"{probability:.4f}"])
+    print_grid(f"{len(rows)} pictures", ["picture", "label", "probability"], rows)
+    for error in errors:
+        progress_console.print(Text("error", "bold red"), literal(error))
+    return bool(errors)
+
+
+def infer_with_progress(
+    client: Client, picture: Source, model: str | None = None, **options: Unpack[InferOptions]
+) -> Inference:
+    """Call ``client.infer`` under a progress bar on standard error."""
     from rich.progress import Progress
 
     with Progress(console=progress_console, transient=True) as bar:
         task = bar.add_task("sharing", total=1)
-        return client.infer(
-            image,
-            model,
-            progress=lambda phase, done, total: bar.update(task, description=phase, completed=done, total=total),
-        )
+
+        def report(phase: str, done: int, total: int) -> None:
+            bar.update(task, description=phase, completed=done, total=total)
+
+        options["progress"] = report
+        return client.infer(picture, model, **options)
 
 
 def describe(answer: Inference) -> dict[str, Any]:
-    """An answer for ``--json``: ``probabilities`` only if they are revealed."""
+    """Return an answer for ``--json``: ``probabilities`` only if they are revealed."""
     revealed: dict[str, Any] = {"top": [label for label, _ in answer.top(len(answer.ranking))]}
     if answer.reveal.logits:
         revealed["probabilities"] = dict(zip(answer.labels, map(float, answer.probabilities), strict=True))
@@ -61,6 +172,7 @@ def describe(answer: Inference) -> dict[str, Any]:
         "label": answer.label,
         "reveal": str(answer.reveal.kind),
         **revealed,
+        "notices": list(answer.notices),
         "session_id": answer.session_id,
         "online_s": answer.online_s,
         "offline_s": answer.offline_s,

@@ -8,61 +8,90 @@ from typing import Annotated
 
 import typer
 
-from mpcvit.cli.output import Json, command, print_json, print_table
+from mpcvit.cli.model_check import check
+from mpcvit.cli.model_rollout import activate, load
+from mpcvit.cli.output import Json, command, print_json, print_notices, print_table
+from mpcvit.cli.picture_options import SkipUnreadable
+from mpcvit.store.out_folder import check_empty, check_folder, check_result, written
 
-model_app = typer.Typer(help="Export and share models.", no_args_is_help=True)
+model_app = typer.Typer(help="Export, check, share and roll out models.", no_args_is_help=True)
+model_app.command("check")(check)
+model_app.command("load")(load)
+model_app.command("activate")(activate)
 
 
 @model_app.command("export")
 @command
 def export(
-    out: Annotated[Path, typer.Option(help="Where the exported model goes.")],
+    out: Annotated[Path, typer.Option(help="Folder to write the exported model to.")],
     name: Annotated[str, typer.Option(help="The model's public name.")],
     trained: Annotated[
         Path | None,
-        typer.Argument(help="Folder with config.json and model.safetensors, or a shipped model; or give --timm."),
+        typer.Argument(help="Folder with config.json and model.safetensors, or a shipped model. Not with --timm."),
     ] = None,
     timm: Annotated[str | None, typer.Option(help="A backbone by timm's name, e.g. deit_tiny_patch16_224.")] = None,
     weights: Annotated[
-        Path | None, typer.Option(help="With --timm: safetensors file of weights; random ones without it.")
+        Path | None, typer.Option(help="With --timm: safetensors file of weights. Default: random weights.")
     ] = None,
-    image_size: Annotated[int | None, typer.Option(help="With --timm: side of the pictures, if not the usual.")] = None,
-    classes: Annotated[int | None, typer.Option(help="With --timm: number of classes, if not the usual.")] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="With --timm: side of the pictures in pixels, if not the model's default.")
+    ] = None,
+    classes: Annotated[
+        int | None, typer.Option(help="With --timm: number of classes, if not the model's default.")
+    ] = None,
     data: Annotated[
         Path | None, typer.Option(help="Image folder for calibration; with a 'train' part unless with --timm.")
     ] = None,
-    noise: Annotated[bool, typer.Option("--noise", help="With --timm: calibrate on noise. For timing only.")] = False,
-    version: Annotated[str, typer.Option(help="Its version.")] = "1",
+    noise: Annotated[bool, typer.Option("--noise", help="With --timm: calibrate on noise, for timing only.")] = False,
+    version: Annotated[str, typer.Option(help="The model's public version.")] = "1",
     images: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Calibration pictures; by default 512, or 32 with --timm or of more than 64 pixels a side."
+            min=1, help="Number of calibration pictures. Default: 512; 32 with --timm or above 64 pixels a side."
         ),
     ] = None,
     stock_wraps: Annotated[
-        float, typer.Option(help="Largest accepted chance per image of a silent wrap on the stock engine.")
+        float, typer.Option(help="Largest accepted probability per image of a silent wrap on the stock engine.")
     ] = 0.01,
-    reveal: Annotated[str, typer.Option(help="What clients get: logits, label or topk.")] = "logits",
-    top: Annotated[int | None, typer.Option(help="With topk: how many labels, likeliest first.")] = None,
+    allow_calibrated: Annotated[
+        bool,
+        typer.Option(
+            "--allow-calibrated",
+            help="Take ranges that cannot be proven from the calibration pictures: values beyond are wrong "
+            "without notice, unless with --guards.",
+        ),
+    ] = False,
+    guards: Annotated[
+        bool,
+        typer.Option(
+            "--guards", help="Guard every gate: clients refuse answers if a value left its range. Costs no round."
+        ),
+    ] = False,
+    reveal: Annotated[str, typer.Option(help="What the model reveals to clients: logits, label or topk.")] = "logits",
+    top: Annotated[int | None, typer.Option(help="With topk: number of labels, likeliest first.")] = None,
     factors: Annotated[
         str, typer.Option(help="Layers of low rank: merged (fewer rounds) or kept (fewer products and weights).")
     ] = "merged",
+    skip_unreadable: SkipUnreadable = False,
     json_output: Json = False,
 ) -> None:
     """Turn a trained model, or a backbone of timm's, into a Program with integer weights, calibrated on pictures."""
     from mpcvit import zoo
-    from mpcvit.cli.export_source import Choice, open_source
+    from mpcvit.engines.crypten.cost import stock_cost
     from mpcvit.export.builder import Precision
     from mpcvit.export.factors import parse_factors
     from mpcvit.export.model import export_model
-    from mpcvit.models.files import save_model
-    from mpcvit.program.cost import stock_cost
-    from mpcvit.program.model_folder import Description, ModelFolder
-    from mpcvit.wire.reveal import Reveal
+    from mpcvit.export.proof import Proof
+    from mpcvit.export.source import SourceChoice, open_source
+    from mpcvit.store.exported import DESCRIPTION_FILE, ModelFolder
+    from mpcvit.store.quantized import QUANTIZED_FOLDER
+    from mpcvit.store.trained import save_model
+    from mpcvit.wire.reveal import Disclosure
 
-    revealed = Reveal.parse(reveal, top)
+    check_result(out, DESCRIPTION_FILE)
+    revealed = Disclosure.parse(reveal, top)
     chosen = parse_factors(factors)
-    choice = Choice(
+    choice = SourceChoice(
         trained=None if trained is None else zoo.folder(trained),
         timm=timm,
         weights=weights,
@@ -71,20 +100,25 @@ def export(
         data=data,
         noise=noise,
         images=images,
+        skip_unreadable=skip_unreadable,
     )
     source = open_source(choice)
-    exported = export_model(source.model, source.images, Precision(stock_wraps=stock_wraps), revealed, chosen)
-    description = Description(
-        name=name,
-        version=version,
-        labels=source.labels,
-        mean=source.mean,
-        std=source.std,
-        reveal=exported.reveal,
+    precision = Precision(stock_wraps=stock_wraps, guards=guards)
+    exported = export_model(
+        source.model,
+        source.images,
+        precision,
+        revealed,
+        chosen,
+        source.normalisation,
+        allow_calibrated=allow_calibrated or guards,
     )
-    ModelFolder(description, exported.program, exported.weights).save(out)
-    save_model(source.model, out)
+    description = source.describe(name, version, exported.reveal)
+    with written(out, stale=(QUANTIZED_FOLDER,)) as folder:
+        ModelFolder(description, exported.program, exported.weights).save(folder)
+        save_model(source.model, folder)
     wraps = stock_cost(exported.program, 2).wrap_probability
+    proof = Proof.of(exported.program)
     if json_output:
         print_json(
             {
@@ -95,15 +129,19 @@ def export(
                 "reveal": asdict(exported.reveal),
                 "fidelity": exported.fidelity,
                 "wrap_probability": wraps,
+                "ranges": asdict(proof),
                 **source.facts,
+                **source.read,
             }
         )
         return
+    print_notices(source.notices)
     rows = [
         ("folder", str(out)),
         *source.facts.items(),
         ("program", f"{exported.program.digest[:16]}.., {len(exported.program.nodes)} nodes"),
         ("reveals", str(exported.reveal)),
+        ("ranges", str(proof)),
         ("real-valued difference to the model", f"{exported.fidelity:.2g}"),
         ("chance of a silent wrap per image (stock, bound)", f"{wraps:.2g}"),
     ]
@@ -114,19 +152,52 @@ def export(
 @command
 def share(
     model: Annotated[str, typer.Argument(help="A shipped model's name, or an exported model's folder.")],
-    out: Annotated[Path, typer.Option(help="Gets one folder per party.")],
+    out: Annotated[Path, typer.Option(help="Folder to write one folder per party to.")],
     parties: Annotated[int, typer.Option(min=2, help="Number of compute parties.")] = 2,
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="Replace the shares in --out. Parties that hold old shares need the new ones."),
+    ] = False,
+    sign: Annotated[
+        Path | None, typer.Option(help="The model owner's private key, of 'model keygen': signs the manifest.")
+    ] = None,
     json_output: Json = False,
 ) -> None:
-    """Split a model's weights into one share folder per party. Send each party its own, by a safe way."""
+    """Split a model's weights into one share folder per party. Send each party its own by a secure channel."""
     from mpcvit import zoo
-    from mpcvit.program.model_folder import ModelFolder
-    from mpcvit.program.shares import share_model
+    from mpcvit.store.exported import ModelFolder
+    from mpcvit.store.owner_key import read_key
+    from mpcvit.store.shared import share_model
+    from mpcvit.wire.owners import fingerprint
 
-    manifest, folders = share_model(ModelFolder.load(zoo.folder(model)), parties, out)
-    digest = manifest.digest.hex()
+    key = None if sign is None else read_key(sign)
+    check_folder(out)
+    if not replace:
+        check_empty(out, "an empty or new folder, or --replace for new shares in the place of those")
+    exported = ModelFolder.load(zoo.folder(model))
+    manifest, folders = share_model(exported, parties, out, key=key, replace=replace)
+    digest, owner = manifest.digest.hex(), None if key is None else fingerprint(key.public_key())
     if json_output:
-        print_json({"manifest_sha256": digest, "folders": [str(folder) for folder in folders]})
+        print_json({"manifest_sha256": digest, "owner_sha256": owner, "folders": [str(folder) for folder in folders]})
     else:
-        rows = [("manifest digest, for clients to pin", digest)]
+        rows = [("manifest digest, for clients to pin", digest), ("signed by owner", owner or "nobody: no --sign")]
         print_table("shares", rows + [(folder.name, str(folder)) for folder in folders])
+
+
+@model_app.command("keygen")
+@command
+def keygen(
+    name: Annotated[Path, typer.Argument(help="Path without suffix: NAME.key and NAME.pub are written.")],
+    json_output: Json = False,
+) -> None:
+    """Make the key with which a model's owner signs shares. Keep NAME.key; give NAME.pub to parties and clients."""
+    from mpcvit.store.owner_key import make_key
+    from mpcvit.wire.owners import fingerprint
+
+    key, private, public = make_key(name)
+    owner = fingerprint(key.public_key())
+    if json_output:
+        print_json({"key": str(private), "public_key": str(public), "owner_sha256": owner})
+    else:
+        rows = [("private key", str(private)), ("public key, for 'owners'", str(public)), ("fingerprint", owner)]
+        print_table("model owner's key", rows)

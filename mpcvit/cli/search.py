@@ -14,11 +14,14 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from mpcvit.cli.output import Json, command, print_json, print_table
+from mpcvit.cli.output import Json, command, print_json, print_notices, print_table
+from mpcvit.cli.picture_options import SkipUnreadable
+from mpcvit.store.out_folder import check_folder
 
 if TYPE_CHECKING:
+    from mpcvit.data.image_set import ImageSet
+    from mpcvit.search.found import Found
     from mpcvit.search.presets import Preset
-    from mpcvit.search.report import Report
     from mpcvit.search.trial import Trial
 
 _ROWS = 18
@@ -26,38 +29,45 @@ _ROWS = 18
 
 @command
 def search(
-    out: Annotated[Path, typer.Option(help="Folder of trainings, trials and report; continued if it exists.")],
+    out: Annotated[Path, typer.Option(help="Folder of trainings, trials and report. An existing search continues.")],
     preset: Annotated[
-        str, typer.Option(help="smoke, mpcvit, mpcvit_plus, either with _small, pareto or anneal.")
+        str, typer.Option(help="Preset: smoke, mpcvit, mpcvit_plus, mpcvit_small, mpcvit_plus_small, pareto or anneal.")
     ] = "smoke",
     data: Annotated[
-        Path | None, typer.Option(help="Image folder with a 'train' part; smoke makes pictures of its own.")
+        Path | None, typer.Option(help="Image folder with a 'train' part; smoke draws its own pictures.")
     ] = None,
-    profile: Annotated[str, typer.Option(help="Network that prices are for: wan, lan or loopback.")] = "wan",
+    profile: Annotated[str, typer.Option(help="Network to price for: wan, lan or loopback.")] = "wan",
     budget: Annotated[
-        float | None, typer.Option(min=0, help="Seconds of one secure inference that no candidate may cost.")
+        float | None, typer.Option(min=0, help="Upper limit of a candidate's predicted seconds per secure inference.")
     ] = None,
-    trials: Annotated[int | None, typer.Option(min=1, help="Configurations that the sampler tries.")] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Shorten all trainings to so many epochs.")] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Number of configurations that the sampler tries.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Shorten all trainings to this many epochs.")] = None,
     pictures: Annotated[
-        int | None, typer.Option(min=2, help="Take only so many training pictures, evenly from all classes.")
+        int | None, typer.Option(min=2, help="Use only this many training pictures, evenly from all classes.")
     ] = None,
     model: Annotated[
         Path | None,
-        typer.Option(help="Folder or shipped model: the teacher, and what anneal and the _small ones start from."),
+        typer.Option(
+            help="Trained model, folder or shipped name: the teacher, and the start of anneal and the _small presets."
+        ),
     ] = None,
-    workers: Annotated[str, typer.Option(help="Trainings side by side: a number of processes, or ray.")] = "1",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+    skip_unreadable: SkipUnreadable = False,
+    workers: Annotated[str, typer.Option(help="Where trainings run: a number of processes, or ray.")] = "1",
+    device: Annotated[str, typer.Option(help="Device: auto, cpu, cuda, ...")] = "auto",
     json_output: Json = False,
 ) -> None:
     """Search architectures by accuracy and predicted seconds of secure inference; ends with a Pareto set and report."""
     from mpcvit import zoo
     from mpcvit.data.image_set import load_folder
     from mpcvit.link_profile import link_profile
+    from mpcvit.reports.search import write
     from mpcvit.search.presets import preset as named
     from mpcvit.search.run import Search, pictures_for
     from mpcvit.search.workers import workers as made
+    from mpcvit.train.device import require_device
 
+    check_folder(out)
+    require_device(device)
     chosen = named(preset)
     model = None if model is None else zoo.folder(model)
     network = link_profile(profile)
@@ -65,12 +75,12 @@ def search(
         chosen = chosen.shortened(epochs)
     if trials is not None:
         chosen = replace(chosen, trials=trials)
-    images = pictures_for(chosen) if data is None else load_folder(data / "train")
+    images = pictures_for(chosen) if data is None else load_folder(data / "train", skip_unreadable=skip_unreadable)
     if pictures is not None:
         images = images.spread(pictures)
     board = _Board(chosen, profile)
     with made(workers) as pool, board.live:
-        report = Search(
+        found = Search(
             preset=chosen,
             folder=out,
             profile=network,
@@ -80,35 +90,39 @@ def search(
             prices_folder=Path.home() / ".cache" / "mpcvit" / "prices",
             device=device,
             on_trial=board.add,
+            report=write,
             say=board.say,
         ).run(pool)
         board.say("")
     if not board.live.console.is_terminal:
         board.live.console.print()  # where nothing moves, the table ends without a line break
-    _show(report, out, json_output)
+    _show(found, images, out, json_output)
 
 
-def _show(report: Report, out: Path, json_output: bool) -> None:
-    from mpcvit.search.report import PARETO_FILE, PLOT_FILE, REPORT_FILE
+def _show(found: Found, images: ImageSet, out: Path, json_output: bool) -> None:
+    from mpcvit.reports.search import PARETO_FILE, PLOT_FILE, REPORT_FILE
     from mpcvit.search.trial import best
 
     if json_output:
         print_json(
             {
-                "preset": report.title,
-                "network": report.profile.name,
-                "trials": len(report.trials),
+                "preset": found.title,
+                "network": found.profile.name,
+                "trials": len(found.trials),
                 "pareto": [
                     {"name": trial.name, "accuracy": trial.accuracy, "seconds": trial.seconds}
-                    for trial in best(report.trials)
+                    for trial in best(found.trials)
                 ],
                 "folder": str(out),
+                "unreadable": images.unreadable,
+                "notices": list(images.notices),
             }
         )
         return
+    print_notices(images.notices)
     files = (("page", REPORT_FILE), ("plot", PLOT_FILE), ("configurations", PARETO_FILE))
     print_table(
-        f"{len(best(report.trials))} of {len(report.trials)} in the Pareto set",
+        f"{len(best(found.trials))} of {len(found.trials)} in the Pareto set",
         [(name, str(out / file)) for name, file in files],
     )
 
@@ -159,9 +173,9 @@ class _Board:
 
 
 def _heads(trial: Trial) -> str:
-    """How many heads of each kind, e.g. ``12 softmax, 16 scaling``."""
+    """Return how many heads of each kind, e.g. ``12 softmax, 16 scaling``."""
     counts: dict[str, int] = {}
-    for block in trial.config.heads:
-        for kind in block:
+    for block in trial.config.blocks:
+        for kind in block.heads:
             counts[kind] = counts.get(kind, 0) + 1
     return ", ".join(f"{count} {kind}" for kind, count in counts.items())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from mpcvit.cli.output import command
 party_app = typer.Typer(help="Run a compute party.", no_args_is_help=True)
 dealer_app = typer.Typer(help="Run a dealer.", no_args_is_help=True)
 Config = Annotated[Path, typer.Option("--config", "-c", help="The role's YAML file.")]
+Dev = Annotated[bool, typer.Option("--dev", help="For tests: allow failpoints, which make the process fail.")]
 
 
 @party_app.callback()
@@ -27,25 +27,36 @@ def _dealer() -> None:
 
 @party_app.command("serve")
 @command
-def serve_party(config: Config) -> None:
+def serve_party(config: Config, dev: Dev = False) -> None:
     """Serve inferences until stopped by SIGTERM."""
-    from parties import server
-    from parties.settings import PartySettings
+    from parties.common.failpoints import check_failpoints
+    from parties.common.settings import PartySettings
+    from parties.party import serve
 
-    _log()
-    server.serve_party(PartySettings.read(config))
+    check_failpoints(dev)
+    settings = PartySettings.read(config)
+    _set_up(f"party{settings.index}", settings.log_level)
+    serve.serve_party(settings)
 
 
 @dealer_app.command("serve")
 @command
-def serve_dealer(config: Config) -> None:
+def serve_dealer(config: Config, dev: Dev = False) -> None:
     """Serve correlated randomness until stopped by SIGTERM."""
-    from parties import server
-    from parties.settings import DealerSettings
+    from parties.common.failpoints import check_failpoints
+    from parties.common.settings import DealerSettings
+    from parties.dealer import serve
 
-    _log()
-    server.serve_dealer(DealerSettings.read(config))
+    check_failpoints(dev)
+    settings = DealerSettings.read(config)
+    _set_up("dealer", settings.log_level)
+    serve.serve_dealer(settings)
 
 
-def _log() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+def _set_up(role: str, log_level: str) -> None:
+    """Prepare the process before anything secret is read."""
+    from parties.common.core_dumps import forbid_core_dumps
+    from parties.common.logs import set_up_logs
+
+    forbid_core_dumps()
+    set_up_logs(role, log_level)

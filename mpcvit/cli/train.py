@@ -11,8 +11,10 @@ from typing import Annotated
 
 import typer
 
-from mpcvit.cli.output import Json, command, print_json, print_table
+from mpcvit.cli.output import Json, command, print_json, print_notices, print_table
+from mpcvit.cli.picture_options import SkipUnreadable
 from mpcvit.errors import ConfigError
+from mpcvit.store.out_folder import check_folder
 
 
 def _list(wanted: bool) -> None:
@@ -30,19 +32,22 @@ def _list(wanted: bool) -> None:
 def train(
     recipe: Annotated[str, typer.Argument(help="Name of a recipe (see --list).")],
     data: Annotated[Path, typer.Option(help="Image folder with a 'train' part.")],
-    out: Annotated[Path, typer.Option(help="Folder of checkpoint, log and model; continued if it exists.")],
+    out: Annotated[Path, typer.Option(help="Folder of checkpoint, log and model. An existing run continues.")],
     teacher: Annotated[
         Path | None, typer.Option(help="Trained model to learn from: its folder, or a shipped one's name.")
     ] = None,
     start_from: Annotated[
         Path | None,
-        typer.Option(help="A (compressed) model, likewise: the run begins at its architecture and weights."),
+        typer.Option(help="A (compressed) model to start from: its folder, or a shipped one's name."),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
-    workers: Annotated[int, typer.Option(help="Processes that load pictures.")] = 1,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Shorten the run, in proportion.")] = None,
+    device: Annotated[str, typer.Option(help="Device: auto, cpu, cuda, ...")] = "auto",
+    workers: Annotated[int, typer.Option(help="Number of processes that load pictures.")] = 1,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Shorten the run to this many epochs, in proportion.")
+    ] = None,
+    skip_unreadable: SkipUnreadable = False,
     list_recipes: Annotated[
-        bool, typer.Option("--list", is_eager=True, callback=_list, help="List recipes and stop.")
+        bool, typer.Option("--list", is_eager=True, callback=_list, help="List recipes and exit.")
     ] = False,
     json_output: Json = False,
 ) -> None:
@@ -52,7 +57,10 @@ def train(
     """
     from mpcvit import zoo
     from mpcvit.data.catalogue import data_set
+    from mpcvit.data.class_folders import check_parts_agree
     from mpcvit.data.image_set import load_folder
+    from mpcvit.train.checkpoint import check_own
+    from mpcvit.train.device import require_device
     from mpcvit.train.recipes import RECIPES
     from mpcvit.train.replica import is_first
     from mpcvit.train.run import train as run
@@ -61,19 +69,26 @@ def train(
         raise ConfigError(
             f"recipe '{recipe}'", expected=f"one of {', '.join(sorted(RECIPES))}", remedy="Correct the name."
         )
+    check_folder(out)
+    check_own(out)
+    require_device(device)
     teacher, start_from = (None if model is None else zoo.folder(model) for model in (teacher, start_from))
     config = RECIPES[recipe]()
     facts = {}
     if epochs is not None and config.shortened(epochs) != config:
         facts["shortened_from"] = config.total_epochs
         config = config.shortened(epochs)
-    images = load_folder(data / "train")
+    check_parts_agree(data)
+    images = load_folder(data / "train", skip_unreadable=skip_unreadable)
     data_set(config.data).check(images)
+    if not json_output and is_first():
+        print_notices(images.notices)
     run(config, images, out, teacher=teacher, start_from=start_from, device=device, workers=workers, facts=facts)
     if not is_first():
         return
     if json_output:
-        print_json({"recipe": recipe, "model": config.model, "folder": str(out), "epochs": config.total_epochs})
+        done = {"recipe": recipe, "model": config.model, "folder": str(out), "epochs": config.total_epochs}
+        print_json({**done, "unreadable": images.unreadable, "notices": list(images.notices)})
     else:
         print_table("trained", [("recipe", recipe), ("model", config.model), ("folder", str(out))])
 

@@ -17,10 +17,10 @@ zoo_app = typer.Typer(help="The models that ship with the package.", no_args_is_
 @zoo_app.command("list")
 @command
 def list_models(json_output: Json = False) -> None:
-    """Names, accuracy and cost of all shipped models."""
+    """List all shipped models with their accuracy and cost."""
     from mpcvit import zoo
-    from mpcvit.bench.comparison import caption, table
-    from mpcvit.bench.measured import RESULTS_FILE, Measured
+    from mpcvit.measure.record import RESULTS_FILE, Measured
+    from mpcvit.reports.comparison import caption, table
 
     models = [Measured.load(zoo.folder(name) / RESULTS_FILE) for name in zoo.names()]
     if json_output:
@@ -32,12 +32,12 @@ def list_models(json_output: Json = False) -> None:
 @zoo_app.command("show")
 @command
 def show(
-    model: Annotated[str, typer.Argument(help="A shipped model's name; by default the default model.")] = "",
+    model: Annotated[str, typer.Argument(help="A shipped model's name. Default: the default model.")] = "",
     json_output: Json = False,
 ) -> None:
-    """A shipped model's card: what it is, how it was trained, what it costs, and its limits."""
+    """Show a shipped model's card: what it is, how it was trained, what it costs, and its limits."""
     from mpcvit import zoo
-    from mpcvit.bench.measured import RESULTS_FILE, Measured
+    from mpcvit.measure.record import RESULTS_FILE, Measured
 
     folder = zoo.folder(model or zoo.DEFAULT)
     card = (folder / "card.md").read_text() if (folder / "card.md").exists() else ""

@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from mpcvit.client.result import Stats
-from mpcvit.client.transport import OnProgress, PartyTransport, Submission
+from mpcvit.client.transport import Offer, OnProgress, PartyTransport, Submission
 from mpcvit.errors import SessionCancelled, SessionUnknown
 from mpcvit.ring.fixed_point import Codes
 from mpcvit.ring.prg import Prg
 from mpcvit.ring.sharing import join, mask
 from mpcvit.wire.manifest import Manifest
+from mpcvit.wire.result_share import ResultShare
+from mpcvit.wire.stats import Stats
 
 
 class MockTransport(PartyTransport):
@@ -28,7 +29,7 @@ class MockTransport(PartyTransport):
 
     @classmethod
     def parties(cls, manifest: Manifest, handler: Callable[[Codes], Codes]) -> list[MockTransport]:
-        """One transport per party of ``manifest``."""
+        """Return one transport per party of ``manifest``."""
         inbox: dict[bytes, dict[int, Codes]] = {}
         cancelled: set[bytes] = set()
         changed = threading.Condition()
@@ -46,8 +47,8 @@ class MockTransport(PartyTransport):
         self._index, self._manifest, self._handler = index, manifest, handler
         self._inbox, self._cancelled, self._changed = inbox, cancelled, changed
 
-    def manifests(self, deadline: float) -> list[Manifest]:
-        return [self._manifest]
+    def offers(self, deadline: float) -> list[Offer]:
+        return [Offer(self._manifest)]
 
     def submit(self, submission: Submission, deadline: float) -> None:
         session_id, share = submission.spec.session_id, submission.share
@@ -57,7 +58,7 @@ class MockTransport(PartyTransport):
             self._inbox.setdefault(session_id, {})[self._index] = share
             self._changed.notify_all()
 
-    def fetch(self, session_id: bytes, deadline: float, progress: OnProgress) -> tuple[Codes, Stats]:
+    def fetch(self, session_id: bytes, deadline: float, progress: OnProgress) -> tuple[ResultShare, Stats]:
         with self._changed:
             self._changed.wait_for(
                 lambda: self._complete(session_id) or session_id in self._cancelled, timeout=deadline - time.monotonic()
@@ -71,9 +72,11 @@ class MockTransport(PartyTransport):
         logits = self._handler(join(shares))
         progress("online", 1, 1)
         reveal = self._manifest.reveal
-        result = logits if reveal.logits else np.argsort(-logits, kind="stable")[: reveal.top]
+        result = logits
+        if not reveal.logits:  # and how many labels were found, at each place one
+            result = np.append(np.argsort(-logits, kind="stable")[: reveal.top], reveal.top)
         own = result if self._index == 0 else np.zeros_like(result)
-        return own, Stats(0.0, 0.0, 0.0, 0.0, 0, 0, 0)
+        return ResultShare(own), Stats(0.0, 0.0, 0.0, 0.0, 0, 0, 0)
 
     def cancel(self, session_id: bytes) -> None:
         with self._changed:

@@ -7,32 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mpcvit.errors import NotRevealed, ProtocolViolation
+from mpcvit.errors import AnswerOutOfRange, NotRevealed
 from mpcvit.ring.fixed_point import Codes, decode
 from mpcvit.wire.manifest import Manifest
-from mpcvit.wire.reveal import Reveal
+from mpcvit.wire.ranges import Ranges
+from mpcvit.wire.reveal import Disclosure
+from mpcvit.wire.stats import Stats
 
-
-@dataclass(frozen=True)
-class Stats:
-    """What one party spent on a session; bytes are payload without framing and TLS.
-
-    Attributes:
-        offline_s: seconds until the party's correlated randomness was there.
-        online_s: seconds from the first masked byte to the result share.
-        peer_wait_s, material_wait_s: parts of ``online_s`` spent waiting for peers and for late material.
-        rounds: message exchanges between parties, setup included.
-        bytes_sent: to all other parties.
-        material_bytes: received from the dealer.
-    """
-
-    offline_s: float
-    online_s: float
-    peer_wait_s: float
-    material_wait_s: float
-    rounds: int
-    bytes_sent: int
-    material_bytes: int
+_CALIBRATED = (
+    "The model's value ranges are calibrated, not proven: its answer may be wrong where a picture is unlike those of "
+    "the calibration."
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -48,34 +33,39 @@ class Inference:
         ranking: positions in ``labels``, likeliest first: all of them with logits, else as many as are revealed.
         session_id: 32 hex digits.
         stats: one per party, in party order.
+        notices: what should be known of how the picture was read, such as that it was the first frame of an animation.
     """
 
     model: str
     version: str
     labels: tuple[str, ...]
-    reveal: Reveal
+    reveal: Disclosure
     ranking: tuple[int, ...]
     session_id: str
     stats: tuple[Stats, ...]
     _logits: npt.NDArray[np.float64] | None = None
+    notices: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, manifest: Manifest, codes: Codes, session_id: str, stats: tuple[Stats, ...]) -> Inference:
-        """The answer of a model whose joined result is ``codes``, int64 [outputs].
+    def of(
+        cls,
+        manifest: Manifest,
+        codes: Codes,
+        session_id: str,
+        stats: tuple[Stats, ...],
+        notices: tuple[str, ...] = (),
+    ) -> Inference:
+        """Return the answer of a model whose joined result is ``codes``, int64 [outputs].
 
         Raises:
-            ProtocolViolation: the codes name no labels.
+            AnswerOutOfRange: the codes are no logits of the model, or name no labels.
         """
-        logits = decode(codes, manifest.output_frac) if manifest.reveal.logits else None
-        ranking = codes.tolist() if logits is None else np.argsort(-logits, kind="stable").tolist()
-        if len(set(ranking) & set(range(len(manifest.labels)))) != len(ranking):
-            raise ProtocolViolation(
-                "a joined result that names no labels",
-                expected=f"{manifest.outputs} different ones of {len(manifest.labels)} labels",
-                remedy="Run the same version of mpcvit at all parties; then retry.",
-            )
+        logits = _logits(manifest, codes) if manifest.reveal.logits else None
+        ranking = _named(manifest, codes) if logits is None else np.argsort(-logits, kind="stable").tolist()
         names = manifest.name, manifest.version, manifest.labels
-        return cls(*names, manifest.reveal, tuple(ranking), session_id, stats, logits)
+        if manifest.ranges is Ranges.CALIBRATED:
+            notices = (*notices, _CALIBRATED)
+        return cls(*names, manifest.reveal, tuple(ranking), session_id, stats, logits, notices)
 
     def __repr__(self) -> str:
         return f"Inference(model={self.model!r}, session_id={self.session_id!r}, answer=<hidden>)"
@@ -108,7 +98,9 @@ class Inference:
         return softmax(self._logits)
 
     def top(self, count: int | None = None) -> list[tuple[str, float | None]]:
-        """The ``count`` likeliest labels, likeliest first, with their probabilities; None where these are not revealed.
+        """Return the ``count`` likeliest labels, likeliest first, with their probabilities.
+
+        None where these are not revealed.
 
         Args:
             count: by default 5, or as many as there are if less.
@@ -145,8 +137,39 @@ class Inference:
         return max(stats.rounds for stats in self.stats)
 
 
+def untrusted(got: str, expected: str) -> AnswerOutOfRange:
+    """Return why there is no answer. Says nothing of what was joined."""
+    return AnswerOutOfRange(
+        got,
+        expected=expected,
+        remedy="This picture takes the model out of the range that it was exported for; no answer can be trusted. Ask "
+        "the model's owner for an export with proven ranges.",
+    )
+
+
+def _logits(manifest: Manifest, codes: Codes) -> npt.NDArray[np.float64]:
+    kind = manifest.output_type
+    logits = decode(codes, kind.frac)
+    if logits.min() < kind.lo - kind.step or logits.max() > kind.hi + kind.step:
+        raise untrusted("logits that the model never gives", f"from {kind.lo:g} to {kind.hi:g}")
+    return logits
+
+
+def _named(manifest: Manifest, codes: Codes) -> list[int]:
+    """Return the positions in ``codes``, which end with how many candidates took the places: one each."""
+    ranking: list[int]
+    *ranking, found = codes.tolist()
+    if found != manifest.reveal.top:
+        raise untrusted("places that not one label each took", f"{manifest.reveal.top} labels found")
+    if len(set(ranking) & set(range(len(manifest.labels)))) != len(ranking):
+        raise untrusted(
+            "a joined result that names no labels", f"{len(ranking)} different ones of {len(manifest.labels)} labels"
+        )
+    return ranking
+
+
 def softmax(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """exp(x) / sum exp(x) over the last axis."""
+    """Return exp(x) / sum exp(x) over the last axis."""
     powers = np.exp(logits - logits.max(-1, keepdims=True))
     shares: npt.NDArray[np.float64] = powers / powers.sum(-1, keepdims=True)
     return shares

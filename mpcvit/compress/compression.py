@@ -14,7 +14,7 @@ from mpcvit.models.check_images import check_images
 from mpcvit.models.vit import VisionTransformer
 
 #: Called with a line of text for every step of a pass that is done.
-Report = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
 class Compression(ABC):
@@ -27,8 +27,8 @@ class Compression(ABC):
     name: ClassVar[str]
 
     @abstractmethod
-    def apply(self, model: VisionTransformer, images: torch.Tensor, report: Report) -> VisionTransformer:
-        """A new, smaller model in eval mode; ``model`` is not changed.
+    def apply(self, model: VisionTransformer, images: torch.Tensor, report: Notify) -> VisionTransformer:
+        """Return a new, smaller model in eval mode; ``model`` is not changed.
 
         Args:
             images: normalised training pictures, float [count, channels, size, size].
@@ -39,7 +39,7 @@ class Compression(ABC):
         """
 
     def to_json(self) -> dict[str, Any]:
-        """The settings, with the pass' name under ``"pass"``."""
+        """Return the settings, with the pass' name under ``"pass"``."""
         return {"pass": self.name, **asdict(self)}  # type: ignore[call-overload]  # every pass is a dataclass
 
 
@@ -48,9 +48,9 @@ def compress(
     model: VisionTransformer,
     config: Compression,
     images: torch.Tensor,
-    report: Report = lambda line: None,
+    report: Notify = lambda line: None,
 ) -> VisionTransformer:
-    """``model`` after the pass ``config``.
+    """Return ``model`` after the pass ``config``.
 
     Args:
         images: normalised training pictures, float [count, channels, size, size].

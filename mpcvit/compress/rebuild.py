@@ -8,7 +8,7 @@ from mpcvit.train.run import copy_matching
 
 
 def rebuilt(model: VisionTransformer, config: ViTConfig) -> VisionTransformer:
-    """A model of ``config`` in eval mode, with the parameters of ``model`` wherever names and shapes agree."""
+    """Return a model of ``config`` in eval mode, with the parameters of ``model`` wherever names and shapes agree."""
     result = VisionTransformer(config).to(model.pos_embed)
     copy_matching(model, result)
     return result.eval()

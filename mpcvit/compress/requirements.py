@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from mpcvit.errors import ConfigError
+from mpcvit.models.block import FULL
 from mpcvit.models.vit import VisionTransformer
 
 
 def check_ordinary_layers(model: VisionTransformer, name: str) -> None:
     """Raise ConfigError if the model has layers of low rank; ``name`` is the pass'."""
-    if any(rank for ranks in model.config.ranks for rank in (ranks.qkv, ranks.proj, ranks.fc1, ranks.fc2)):
+    if any(block.ranks != FULL for block in model.config.blocks):
         raise ConfigError(
             f"layers of low rank before the pass '{name}'",
             expected="ordinary linear layers",
@@ -18,7 +19,7 @@ def check_ordinary_layers(model: VisionTransformer, name: str) -> None:
 
 def check_own_weights(model: VisionTransformer, name: str) -> None:
     """Raise ConfigError if blocks share weights; ``name`` is the pass'."""
-    if len(set(model.config.sharing)) < len(model.config.sharing):
+    if any(block.shares for block in model.config.blocks):
         raise ConfigError(
             f"blocks that share weights before the pass '{name}'",
             expected="blocks with weights of their own",

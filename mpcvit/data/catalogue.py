@@ -12,7 +12,7 @@ DATA_SETS: dict[str, DataSet] = {data.name: data for data in (CIFAR10, CIFAR100,
 
 
 def data_set(name: str) -> DataSet:
-    """The data set of that name.
+    """Return the data set of that name.
 
     Raises:
         ConfigError: there is none.

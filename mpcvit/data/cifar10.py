@@ -15,7 +15,7 @@ CIFAR10 = DataSet(name="cifar10", classes=10, image_size=32, mean=CIFAR10_MEAN, 
 
 
 def load_cifar10(root: Path, split: str) -> ImageSet:
-    """The ``train`` or ``test`` part of the CIFAR-10 image folder at ``root``."""
+    """Return the ``train`` or ``test`` part of the CIFAR-10 image folder at ``root``."""
     return load_folder(root / split)
 
 

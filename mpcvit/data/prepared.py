@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from mpcvit.compat import prepare_torchvision
-from mpcvit.errors import InputError
+from mpcvit.data.class_folders import find_pictures, part, read_files
 
 
 @dataclass(frozen=True, repr=False)
@@ -20,45 +19,40 @@ class PreparedImages:
     Attributes:
         images: float32 [count, channels, size, size], normalised.
         classes: names of all the folder's classes, sorted.
+        unreadable: chosen files that were left out, as they cannot be read.
+        notices: what should be known of how pictures were read; sentences.
     """
 
     images: torch.Tensor
     classes: tuple[str, ...]
+    unreadable: int = 0
+    notices: tuple[str, ...] = ()
 
 
-def load_prepared(root: Path, count: int, prepare: Callable[[Image.Image], torch.Tensor]) -> PreparedImages:
-    """``count`` pictures at even distances through the classes of ``root/train`` or, without that part, of ``root``.
+def load_prepared(
+    root: Path, count: int, prepare: Callable[[Image.Image], torch.Tensor], *, skip_unreadable: bool = False
+) -> PreparedImages:
+    """Return ``count`` pictures at even distances through the classes of ``root/train`` or, without that part, of
+    ``root``.
 
     Args:
         prepare: resizes, crops and normalises an RGB picture.
+        skip_unreadable: leave files out that cannot be read as pictures, and count them; fewer pictures are left.
 
     Raises:
-        InputError: no such folder, no class with a picture in it, or a file that is no picture.
+        InputError: no such folder, a class without a picture, or a file that is no picture.
     """
-    prepare_torchvision()
-    from torchvision.datasets import ImageFolder
-
-    folder = root / "train" if (root / "train").is_dir() else root
-    try:
-        found = ImageFolder(str(folder))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError(
-            f"no classes with pictures in {folder}",
-            expected="a folder of one subfolder per class, or a part 'train' of that form",
-            remedy="Point --data at an image folder.",
-        ) from error
-    count = min(count, len(found.samples))
-    chosen = [found.samples[number * len(found.samples) // count][0] for number in range(count)]
-    return PreparedImages(torch.stack([_open(path, prepare) for path in chosen]), tuple(found.classes))
-
-
-def _open(path: str, prepare: Callable[[Image.Image], torch.Tensor]) -> torch.Tensor:
-    try:
-        with Image.open(path) as picture:
-            return prepare(picture.convert("RGB"))
-    except (OSError, UnidentifiedImageError) as error:
-        raise InputError(
-            f"{type(error).__name__} reading {path}",
-            expected="a picture in a common format",
-            remedy="Remove the file, or convert it to JPEG or PNG.",
-        ) from error
+    found = find_pictures(part(root, "train"))
+    count = min(count, len(found.files))
+    chosen = [found.files[number * len(found.files) // count] for number in range(count)]
+    read = read_files(
+        chosen,
+        lambda picture: (picture.pixels.shape[:2], prepare(Image.fromarray(picture.pixels))),
+        skip_unreadable=skip_unreadable,
+    )
+    images = torch.stack([image for _, image in read.results])
+    resized = sum(shape != image.shape[1:] for shape, image in read.results)
+    notices = list(read.notices)
+    if resized:
+        notices.append(f"{resized} of {len(images)} pictures had another size than the model's, and were made to fit.")
+    return PreparedImages(images, found.classes, read.unreadable, tuple(notices))

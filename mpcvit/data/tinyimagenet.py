@@ -60,7 +60,7 @@ def download_tinyimagenet(root: Path, *, md5: str = MD5) -> None:
 
 
 def _places(archive: ZipFile) -> dict[str, tuple[str, str, str]]:
-    """(split, class, file) of every labelled picture in ``archive``, by its name there.
+    """Return (split, class, file) of every labelled picture in ``archive``, by its name there.
 
     Training pictures lie in ``train/<class>/images``; a line of ``val_annotations.txt`` is file, class and a box.
     """

@@ -26,40 +26,46 @@ class Affine:
 
     @classmethod
     def of(cls, layer: nn.Linear) -> Affine:
-        """What ``layer`` computes."""
+        """Return what ``layer`` computes."""
         return cls(layer.weight.detach().double().T, layer.bias.detach().double())
 
     def centred(self) -> Affine:
-        """This without the mean of what it writes."""
+        """Return this without the mean of what it writes."""
         bias = self.bias - self.bias.mean(-1, keepdim=True)
         return Affine(self.weight - self.weight.mean(-1, keepdim=True), bias, self.first)
 
     def after(self, norm: TokenNorm) -> Affine:
-        """This with the norm's gain and bias before it."""
+        """Return this with the norm's gain and bias before it.
+
+        What a norm reads has no mean, so the mean over inputs of every column does nothing. Without it columns are
+        shorter, and with them the bounds on their products.
+        """
         gain, bias = norm.gain_and_bias()
         if self.first is None:
-            return Affine(gain[:, None] * self.weight, self.bias + bias @ self.weight)
-        return Affine(self.weight, self.bias + bias @ self.first @ self.weight, gain[:, None] * self.first)
+            weight = gain[:, None] * self.weight
+            return Affine(weight - weight.mean(0), self.bias + bias @ self.weight)
+        first = gain[:, None] * self.first
+        return Affine(self.weight, self.bias + bias @ self.first @ self.weight, first - first.mean(0))
 
     def merged(self) -> Affine:
-        """This as one matrix."""
+        """Return this as one matrix."""
         return self if self.first is None else Affine(self.first @ self.weight, self.bias)
 
     def then(self, following: Affine) -> Affine:
-        """This and ``following`` behind it as one matrix."""
+        """Return this and ``following`` behind it as one matrix."""
         mine, theirs = self.merged(), following.merged()
         return Affine(mine.weight @ theirs.weight, mine.bias @ theirs.weight + theirs.bias)
 
     def outputs(self, columns: torch.Tensor) -> Affine:
-        """Only these outputs, in this order; a mask or numbers."""
+        """Return only these outputs, in this order; a mask or numbers."""
         return Affine(self.weight[:, columns], self.bias[columns], self.first)
 
     def inputs(self, rows: torch.Tensor) -> Affine:
-        """For only these inputs, in this order; a mask or numbers."""
+        """Return this for some of the inputs, in this order; a mask or numbers."""
         if self.first is None:
             return Affine(self.weight[rows], self.bias)
         return Affine(self.weight, self.bias, self.first[rows])
 
     def scaled(self, factors: torch.Tensor) -> Affine:
-        """This with each output times a factor [out]."""
+        """Return this with each output times a factor [out]."""
         return Affine(self.weight * factors, self.bias * factors, self.first)

@@ -1,5 +1,6 @@
 """Export of an EfficientFormer. Batch norms, layer scales and pooling go into the products around them.
 
+* The first convolution normalises: its border of zeros stands for values that no pixel has, so its bias is a map.
 * A convolution is a product with a matrix over unfolded windows; the batch norm behind it is in matrix and bias.
 * The pooling mixer x + s (average - x) is linear, so that it is never opened by itself: with d = m (average - x), exact
   integers for the multiple m of :class:`mpcvit.ops.AveragePool`, the MLP behind it is W1 x + (W1 s / m) d, and the
@@ -11,6 +12,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import cast
 
 import torch
@@ -20,10 +22,12 @@ from mpcvit.export.affine import Affine
 from mpcvit.export.attention.softmax import softmax_mix
 from mpcvit.export.builder import Builder, Precision, Value
 from mpcvit.export.exported import Exported, begin, check_reveal, finish
+from mpcvit.export.factors import Factors
 from mpcvit.export.fold_mlp import ActivatedLayers, FoldedMlp
 from mpcvit.export.mlp import lower_mlp
+from mpcvit.export.normalisation import NOISE, Normalisation
 from mpcvit.export.normalise import Division, normalised_affine, normed
-from mpcvit.models.config import Activation
+from mpcvit.export.parts import Role
 from mpcvit.models.efficientformer import (
     BORDER,
     STRIDE,
@@ -35,7 +39,9 @@ from mpcvit.models.efficientformer import (
     PoolBlock,
     Stage,
 )
-from mpcvit.wire.reveal import LOGITS, Reveal
+from mpcvit.models.kinds import Activation
+from mpcvit.ops import Unfold
+from mpcvit.wire.reveal import LOGITS, Disclosure
 
 #: Most fractional bits of weights of products that are added before they are rounded. Small weights get no more: what
 #: that costs is less than an activation's last bit, and wider sums would more often have to be opened again.
@@ -44,50 +50,78 @@ _SUMMED_WEIGHT_FRAC = 18
 
 @torch.no_grad()
 def export_efficientformer(
-    model: EfficientFormer, images: torch.Tensor, precision: Precision | None = None, reveal: Reveal = LOGITS
+    model: EfficientFormer,
+    images: torch.Tensor,
+    precision: Precision | None = None,
+    reveal: Disclosure = LOGITS,
+    factors: Factors = Factors.MERGED,
+    normalisation: Normalisation = NOISE,
 ) -> Exported:
-    """The Program of ``model``, its types calibrated on ``images``; see :func:`mpcvit.export.vit.export_vit`."""
+    """Return the Program of ``model``, its types calibrated on ``images``; see :func:`mpcvit.export.vit.export_vit`."""
     config = model.config
     check_reveal(reveal, config.classes)
-    b, image = begin(images, (config.channels, config.image_size, config.image_size), precision)
+    b, image = begin(images, (config.channels, config.image_size, config.image_size), normalisation, precision)
     x = b.permute("pixels", image, 1, 2, 0)
-    for name, layer in (("stem1", model.stem1), ("stem2", model.stem2)):
-        x = ACTIVATION[Activation.RELU](b, f"{name}.act", _convolution(b, name, x, _folded(layer)))
-    for number, stage in enumerate(model.stages):
-        x = _stage(b, f"stage{number}", x, cast(Stage, stage), config)
+    stems = ("stem1", _stem_of_pixels(model.stem1, normalisation, config)), ("stem2", _folded(model.stem2))
+    for name, layer in stems:
+        x = ACTIVATION[Activation.RELU].lower(b, f"{name}.act", _convolution(b, name, x, layer))
+    first = 0
+    for number, stage in enumerate(cast(Iterable[Stage], model.stages)):
+        x = _stage(b, f"stage{number}", x, stage, config, first)
+        first += len(stage.pool_blocks) + len(stage.attention_blocks)
+    with b.scope(Role.HEAD):
+        return finish(b, model, normalisation, image, _head(b, x, model), reveal)
+
+
+def _head(b: Builder, x: Value, model: EfficientFormer) -> Value:
+    """Return the logits [classes] of the last stage's tokens [N, C]."""
     head = Affine.of(model.head).after(model.norm)
     factor = normed(b, "norm", x, Division.of(model.norm)).factor
     assert factor is not None  # noqa: S101 - a layer norm has one
     total = b.matmul("pool.total", b.permute("pool.factors", factor, 1, 0), x)
     pooled = b.rescale("pool", total)
     logits = b.affine("head", pooled, head.weight / x.type.shape[0], head.bias)
-    return finish(b, model, image, b.reshape("logits", logits, config.classes), reveal)
+    return b.reshape("logits", logits, model.config.classes)
 
 
-def _stage(b: Builder, name: str, x: Value, stage: Stage, config: EfficientFormerConfig) -> Value:
-    """Grid [H, W, C] to grid, or to tokens [N, C] in a stage with attention."""
+def _stem_of_pixels(stem: ConvNorm, normalisation: Normalisation, config: EfficientFormerConfig) -> Affine:
+    """Return ``stem`` with the normalisation of the pixels before it; its bias is [H', W', out]."""
+    layer = _folded(stem)
+    gain, offset = (part.expand(config.channels) for part in (normalisation.gain, normalisation.offset))
+    black = offset.expand(config.image_size, config.image_size, config.channels)
+    windows = Unfold(WINDOW, STRIDE, BORDER).linear(black[None])[0]
+    return Affine(gain.repeat(WINDOW * WINDOW)[:, None] * layer.weight, windows @ layer.weight + layer.bias)
+
+
+def _stage(b: Builder, name: str, x: Value, stage: Stage, config: EfficientFormerConfig, first: int) -> Value:
+    """Return grid [H, W, C] to grid, or to tokens [N, C] in a stage with attention.
+
+    ``first`` is its first block's number.
+    """
     attends = len(stage.attention_blocks) > 0
     if stage.downsample is not None:
         layer = _folded(stage.downsample)
         x = _convolution(b, f"{name}.downsample", x, layer if stage.pool_blocks or not attends else layer.centred())
     for place, block in enumerate(stage.pool_blocks, start=1):
         centred = attends and place == len(stage.pool_blocks)
-        x = _pool_block(b, f"{name}.pool{place}", x, cast(PoolBlock, block), config, centred)
+        with b.scope(Role.MLP, block=first + place - 1):  # the mixer is part of the MLP's products
+            x = _pool_block(b, f"{name}.pool{place}", x, cast(PoolBlock, block), config, centred)
     if attends:
         rows, columns, width = x.type.shape
         x = b.reshape(f"{name}.tokens", x, rows * columns, width)
     for place, block in enumerate(stage.attention_blocks, start=1):
-        x = _attention_block(b, f"{name}.attention{place}", x, cast(AttentionBlock, block), config)
+        with b.scope(Role.MLP, block=first + len(stage.pool_blocks) + place - 1):
+            x = _attention_block(b, f"{name}.attention{place}", x, cast(AttentionBlock, block), config)
     return x
 
 
 def _convolution(b: Builder, name: str, x: Value, layer: Affine) -> Value:
-    """[H', W', out], every window times the matrix."""
+    """Return [H', W', out], every window times the matrix."""
     return b.affine(name, b.unfold(f"{name}.windows", x, WINDOW, STRIDE, BORDER), layer.weight, layer.bias)
 
 
 def _folded(layer: ConvNorm) -> Affine:
-    """The convolution as a matrix [side * side * in, out] with the batch norm in it."""
+    """Return the convolution as a matrix [side * side * in, out] with the batch norm in it."""
     conv, norm = layer.conv, layer.norm
     assert conv.bias is not None and norm.running_mean is not None  # noqa: S101, PT018 - made so
     assert norm.running_var is not None  # noqa: S101
@@ -99,7 +133,7 @@ def _folded(layer: ConvNorm) -> Affine:
 def _pool_block(
     b: Builder, name: str, x: Value, block: PoolBlock, config: EfficientFormerConfig, centred: bool
 ) -> Value:
-    """The grid behind the block; without its mean over channels if ``centred``."""
+    """Return the grid behind the block; without its mean over channels if ``centred``."""
     averages, multiple = b.average_pool(f"{name}.averages", x, block.pool_side)
     change = b.subtract(f"{name}.change", averages, b.scale(f"{name}.multiple", x, multiple, 0))
     gain = block.scale1.double() / multiple
@@ -108,7 +142,7 @@ def _pool_block(
         _product(b, f"{name}.fc1.matmul", x, fc1.weight),
         _product(b, f"{name}.fc1.change_matmul", change, gain[:, None] * fc1.weight),
     ]
-    hidden = ACTIVATION[config.activation](b, f"{name}.act", _sum(b, f"{name}.fc1", parts, fc1.bias))
+    hidden = ACTIVATION[config.activation].lower(b, f"{name}.act", _sum(b, f"{name}.fc1", parts, fc1.bias))
     if not centred:
         factors = b.parameter(f"{name}.gain", gain, min(b.weight_frac(gain), _SUMMED_WEIGHT_FRAC))
         parts = [_product(b, f"{name}.fc2.matmul", hidden, fc2.weight), b.multiply(f"{name}.mixed", change, factors)]
@@ -124,13 +158,14 @@ def _pool_block(
 
 
 def _attention_block(b: Builder, name: str, x: Value, block: AttentionBlock, config: EfficientFormerConfig) -> Value:
-    """Tokens [N, C] behind the block; like ``x`` without a mean."""
-    mixed = _attention(b, f"{name}.attn", x, block, config)
-    x = b.add(f"{name}.residual1", x, mixed)
+    """Return the tokens [N, C] behind the block; like ``x`` without a mean."""
+    with b.scope(Role.ATTENTION):
+        mixed = _attention(b, f"{name}.attn", x, block, config)
+        x = b.add(f"{name}.residual1", x, mixed)
     fc2 = _scaled(Affine.of(block.fc2), block.scale2).centred()
     layers = ActivatedLayers(Affine.of(block.fc1).after(block.norm2), config.activation, fc2)
     mlp = FoldedMlp(Division.of(block.norm2), None, layers, None)
-    return b.add(f"{name}.residual2", x, lower_mlp(b, name, x, mlp))
+    return b.add(f"{name}.residual2", x, b.rescale(f"{name}.mlp", lower_mlp(b, name, x, mlp)))
 
 
 def _attention(b: Builder, name: str, x: Value, block: AttentionBlock, config: EfficientFormerConfig) -> Value:
@@ -158,19 +193,23 @@ def _attention(b: Builder, name: str, x: Value, block: AttentionBlock, config: E
 
 
 def _scaled(layer: Affine, factors: torch.Tensor) -> Affine:
-    """``layer``, its outputs times ``factors``."""
+    """Return ``layer``, its outputs times ``factors``."""
     return Affine(layer.weight * factors.double(), layer.bias * factors.double())
 
 
 def _product(b: Builder, name: str, x: Value, weight: torch.Tensor) -> Value:
-    """x @ weight, to be added to other products."""
+    """Return x @ weight, to be added to other products."""
     return b.linear(name, x, weight, min(b.weight_frac(weight), _SUMMED_WEIGHT_FRAC))
 
 
 def _sum(b: Builder, name: str, products: list[Value], bias: torch.Tensor) -> Value:
-    """The sum of ``products`` and ``bias`` at ordinary precision, rounded once."""
+    """Return the sum of ``products`` and ``bias`` at ordinary precision, rounded once."""
     frac = max(product.type.frac for product in products)
     total = b.parameter(f"{name}.bias", bias, frac)
     for number, product in enumerate(products):
         total = b.add(f"{name}.sum{number}", b.widen_frac(f"{name}.aligned{number}", product, frac), total)
     return b.rescale(name, total)
+
+
+#: What :func:`mpcvit.export.model.export_model` looks for.
+EXPORT = export_efficientformer

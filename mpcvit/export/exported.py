@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from mpcvit.engines.crypten.cost import stock_cost
 from mpcvit.errors import InputError, ProgramError, RangeError
 from mpcvit.export.builder import Builder, Precision, Value
+from mpcvit.export.normalisation import Normalisation
+from mpcvit.export.parts import Part
 from mpcvit.export.ranking import top_labels, top_labels_in_clear
 from mpcvit.models.check_images import check_images
-from mpcvit.program.cost import stock_cost
 from mpcvit.program.program import Program
 from mpcvit.ring.fixed_point import Codes
-from mpcvit.ring.qtype import QType
-from mpcvit.wire.reveal import LOGITS, Reveal
+from mpcvit.ring.qtype import PIXEL
+from mpcvit.wire.reveal import LOGITS, Disclosure
 
 INPUT = "image"
 #: Export refuses a lowering whose real-valued logits differ from the model's by more than this.
@@ -29,47 +32,55 @@ class Exported:
 
     Attributes:
         fidelity: largest difference of logits between the model and the Program's real-valued evaluation.
+        parts: by node, where it comes from in the model.
         reveal: what the Program's output is.
     """
 
     program: Program
     weights: dict[str, Codes]
     fidelity: float
-    reveal: Reveal = LOGITS
+    parts: Mapping[str, Part]
+    reveal: Disclosure = LOGITS
 
 
-def begin(images: torch.Tensor, expected: tuple[int, int, int], precision: Precision | None) -> tuple[Builder, Value]:
-    """A builder, and the Program's input with ``images`` as its values.
+def begin(
+    images: torch.Tensor,
+    expected: tuple[int, int, int],
+    normalisation: Normalisation,
+    precision: Precision | None,
+) -> tuple[Builder, Value]:
+    """Return a builder, and the Program's input, checked, with the pixels of ``images`` as its values.
 
     Raises:
-        InputError: ``images`` is not [count, \\*expected] with at least one picture.
+        InputError: ``images`` is not [count, \\*expected] with at least one picture, or not of 8-bit pixels.
     """
     check_images(images, expected)
     b = Builder(precision or Precision())
-    real = images.double()
-    bound = float(real.abs().max()) * b.precision.margin
-    return b, b.input(INPUT, real, QType(frac=b.precision.frac, lo=-bound, hi=bound))
+    return b, b.checked(f"{INPUT}.checked", b.input(INPUT, normalisation.pixels(images), PIXEL))
 
 
-def check_reveal(reveal: Reveal, classes: int) -> None:
+def check_reveal(reveal: Disclosure, classes: int) -> None:
     """Raise InputError if ``reveal`` asks for more labels than there are, or for a choice where there is none."""
     if not reveal.logits and not reveal.top <= classes >= 2:
         raise InputError(
             f"a model of {classes} classes that reveals {reveal}",
             expected="at least two classes, and at most as many labels",
-            remedy="Reveal fewer labels.",
+            remedy="Disclosure fewer labels.",
         )
 
 
-def finish(b: Builder, model: nn.Module, image: Value, logits: Value, reveal: Reveal) -> Exported:
-    """The Program that ends in ``logits``, or in the labels that ``reveal`` asks for.
+def finish(
+    b: Builder, model: nn.Module, normalisation: Normalisation, image: Value, logits: Value, reveal: Disclosure
+) -> Exported:
+    """Return the Program that ends in ``logits``, or in the labels that ``reveal`` asks for.
 
     Raises:
-        ProgramError: it does not compute what ``model`` computes on the values of ``image`` (a bug).
+        ProgramError: it does not compute what ``model`` computes on the pixels of ``image`` (a bug).
         RangeError: values do not fit fixed point.
     """
     program = b.program(logits if reveal.logits else _labels(b, logits, reveal.top))
-    fidelity = float((logits.real - copy.deepcopy(model).eval().double()(image.real)).abs().max())
+    expected = copy.deepcopy(model).eval().double()(normalisation.floats(image.real))
+    fidelity = float((logits.real - expected).abs().max())
     if fidelity > _FIDELITY:
         raise ProgramError(
             f"logits that differ by {fidelity:.2g} between model and Program in real arithmetic",
@@ -85,13 +96,13 @@ def finish(b: Builder, model: nn.Module, image: Value, logits: Value, reveal: Re
             "(--stock-wraps, Precision.stock_wraps). Else use fewer fractional bits (Precision.frac), or normalise the "
             "model's activations.",
         )
-    return Exported(program, b.weights, fidelity, reveal)
+    return Exported(program, b.weights, fidelity, b.parts, reveal)
 
 
 def _labels(b: Builder, logits: Value, top: int) -> Value:
-    """The likeliest labels' positions."""
+    """Return the likeliest labels' positions."""
     labels = top_labels(b, "labels", logits, top)
-    if not torch.equal(labels.real.long(), top_labels_in_clear(logits.real, top)):
+    if not torch.equal(labels.real[:, :top].long(), top_labels_in_clear(logits.real, top)):
         raise ProgramError(
             "labels that differ between model and Program in real arithmetic",
             expected="the positions of the largest logits",

@@ -27,7 +27,7 @@ class Factors(StrEnum):
 
 
 def parse_factors(name: str) -> Factors:
-    """What is called ``name``.
+    """Return what is called ``name``.
 
     Raises:
         ConfigError: nothing is.
@@ -38,7 +38,7 @@ def parse_factors(name: str) -> Factors:
 
 
 def affine_of(layer: nn.Linear | LowRank, factors: Factors) -> Affine:
-    """What ``layer`` computes, float64."""
+    """Return what ``layer`` computes, float64."""
     if isinstance(layer, nn.Linear):
         return Affine.of(layer)
     down = layer.down.weight.detach().double().T

@@ -4,7 +4,7 @@
   the stream is *written*: embedding, attention projection and second MLP layer lose their mean over the output axis,
   and layer norm becomes division by the root mean square (SliceGPT, ICLR 2024, section 3.2).
 * The norms' gains and biases go into the linear layer that follows; of batch norm and affine norm nothing is left.
-* 1/sqrt(head dim) goes into the query weights, with what a head's kind wants there (``QUERY_GAIN``).
+* 1/sqrt(head dim) goes into the query weights, with what a head's kind wants there (``query_gain``).
 * Linear parts of an MLP become one layer (``fold_mlp``).
 * Heads are reordered so that heads of one kind are neighbours, in ``qkv`` and, to undo it, in ``proj``.
 """
@@ -12,79 +12,26 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 from typing import cast
 
 import torch
 
 from mpcvit.export.affine import Affine
-from mpcvit.export.attention import QUERY_GAIN
+from mpcvit.export.attention import ATTENTION
 from mpcvit.export.factors import Factors, affine_of
-from mpcvit.export.fold_mlp import FoldedMlp, fold_mlp
-from mpcvit.export.fold_reduction import FoldedReduction, fold_reduction
+from mpcvit.export.fold_mlp import fold_mlp
+from mpcvit.export.fold_reduction import fold_reduction
+from mpcvit.export.folded import FoldedBlock, FoldedViT, HeadGroup
 from mpcvit.export.normalise import Division
 from mpcvit.export.sharing import shared_weights
 from mpcvit.models.attention import AttentionKernel
 from mpcvit.models.attention.lepe import Lepe
-from mpcvit.models.config import AttentionKind, ViTConfig
-from mpcvit.models.token_flow import BlockTokens
+from mpcvit.models.config import ViTConfig
 from mpcvit.models.vit import Attention, Block, VisionTransformer
 
 
-@dataclass(frozen=True)
-class HeadGroup:
-    """The heads of one kind in a block.
-
-    Attributes:
-        kind: of all of them.
-        count: how many.
-        kernel: the model's module for them, float64.
-        mask: [count, N, M] that multiplies their scores, float64; None for none.
-    """
-
-    kind: AttentionKind
-    count: int
-    kernel: AttentionKernel
-    mask: torch.Tensor | None
-
-
-@dataclass(frozen=True)
-class FoldedBlock:
-    """One block's weights after folding.
-
-    Attributes:
-        norm: what is left to do of the norm before the attention.
-        groups: in the order in which heads now lie.
-        qkv: columns are all queries, then all keys, then all values.
-        lepe: [filters, N, N], each for equally many neighbouring columns of the values, float64; None for none.
-        query_gains: [D], what the heads' kinds have put into the query columns besides their scale.
-        tokens: in the block.
-    """
-
-    norm: Division | None
-    groups: tuple[HeadGroup, ...]
-    qkv: Affine
-    proj: Affine
-    mlp: FoldedMlp
-    lepe: torch.Tensor | None
-    query_gains: torch.Tensor
-    tokens: BlockTokens
-    reduction: FoldedReduction | None
-
-
-@dataclass(frozen=True)
-class FoldedViT:
-    """A ViT whose norms are a division by the root mean square, or nothing."""
-
-    config: ViTConfig
-    embed: Affine
-    blocks: tuple[FoldedBlock, ...]
-    norm: Division | None
-    head: Affine
-
-
 def fold(model: VisionTransformer, factors: Factors = Factors.MERGED) -> FoldedViT:
-    """The folded float64 weights of ``model``; it computes the same function.
+    """Return the folded float64 weights of ``model``; it computes the same function.
 
     Blocks that share weights have the same tensors.
 
@@ -100,7 +47,9 @@ def fold(model: VisionTransformer, factors: Factors = Factors.MERGED) -> FoldedV
     blocks = [
         _fold_block(cast(Block, block), model.config, number, factors) for number, block in enumerate(model.blocks)
     ]
-    for number, owner in enumerate(model.config.sharing):
+    for number, owner in enumerate(model.config.owners):
+        if owner == number:
+            continue
         blocks[number] = shared_weights(blocks[number], blocks[owner], f"blocks {owner} and {number}")
     return FoldedViT(
         model.config,
@@ -130,12 +79,12 @@ def _fold_block(block: Block, config: ViTConfig, number: int, factors: Factors) 
         None if block.attn.lepe is None else _ordered_filters(block.attn.lepe, order),
         gains,
         tokens,
-        fold_reduction(block, config.block_reductions[number], tokens.entry),
+        fold_reduction(block, config.blocks[number].reduction, tokens.entry),
     )
 
 
 def _by_kind(attention: Attention) -> tuple[list[int], tuple[HeadGroup, ...]]:
-    """The heads in their new order, and what they are in that order."""
+    """Return the heads in their new order, and what they are in that order."""
     masks = None if attention.mask is None else copy.deepcopy(attention.mask).double()().detach()
     order, groups = [], []
     for kind in dict.fromkeys(attention.kinds):
@@ -147,15 +96,16 @@ def _by_kind(attention: Attention) -> tuple[list[int], tuple[HeadGroup, ...]]:
 
 
 def _ordered_filters(lepe: Lepe, order: list[int]) -> torch.Tensor:
-    """The matrices of ``lepe``, heads in ``order``."""
+    """Return the matrices of ``lepe``, heads in ``order``."""
     matrices = copy.deepcopy(lepe).double().matrices().detach()
     by_head = matrices.reshape(len(order), -1, *matrices.shape[1:])
     return by_head[order].flatten(0, 1)
 
 
 def _query_gain(group: HeadGroup, tokens: int) -> torch.Tensor:
-    """A factor [count] of the queries."""
+    """Return a factor [count] of the queries."""
     gain = torch.ones(group.count, dtype=torch.float64)
-    if group.kind in QUERY_GAIN:
-        gain *= QUERY_GAIN[group.kind](group.kernel, tokens)
+    query_gain = ATTENTION[group.kind].query_gain
+    if query_gain is not None:
+        gain *= query_gain(group.kernel, tokens)
     return gain

@@ -19,7 +19,7 @@ from mpcvit.export.affine import Affine
 from mpcvit.export.factors import Factors, affine_of
 from mpcvit.export.normalise import Division
 from mpcvit.models.activation import HardGate, Quad, RelaxedGate
-from mpcvit.models.config import Activation, GateAxis
+from mpcvit.models.kinds import Activation, GateAxis
 from mpcvit.models.norm import TokenNorm
 from mpcvit.models.vit import Mlp
 
@@ -60,7 +60,7 @@ class FoldedMlp:
 
 
 def fold_mlp(mlp: Mlp, norm: TokenNorm, factors: Factors = Factors.MERGED) -> FoldedMlp:
-    """The folded float64 weights of ``mlp`` behind ``norm``, without the mean of what it writes.
+    """Return the folded float64 weights of ``mlp`` behind ``norm``, without the mean of what it writes.
 
     Raises:
         ConfigError: the gate is still relaxed.
@@ -97,7 +97,7 @@ def _without_idle_channels(layers: ActivatedLayers, gate: HardGate) -> Activated
 
 
 def _with_coefficients(layers: ActivatedLayers, quad: Quad) -> ActivatedLayers:
-    """``layers`` with a plain square as activation."""
+    """Return ``layers`` with a plain square as activation."""
     c0, c1, c2 = quad.coefficients.detach().double().tolist()
     fc1, fc2, skip = layers.fc1, layers.fc2, layers.skip
     of_ones = fc2.merged().weight.sum(0)

@@ -8,8 +8,9 @@ import torch
 
 from mpcvit.export.affine import Affine
 from mpcvit.export.normalise import Division
-from mpcvit.models.reduction import Spvit
-from mpcvit.models.token_flow import Reduction, ReductionKind, Tokens
+from mpcvit.models.kinds import ReductionKind
+from mpcvit.models.reduction.spvit import SpvitReduction
+from mpcvit.models.token_flow import Reduction, Tokens
 from mpcvit.models.vit import Block
 
 
@@ -55,14 +56,14 @@ class FoldedReduction:
 
 
 def fold_reduction(block: Block, reduction: Reduction | None, before: Tokens) -> FoldedReduction | None:
-    """The reduction of ``block``, which reads the tokens ``before``; None if there is none."""
+    """Return the reduction of ``block``, which reads the tokens ``before``; None if there is none."""
     if reduction is None:
         return None
-    selector = _fold_selector(block.entry, before) if isinstance(block.entry, Spvit) else None
+    selector = _fold_selector(block.entry, before) if isinstance(block.entry, SpvitReduction) else None
     return FoldedReduction(reduction.kind, before, before.reduced(reduction), selector)
 
 
-def _fold_selector(selector: Spvit, tokens: Tokens) -> FoldedSelector:
+def _fold_selector(selector: SpvitReduction, tokens: Tokens) -> FoldedSelector:
     mix, part = Affine.of(selector.mix), selector.part
     return FoldedSelector(
         Division.of(selector.norm),

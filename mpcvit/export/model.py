@@ -2,26 +2,47 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from importlib import import_module
+
 import torch
 
+from mpcvit.errors import RangeError
 from mpcvit.export.builder import Precision
-from mpcvit.export.efficientformer import export_efficientformer
 from mpcvit.export.exported import Exported
 from mpcvit.export.factors import Factors
-from mpcvit.export.vit import export_vit
-from mpcvit.models.efficientformer import EfficientFormer
-from mpcvit.models.files import FloatModel
-from mpcvit.wire.reveal import LOGITS, Reveal
+from mpcvit.export.normalisation import NOISE, Normalisation
+from mpcvit.models.backbones import FloatModel
+from mpcvit.wire.reveal import LOGITS, Disclosure
 
 
 def export_model(
     model: FloatModel,
     images: torch.Tensor,
     precision: Precision | None = None,
-    reveal: Reveal = LOGITS,
+    reveal: Disclosure = LOGITS,
     factors: Factors = Factors.MERGED,
+    normalisation: Normalisation = NOISE,
+    *,
+    allow_calibrated: bool = False,
 ) -> Exported:
-    """The Program of ``model``; see :func:`mpcvit.export.vit.export_vit`. EfficientFormers have no factors."""
-    if isinstance(model, EfficientFormer):
-        return export_efficientformer(model, images, precision, reveal)
-    return export_vit(model, images, precision, reveal, factors)
+    """Return the Program of ``model``; see :func:`mpcvit.export.vit.export_vit`.
+
+    Args:
+        allow_calibrated: export a model whose ranges cannot be proven with calibrated ones.
+
+    Raises:
+        InputError, ProgramError, RangeError: as there.
+    """
+
+    def export(chosen: Precision) -> Exported:
+        return family.EXPORT(model, images, chosen, reveal, factors, normalisation)  # type: ignore[no-any-return]
+
+    family = import_module(f"mpcvit.export.{model.config.family}")
+    chosen = precision or Precision()
+    try:
+        return export(chosen)
+    except RangeError:
+        if not allow_calibrated or chosen.calibrated:
+            raise
+    return export(replace(chosen, calibrated=True))

@@ -3,26 +3,59 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from mpcvit.export.affine import Affine
-from mpcvit.export.builder import Builder, Value, widen
+from mpcvit.export.bounds.coarse import coarse
+from mpcvit.export.builder import Builder, Mix, Value, widen
 from mpcvit.export.spline_fit import Floats, Function
-from mpcvit.export.split_fit import fit_split
+from mpcvit.export.split_fit import SplitFit, domain_codes, fit_split
 from mpcvit.models.norm import LayerNorm, TokenNorm
+from mpcvit.ops.bounds import Bounds
 
+#: Points at which a factor's product is evaluated, and what it may be larger between them: fits are checked to stay
+#: within 2**-8 of smooth functions, and neighbouring points differ by less than 2**-10.
+_CERTIFIED = 100_000
+_BETWEEN_POINTS = 2.0**-10
+#: Significant bits of the smallest usual sum of squares.
+_SUM_BITS = 11
+#: Far above: from so many times the largest usual value on, over how many octaves the demands fall, and to which
+#: relative error.
+_FAR_FROM, _FAR_OCTAVES, _FAR = 16.0, 2.0, 2.0**-4
 #: Extra fractional bits of a product that a row factor still scales.
-_EXTRA_FRAC = 2
+EXTRA_FRAC = 2
 
 
-def normalise_rows(b: Builder, name: str, weights: Value, total: Value, v: Value) -> Value:
-    """(weights @ v) / total, the row factor applied after the product."""
+def normalise_rows(
+    b: Builder, name: str, weights: Value, total: Value, v: Value, negative: float | None = None
+) -> Value:
+    """Return (weights @ v) / total, the row factor applied after the product.
+
+    Args:
+        weights: [H, N, M].
+        total: [H, N, 1], at least the sum of ``weights`` over M.
+        v: [H, M, D].
+        negative: bound on the sum of the magnitudes of a row's negative weights, where ``total`` is no less than their
+            sum; None where it is another number.
+    """
     mixed = b.rescale(f"{name}.mixed", b.matmul(f"{name}.mixed_product", weights, v))
-    inverse = _row_factor(b, f"{name}.inverse", total, lambda x: 1 / x)
-    return b.rescale(f"{name}.output", b.multiply(f"{name}.normalised", mixed, inverse))
+    usual = _usual(total, b.precision.margin)
+    inverse, fit = _row_factor(b, f"{name}.inverse", total, lambda x: 1 / x, usual)
+    if negative is None or total.bounds is None or v.bounds is None:
+        return b.rescale(f"{name}.output", b.multiply(f"{name}.normalised", mixed, inverse))
+    # sum |w| <= total + 2 * negative, times the factor as it is computed
+    share = _largest(fit, total, inverse, lambda sums: sums + 2 * negative)
+    largest = v.bounds.magnitude.amax(-2, keepdim=True) * v.type.qtype.step
+    factor = inverse.bounds.hull[1] * inverse.type.qtype.step if inverse.bounds is not None else 0.0
+    error = factor * mixed.type.qtype.step
+    known = Bounds.up_to((share * largest + error).expand(mixed.type.shape))
+    output = b.rescale(f"{name}.output", b.multiply(f"{name}.normalised", mixed, inverse, known))
+    shares = torch.full((v.type.shape[0],), share, dtype=torch.float64)
+    return replace(output, mix=Mix(shares, error + output.type.qtype.step))
 
 
 @dataclass(frozen=True)
@@ -33,7 +66,7 @@ class Division:
 
     @classmethod
     def of(cls, norm: TokenNorm) -> Division | None:
-        """What is left of ``norm``; None for norms of which nothing is."""
+        """Return what is left of ``norm``; None for norms of which nothing is."""
         return cls(norm.eps) if isinstance(norm, LayerNorm) else None
 
 
@@ -43,10 +76,20 @@ class Normed:
 
     Attributes:
         factor: None for 1: norms without a division.
+        gain: bound on the Euclidean norm of every row of the product, with the factor as it is computed: sqrt(d) and
+            a little. None where nothing is proven.
     """
 
     x: Value
     factor: Value | None
+    gain: float | None = None
+
+    @property
+    def largest_factor(self) -> float:
+        """By how much more an error of x may count in the product."""
+        if self.factor is None or self.factor.bounds is None:
+            return 1.0
+        return self.factor.bounds.hull[1] * self.factor.type.qtype.step
 
 
 def normalised_affine(
@@ -56,9 +99,9 @@ def normalised_affine(
     weight: torch.Tensor,
     bias: torch.Tensor,
     norm: Division | None,
-    divisor: int = 1,
+    divisor: float = 1.0,
 ) -> Value:
-    """The norm of x / divisor over the last axis, and the linear layer behind it; not rescaled.
+    """Return the norm of x / divisor over the last axis, and the linear layer behind it; not rescaled.
 
     For layer norm that is y / sqrt(mean(y^2) + epsilon) @ weight + bias with y = x / divisor.
     """
@@ -66,26 +109,61 @@ def normalised_affine(
 
 
 def read(b: Builder, name: str, stream: Normed, weight: torch.Tensor, first: torch.Tensor | None = None) -> Value:
-    """stream @ weight, or stream @ first @ weight, not rescaled.
+    """Return stream @ weight, or stream @ first @ weight, not rescaled.
 
     The row factor commutes with the linear layer, so that the product with the weights and the sum of squares are
     computed side by side.
     """
-    frac = b.precision.frac if stream.factor is None else b.precision.frac + _EXTRA_FRAC
-    unscaled = b.linear(f"{name}.matmul", stream.x, weight, first=first, between=frac)
-    if stream.factor is None:
-        return unscaled
-    return b.multiply(f"{name}.scaled", b.rescale(f"{name}.unscaled", unscaled, frac), stream.factor)
+    frac = b.precision.frac if stream.factor is None else b.precision.frac + EXTRA_FRAC
+    own = read_frac(b, weight, first)
+    if stream.factor is None or stream.gain is None:
+        unscaled = b.linear(f"{name}.matmul", stream.x, weight, own, first=first, between=frac)
+        if stream.factor is None:
+            return unscaled
+        return b.multiply(f"{name}.scaled", b.rescale(f"{name}.unscaled", unscaled, frac), stream.factor)
+    columns = read_columns(b, weight, first)
+    narrow = 0.0 if first is None else 2.0**-frac * b.encoded(weight, own).abs().sum(-2)
+    lengths = columns.norm(dim=-2)
+    known = Bounds.up_to(stream.x.largest_row * lengths + narrow)
+    unscaled = b.linear(f"{name}.matmul", stream.x, weight, own, known, first=first, between=frac)
+    unscaled = b.rescale(f"{name}.unscaled", unscaled, frac)
+    known = Bounds.up_to(stream.gain * lengths + stream.largest_factor * (unscaled.type.qtype.step + narrow))
+    return b.multiply(f"{name}.scaled", unscaled, stream.factor, known)
+
+
+def _fewer_bits(width: int) -> int:
+    """Return how many bits less than others weights have that read a stream of ``width`` channels.
+
+    Their products are the largest numbers of all, so that openings of them are the most likely to be ambiguous; and in
+    wider models there are more of these.
+    """
+    return width.bit_length() // 4
+
+
+def read_frac(b: Builder, weight: torch.Tensor, first: torch.Tensor | None = None) -> int:
+    """Return the fractional bits of weights that read the stream, which is long; those of a second factor do not."""
+    return b.weight_frac(weight) - (_fewer_bits(weight.shape[-2]) if first is None else 0)
+
+
+def read_columns(b: Builder, weight: torch.Tensor, first: torch.Tensor | None = None) -> torch.Tensor:
+    """Return the matrix [..., in, out] of a layer that reads the stream, as its codes say it."""
+    exact = b.encoded(weight, read_frac(b, weight, first))
+    return exact if first is None else b.encoded(first) @ exact
+
+
+def columns_of(b: Builder, weight: torch.Tensor, first: torch.Tensor | None = None) -> torch.Tensor:
+    """Return the matrix [..., in, out] of any other layer, as its codes say it."""
+    return b.encoded(weight) if first is None else b.encoded(first) @ b.encoded(weight)
 
 
 def read_affine(b: Builder, name: str, stream: Normed, layer: Affine) -> Value:
-    """stream @ weight + bias, not rescaled."""
+    """Return stream @ weight + bias, not rescaled."""
     wide = read(b, name, stream, layer.weight, layer.first)
     return b.add(f"{name}.sum", wide, b.parameter(f"{name}.bias", layer.bias, wide.type.frac))
 
 
-def normed(b: Builder, name: str, x: Value, norm: Division | None, divisor: int = 1) -> Normed:
-    """The norm of x / divisor, for x without a mean and with gain and bias folded into what reads it.
+def normed(b: Builder, name: str, x: Value, norm: Division | None, divisor: float = 1.0) -> Normed:
+    """Return the norm of x / divisor, for x without a mean and with gain and bias folded into what reads it.
 
     Neither the mean nor the divisor is computed: layer norm's factor is a function of the sum of squares of x.
     """
@@ -97,28 +175,65 @@ def normed(b: Builder, name: str, x: Value, norm: Division | None, divisor: int 
     def factor_of(total: Floats) -> Floats:
         return np.asarray((total / count + epsilon) ** -0.5 / divisor)
 
+    usual = widen(x.real.square().sum(-1), b.precision.norm_margin)
+    usual = max(usual[0], count * epsilon), usual[1]
+    proven = None if x.bounds is None else (0.0, x.largest_row**2)
     squares = b.square(f"{name}.square", x)
-    lo, hi = widen(squares.real.sum(-1), b.precision.norm_margin)
-    bounds = max(lo, count * epsilon), hi
-    total = b.sum(f"{name}.total", squares, axis=-1, bounds=bounds)
-    # so many bits that the smallest sum is known to the relative error asked for
-    wanted = math.ceil(-math.log2(b.precision.relative) - math.log2(bounds[0])) + 1
+    total = b.sum(f"{name}.total", squares, axis=-1, bounds=proven or usual)
+    # so many bits that the smallest usual sum is known well
+    wanted = _SUM_BITS - math.floor(math.log2(usual[0]))
     total = b.rescale(f"{name}.sum_of_squares", total, min(total.type.frac, max(wanted, 0)))
-    return Normed(x, _row_factor(b, f"{name}.factor", total, factor_of))
+    # the sum may have been rounded down by a step: read as if it had, so that no row comes out longer than sqrt(d)
+    step = 0.0 if proven is None else total.type.qtype.step
+    factor, fit = _row_factor(b, f"{name}.factor", total, factor_of, usual, step)
+    if proven is None:
+        return Normed(x, factor)
+    return Normed(x, factor, _largest(fit, total, factor, lambda squares: torch.sqrt(squares + step)))
 
 
-def _row_factor(b: Builder, name: str, x: Value, function: Function) -> Value:
-    """A falling function as two splines, with bits enough to express it.
+def _usual(x: Value, margin: float) -> tuple[float, float]:
+    """Return where x is expected, within where it can be."""
+    lo, hi = widen(x.real, margin)
+    return max(lo, x.type.qtype.lo), min(hi, x.type.qtype.hi)
 
-    Its error is the precision's relative one, and as much again as the rounding of x changes it where that is more.
+
+def _row_factor(
+    b: Builder, name: str, x: Value, function: Function, usual: tuple[float, float], shift: float = 0.0
+) -> tuple[Value, SplitFit]:
+    """Return a falling function of x + shift as two splines, with bits enough to express it.
+
+    Its error is the precision's relative one up to the largest usual x, a larger one above; and as much again as the
+    rounding of x changes it where that is more. Far above, where x never is although nothing proves it, the factor only
+    has to be no larger than the function, and nearly as large: a few bits do for many octaves.
     """
-    bounds, relative = x.type.qtype, b.precision.relative
-    unit = 2.0**-x.type.frac
-    smallest = float(function(np.array(bounds.hi)))
-    frac = math.ceil(-math.log2(relative * smallest)) + 1  # a rounding is half the tolerance at most
+    domain, precision = x.type.qtype, b.precision
+    highest = domain.hi if x.bounds is None else min(coarse(*usual)[1], domain.hi)
+    unit, far = 2.0**-x.type.frac, _FAR_FROM * highest
+
+    def farness(v: Floats) -> Floats:
+        """Return 0 where x may be for some picture, 1 where only the proof cannot rule it out."""
+        return np.asarray(np.minimum(np.log2(np.maximum(v / far, 1.0)) / _FAR_OCTAVES, 1.0))
+
+    def target(v: Floats) -> Floats:
+        return np.asarray(function(v + shift) * (1 - _FAR * farness(v)))
+
+    def relative(v: Floats) -> Floats:
+        above = precision.relative_above
+        outside = above + (_FAR - above) * farness(v)
+        return np.where(v <= highest, precision.relative, outside)
 
     def tolerance(v: Floats) -> Floats:
-        return np.asarray(np.maximum(relative * function(v), (function(v) - function(v + unit)) / 2))
+        return np.asarray(np.maximum(relative(v) * target(v), (target(v) - target(v + unit)) / 2))
 
-    fit = fit_split(function, tolerance, lo=bounds.lo, hi=bounds.hi, input_frac=x.type.frac, frac=frac)
-    return b.split_spline(name, x, fit, torch.from_numpy(function(x.real.numpy())), frac)
+    ends = np.array([highest, domain.hi])
+    smallest = float((relative(ends) * target(ends)).min())
+    frac = math.ceil(-math.log2(smallest)) + 1  # a rounding is half the tolerance at most
+    fit = fit_split(target, tolerance, lo=domain.lo, hi=domain.hi, input_frac=x.type.frac, frac=frac, count=x.type.size)
+    return b.split_spline(name, x, fit, torch.from_numpy(function(x.real.numpy())), frac), fit
+
+
+def _largest(fit: SplitFit, x: Value, factor: Value, weigh: Callable[[torch.Tensor], torch.Tensor]) -> float:
+    """Return the largest product of weigh(x) with the factor as it is computed: evaluated all over the domain of x."""
+    codes = domain_codes(fit.grid, fit.left, math.ceil(x.type.qtype.hi * 2.0**x.type.frac), _CERTIFIED)
+    factors = fit.largest_at(codes) * 2.0**-fit.grid.frac + factor.type.qtype.step
+    return float((weigh(codes * x.type.qtype.step) * factors).max()) * (1 + _BETWEEN_POINTS)

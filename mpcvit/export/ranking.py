@@ -17,26 +17,31 @@ _LARGEST_GROUP = 64
 
 
 def top_labels(b: Builder, name: str, scores: Value, top: int) -> Value:
-    """The positions of the ``top`` largest of ``scores`` [C], largest first, equal ones in order; integers [top]."""
+    """Return the positions of the ``top`` largest of ``scores`` [C], largest first, equal ones in order.
+
+    And their number.
+
+    Integers [top + 1]. The number is ``top``, unless the scores were no numbers of their declared range.
+    """
     values, labels = scores, None
     for level, groups in enumerate(tournament(scores.type.size, top)):
         node = f"{name}.level{level}"
         ahead = b.nonnegative(f"{node}.ahead", b.pair_differences(f"{node}.differences", values, groups))
         ranks = b.ranks(f"{node}.ranks", ahead, values.type.size, groups)
         if groups == 1:
-            return b.pick(name, ranks, labels, groups, top)
+            return b.pick(name, ranks, labels, groups, top, counted=True)
         labels = b.pick(f"{node}.labels", ranks, labels, groups, top)
         values = b.pick(f"{node}.values", ranks, values, groups, top)
     raise AssertionError("a tournament ends with one group")
 
 
 def top_labels_in_clear(scores: torch.Tensor, top: int) -> torch.Tensor:
-    """What :func:`top_labels` computes, on [batch, C]."""
+    """Return what :func:`top_labels` computes, on [batch, C]."""
     return torch.argsort(scores, dim=-1, descending=True, stable=True)[:, :top]
 
 
 def tournament(count: int, top: int) -> tuple[int, ...]:
-    """The number of groups of every level, 1 in the last, with the least comparisons and levels.
+    """Return the number of groups of every level, 1 in the last, with the least comparisons and levels.
 
     Groups keep their first ``top``, in order, so that candidates of equal value stay in order, too.
     """
@@ -45,7 +50,7 @@ def tournament(count: int, top: int) -> tuple[int, ...]:
 
 @lru_cache(maxsize=4096)
 def _tournament(count: int, top: int) -> tuple[int, tuple[int, ...]]:
-    """(price in comparisons, groups of every level)."""
+    """Return (price in comparisons, groups of every level)."""
     best: tuple[int, tuple[int, ...]] = Grouping(count, 1).pair_count + _LEVEL_COMPARISONS, (1,)
     for size in range(top + 1, max(_LARGEST_GROUP, 2 * top) + 1):
         grouping = Grouping(count, max(min(-(-count // size), count // 2), 1))

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 
 from mpcvit.errors import ConfigError
 from mpcvit.export.affine import Affine
 from mpcvit.export.fold_mlp import ActivatedLayers, FoldedMlp
-
-if TYPE_CHECKING:
-    from mpcvit.export.fold import FoldedBlock
+from mpcvit.export.folded import FoldedBlock
 
 
 def shared_weights(block: FoldedBlock, owner: FoldedBlock, who: str) -> FoldedBlock:
-    """``block`` with the matrices of ``owner``, to which its own are equal; biases stay.
+    """Return ``block`` with the matrices of ``owner``, to which its own are equal; biases stay.
 
     Args:
         who: names both in messages.

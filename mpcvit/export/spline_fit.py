@@ -29,7 +29,7 @@ _FINEST = 8
 
 
 @dataclass(frozen=True)
-class Fit:
+class SplineFit:
     """A spline and its error, measured through its ``reference`` on a dense grid of its domain.
 
     Attributes:
@@ -40,8 +40,9 @@ class Fit:
     error: float
 
 
-def fit_grid(function: Function, tolerance: Function, *, lo: float, hi: float, input_frac: int, frac: int) -> Fit:
-    """A quadratic spline on the coarsest uniform grid that stays within ``tolerance`` of ``function`` on [lo, hi].
+def fit_grid(function: Function, tolerance: Function, *, lo: float, hi: float, input_frac: int, frac: int) -> SplineFit:
+    """Return a quadratic spline on the coarsest uniform grid that stays within ``tolerance`` of ``function`` on [lo,
+    hi].
 
     Every knot's polynomial holds on both segments beside it.
 
@@ -69,9 +70,9 @@ def fit_grid(function: Function, tolerance: Function, *, lo: float, hi: float, i
             for knot, (left, right) in zip(starts, ends, strict=True)
         ]
 
-        def with_bits(bits: int, shift: int = shift, rows: list[Floats] = rows) -> Fit:
+        def with_bits(bits: int, shift: int = shift, rows: list[Floats] = rows) -> SplineFit:
             spline = GridSpline(first, shift, _codes(rows, bits, input_frac), input_frac=input_frac, frac=bits)
-            return Fit(spline, measure_error(spline, function, tolerance, last))
+            return SplineFit(spline, measure_error(spline, function, tolerance, last))
 
         if (fit := _fewest(with_bits, _fractions(function, lo, hi, frac))) is not None:
             return fit
@@ -79,7 +80,7 @@ def fit_grid(function: Function, tolerance: Function, *, lo: float, hi: float, i
 
 
 def measure_error(spline: GridSpline, function: Function, tolerance: Function, hi: int, points: int = 20_000) -> float:
-    """Largest ratio of |spline - function| to ``tolerance`` up to code ``hi`` (at every code, if few enough).
+    """Return the largest ratio of |spline - function| to ``tolerance`` up to code ``hi``, at every code if few.
 
     With both neighbouring knots at every point.
     """
@@ -94,8 +95,8 @@ def measure_error(spline: GridSpline, function: Function, tolerance: Function, h
     return worst
 
 
-def _fewest(with_bits: Callable[[int], Fit], choices: range) -> Fit | None:
-    """The fit with the fewest bits that keeps the tolerance, by bisection; None if none does."""
+def _fewest(with_bits: Callable[[int], SplineFit], choices: range) -> SplineFit | None:
+    """Return the fit with the fewest bits that keeps the tolerance, by bisection; None if none does."""
     low, high = 0, len(choices) - 1
     best = with_bits(choices[high]) if choices else None
     if best is None or best.error > 1.0:
@@ -111,7 +112,7 @@ def _fewest(with_bits: Callable[[int], Fit], choices: range) -> Fit | None:
 
 
 def _fractions(function: Function, lo: float, hi: float, frac: int) -> range:
-    """The fractional bits that the result may have."""
+    """Return the fractional bits that the result may have."""
     largest = float(np.abs(function(np.linspace(lo, hi, 1025))).max())
     return range(frac + 1, _MOST_BITS - max(math.ceil(math.log2(max(largest, 1e-9))), 0) + 1)
 
@@ -124,12 +125,13 @@ def _no_fit(lo: float, hi: float, input_frac: int) -> RangeError:
     return RangeError(
         f"no spline within the tolerance on [{lo:g}, {hi:g}]",
         expected=f"results below 2**{_MOST_BITS} and at most 2**{_FINEST} knots on a grid",
-        remedy=f"Use more than {input_frac} fractional bits, a narrower range or a wider tolerance.",
+        remedy=f"Use more than {input_frac} fractional bits, a wider tolerance or a narrower range, such as one "
+        "from calibration (--allow-calibrated).",
     )
 
 
 def _polynomial(function: Function, origin: float, left: float, right: float, degree: int) -> Floats:
-    """Coefficients, constant first, in u = x - origin, of the Chebyshev interpolant on [left, right]."""
+    """Return coefficients, constant first, in u = x - origin, of the Chebyshev interpolant on [left, right]."""
     domain = [left - origin, right - origin]
     series = Chebyshev.interpolate(lambda u: function(origin + u), degree, domain=domain)
     coefficients = series.convert(kind=Polynomial).coef

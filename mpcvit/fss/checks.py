@@ -21,7 +21,7 @@ MAX_PAYLOAD = 64  # ring words per element
 
 
 def check_width(name: str, width: int, low: int, high: int) -> None:
-    """Accepts ``low <= width <= high``.
+    """Accept ``low <= width <= high``.
 
     Raises:
         InputError: the width is outside.
@@ -31,7 +31,7 @@ def check_width(name: str, width: int, low: int, high: int) -> None:
 
 
 def check_party(party: int) -> None:
-    """Accepts 0 and 1.
+    """Accept 0 and 1.
 
     Raises:
         InputError: any other number.
@@ -41,7 +41,7 @@ def check_party(party: int) -> None:
 
 
 def words(name: str, array: npt.NDArray[np.generic], shape: tuple[int, ...]) -> Words:
-    """The array, C-contiguous and read-only, if it is uint64 of exactly this shape.
+    """Return the array, C-contiguous and read-only, if it is uint64 of exactly this shape.
 
     Raises:
         ShapeMismatch: another dtype or shape.
@@ -51,7 +51,7 @@ def words(name: str, array: npt.NDArray[np.generic], shape: tuple[int, ...]) -> 
 
 
 def octets(name: str, array: npt.NDArray[np.generic], shape: tuple[int, ...]) -> Bytes:
-    """The array, C-contiguous and read-only, if it is uint8 of exactly this shape.
+    """Return the array, C-contiguous and read-only, if it is uint8 of exactly this shape.
 
     Raises:
         ShapeMismatch: another dtype or shape.
@@ -61,7 +61,7 @@ def octets(name: str, array: npt.NDArray[np.generic], shape: tuple[int, ...]) ->
 
 
 def payload_width(array: npt.NDArray[np.generic], axis: int) -> int:
-    """Payload words per element, read from an array's axis: 1 to 64.
+    """Return the payload words per element, read from an array's axis: 1 to 64.
 
     Raises:
         InputError: the axis is missing, empty or longer.
@@ -72,7 +72,7 @@ def payload_width(array: npt.NDArray[np.generic], axis: int) -> int:
 
 
 def secrets(name: str, array: npt.NDArray[np.generic], bits: int) -> Words:
-    """The array, C-contiguous and read-only, if it is uint64[N] with all elements below 2**bits.
+    """Return the array, C-contiguous and read-only, if it is uint64[N] with all elements below 2**bits.
 
     Raises:
         ShapeMismatch: another dtype, or not one axis.
@@ -84,7 +84,7 @@ def secrets(name: str, array: npt.NDArray[np.generic], bits: int) -> Words:
 
 
 def points(array: npt.NDArray[np.generic], count: int, bits: int) -> Words:
-    """Public points as uint64[P, count], C-contiguous, from uint64[count] (then P = 1) or uint64[P, count].
+    """Return public points as uint64[P, count], C-contiguous, from uint64[count] (then P = 1) or uint64[P, count].
 
     Raises:
         ShapeMismatch: another dtype or shape.
@@ -97,7 +97,7 @@ def points(array: npt.NDArray[np.generic], count: int, bits: int) -> Words:
 
 
 def roots(pair: tuple[Words, Words], count: int) -> tuple[Words, Words]:
-    """Both parties' root seeds, each checked to be uint64[count, 2].
+    """Return both parties' root seeds, each checked to be uint64[count, 2].
 
     Raises:
         ShapeMismatch: another dtype or shape.

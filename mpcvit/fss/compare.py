@@ -28,17 +28,20 @@ _IN_LEAF = np.uint64(127)
 
 
 def levels(bits: int) -> int:
-    """Levels of the tree above the leaves; 0 up to 7 bits."""
+    """Return the levels of the tree above the leaves; 0 up to 7 bits."""
     return max(bits - _LEAF_BITS, 0)
 
 
 def key_bytes(bits: int) -> int:
-    """Bytes of correction words per element, the same to each party; the 16-byte roots come from the parties' PRGs."""
+    """Return the bytes of correction words per element, the same to each party.
+
+    The 16-byte roots come from the parties' PRGs.
+    """
     return 16 * (levels(bits) + 1)
 
 
 def deal(tree_hash: TreeHash, alpha: Words, bits: int, roots_of_parties: tuple[Words, Words]) -> Words:
-    """The correction words of N comparisons, uint64[levels + 1, N, 2], for both parties.
+    """Return the correction words of N comparisons, uint64[levels + 1, N, 2], for both parties.
 
     Args:
         tree_hash: the session's hash.
@@ -70,7 +73,7 @@ def deal(tree_hash: TreeHash, alpha: Words, bits: int, roots_of_parties: tuple[W
 
 
 def evaluate(tree_hash: TreeHash, party: int, root: Words, correction: Words, x: Words, bits: int) -> Bytes:
-    """This party's XOR shares of [x < alpha], uint8 of 0 and 1 in the shape of x.
+    """Return this party's XOR shares of [x < alpha], uint8 of 0 and 1 in the shape of x.
 
     Args:
         tree_hash: the session's hash.
@@ -112,7 +115,7 @@ def evaluate(tree_hash: TreeHash, party: int, root: Words, correction: Words, x:
 
 @njit(cache=True, nogil=True)
 def _deal_leaf(inputs_GN2: Words, hashed_GN2: Words, alpha_N: Words, words_N2: Words) -> None:
-    """Writes the difference of the two leaf blocks, with alpha's position flipped."""
+    """Write the difference of the two leaf blocks, with alpha's position flipped."""
     for n in range(alpha_N.shape[0]):
         place = alpha_N[n] & _IN_LEAF
         for half in range(2):
@@ -125,7 +128,7 @@ def _deal_leaf(inputs_GN2: Words, hashed_GN2: Words, alpha_N: Words, words_N2: W
 def _read_leaf(
     inputs_N2: Words, hashed_N2: Words, words_N2: Words, x_N: Words, control_N: Words, parity_N: Words, share_N: Bytes
 ) -> None:
-    """Adds the parity of the leaf bits above x to what the walk collected."""
+    """Add the parity of the leaf bits above x to what the walk collected."""
     for n in range(x_N.shape[0]):
         corrected = _NONE - control_N[n]
         place = x_N[n] & _IN_LEAF

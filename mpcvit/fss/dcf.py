@@ -27,14 +27,17 @@ _TWO = np.uint64(2)
 
 
 def key_bytes(bits: int, payload_words: int) -> int:
-    """Bytes of corrections per element, the same to each party; the 16-byte roots come from the parties' PRGs."""
+    """Return the bytes of corrections per element, the same to each party.
+
+    The 16-byte roots come from the parties' PRGs.
+    """
     return 16 * (bits - 1) + 8 * bits * payload_words
 
 
 def deal(
     tree_hash: TreeHash, alpha: Words, bits: int, payload: Words, roots_of_parties: tuple[Words, Words]
 ) -> tuple[Words, Words]:
-    """The corrections of N comparisons, for both parties: (uint64[bits - 1, N, 2], uint64[bits, N, M]).
+    """Return the corrections of N comparisons, for both parties: (uint64[bits - 1, N, 2], uint64[bits, N, M]).
 
     Args:
         tree_hash: the session's hash.
@@ -80,7 +83,7 @@ def deal(
 def evaluate(
     tree_hash: TreeHash, party: int, root: Words, correction: Words, values: Words, x: Words, bits: int
 ) -> Words:
-    """This party's additive shares of payload * [x < alpha]; the parties' arrays sum to it.
+    """Return this party's additive shares of payload * [x < alpha]; the parties' arrays sum to it.
 
     Args:
         tree_hash: the session's hash.
@@ -157,7 +160,7 @@ def _deal_values(
     payload_NM: Words,
     values_NM: Words,
 ) -> None:
-    """Writes what the parties' values lack of payload * (alpha's bit), for the party with control bit 1 to add."""
+    """Write what the parties' values lack of payload * (alpha's bit), for the party with control bit 1 to add."""
     for n in range(payload_NM.shape[0]):
         chosen = _NONE - ((alpha_N[n] >> shift) & _ONE)
         negative = control_N[n] - _ONE  # all ones if party 1, whose share counts negative, will add it
@@ -171,7 +174,7 @@ def _deal_values(
 
 @njit(cache=True, nogil=True)
 def _value_inputs(inputs_GN2: Words) -> None:
-    """Writes the inputs of the value blocks, planes 1, 2, .., from plane 0: a seed with a direction in bit 0."""
+    """Write the inputs of the value blocks, planes 1, 2, .., from plane 0: a seed with a direction in bit 0."""
     for plane in range(1, inputs_GN2.shape[0]):
         block = np.uint64(plane) << _TWO
         for n in range(inputs_GN2.shape[1]):
@@ -181,7 +184,7 @@ def _value_inputs(inputs_GN2: Words) -> None:
 
 @njit(cache=True, nogil=True)
 def _add_values(inputs_GN2: Words, hashed_GN2: Words, control_N: Words, values_NM: Words, share_NM: Words) -> None:
-    """Adds the corrected values of the level where x goes left."""
+    """Add the corrected values of the level where x goes left."""
     for n in range(share_NM.shape[0]):
         left = (inputs_GN2[0, n, 0] & _ONE) - _ONE
         corrected = _NONE - control_N[n]

@@ -25,7 +25,7 @@ _NONE = np.uint64(0)
 
 
 def rotated_spline(expanded: Words, x_hat: Words, coefficients: npt.NDArray[np.int64], shift: int) -> Words:
-    """This party's additive shares of the spline at x, uint64[N]; the parties' results sum to it mod 2**64.
+    """Return this party's additive shares of the spline at x, uint64[N]; the parties' results sum to it mod 2**64.
 
     With 2**k segments, i_hat = (x_hat >> shift) mod 2**k, u_hat = x_hat mod 2**shift, and the same bits i_mu, mu_low of
     mu, the value is sum_m coefficients[(i_hat - i_mu) mod 2**k, m] * (u_hat - mu_low)**m. So u lies in
@@ -59,14 +59,38 @@ def rotated_spline(expanded: Words, x_hat: Words, coefficients: npt.NDArray[np.i
     return value_N
 
 
+def rotated_index(expanded: Words, x_hat: Words) -> Words:
+    """Return this party's additive shares of (x_hat - i_mu) mod 2**k, as a number from 0 to 2**k - 1, uint64[N].
+
+    Exact in the ring. The bits of x_hat from k up are ignored.
+
+    Args:
+        expanded: shares of onehot(i_mu) in [:, 0], uint64[N, any, 2**k], k from 1 to 12.
+        x_hat: the public words, uint64[N].
+
+    Raises:
+        InputError: a shape or width is wrong.
+    """
+    check_width("index bits", expanded.shape[2].bit_length() - 1, 1, MAX_BITS)
+    expanded_NEK = words("expanded", expanded, expanded.shape)
+    x_N = words("x_hat", x_hat, expanded.shape[:1])
+    value_N = np.empty(x_N.shape, dtype=np.uint64)
+    _read_index(expanded_NEK, x_N, value_N)
+    return value_N
+
+
 def _reversed_twice(coefficients_KE: npt.NDArray[np.int64]) -> Words:
-    """The table as uint64[E, D] with [e, p] the coefficient of u**e of segment -p mod K: rotations are contiguous."""
+    """Return the table as uint64[E, D] with [e, p] the coefficient of u**e of segment -p mod K: rotations are
+    contiguous.
+    """
     table_EK = np.roll(coefficients_KE[::-1].T, 1, axis=1)
     return np.ascontiguousarray(np.concatenate([table_EK, table_EK], axis=1)).view(np.uint64)
 
 
 def _signed_binomials(degree: int) -> Words:
-    """[e, m] = (-1)**e * binomial(m, e) mod 2**64: the factors of mu_low**e * u_hat**(m - e) in (u_hat - mu_low)**m."""
+    """Return [e, m] = (-1)**e * binomial(m, e) mod 2**64: the factors of mu_low**e * u_hat**(m - e) in (u_hat -
+    mu_low)**m.
+    """
     table = [[(-1) ** e * math.comb(m, e) for m in range(degree + 1)] for e in range(degree + 1)]
     return np.array(table, dtype=np.int64).view(np.uint64)
 
@@ -92,4 +116,15 @@ def _evaluate(
                     read += vector_K[i] * row_K[i]
                 value += binomials_EE[e, m] * factor * read
                 factor *= u_hat
+        value_N[n] = value
+
+
+@njit(cache=True, nogil=True)
+def _read_index(expanded_NEK: Words, x_N: Words, value_N: Words) -> None:
+    segments = expanded_NEK.shape[2]
+    whole = np.uint64(segments - 1)
+    for n in range(x_N.shape[0]):
+        value = _NONE
+        for i in range(segments):
+            value += expanded_NEK[n, 0, i] * ((x_N[n] - np.uint64(i)) & whole)
         value_N[n] = value

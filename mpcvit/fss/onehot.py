@@ -38,7 +38,7 @@ _ONE = np.uint64(1)
 
 
 def block_widths(bits: int, width: int) -> tuple[int, ...]:
-    """Bits of each block, lowest first; the top block may be narrower.
+    """Return the bits of each block, lowest first; the top block may be narrower.
 
     Raises:
         InputError: bits is not 1 to 63, or width not 1 to 8.
@@ -49,17 +49,17 @@ def block_widths(bits: int, width: int) -> tuple[int, ...]:
 
 
 def block_bytes(block_width: int) -> int:
-    """Bytes of one packed one-hot block: 2**block_width bits, at least one byte."""
+    """Return the bytes of one packed one-hot block: 2**block_width bits, at least one byte."""
     return max(1, (1 << block_width) // 8)
 
 
 def key_bytes(bits: int, width: int) -> int:
-    """Bytes of packed one-hot blocks per element; all parties but one draw theirs from their PRGs."""
+    """Return the bytes of packed one-hot blocks per element; all parties but one draw theirs from their PRGs."""
     return sum(block_bytes(one) for one in block_widths(bits, width))
 
 
 def pairs_per_level(bits: int, width: int) -> tuple[int, ...]:
-    """Pairs combined at each level, one round each; empty if one block holds all bits."""
+    """Return the pairs combined at each level, one round each; empty if one block holds all bits."""
     pairs, nodes = [], len(block_widths(bits, width))
     while nodes > 1:
         pairs.append(nodes // 2)
@@ -68,17 +68,21 @@ def pairs_per_level(bits: int, width: int) -> tuple[int, ...]:
 
 
 def and_gates(pairs: int) -> int:
-    """Products of a level per element: two for each pair, but one for the pair that holds the lowest block."""
+    """Return the products of a level per element: two for each pair, but one for the pair that holds the lowest
+    block.
+    """
     return 2 * pairs - 1
 
 
 def opened_bits(pairs: int) -> int:
-    """Bits that each party sends at a level per element: a masked p_high for each pair, a masked bit per product."""
+    """Return the bits that each party sends at a level per element: a masked p_high for each pair, a masked bit per
+    product.
+    """
     return pairs + and_gates(pairs)
 
 
 def deal(alpha: Words, bits: int, width: int) -> Bytes:
-    """The one-hot blocks of N secrets in clear, packed, uint8[N, key_bytes]; to be XOR-shared by the caller.
+    """Return the one-hot blocks of N secrets in clear, packed, uint8[N, key_bytes]; to be XOR-shared by the caller.
 
     Blocks follow each other from the lowest; bit j of a block is bit j % 8 of its byte j // 8.
 
@@ -99,7 +103,7 @@ def deal(alpha: Words, bits: int, width: int) -> Bytes:
 
 
 def triple_products(a: Bytes, b: Bytes) -> Bytes:
-    """The products c of the triples of one level, in clear: uint8[and_gates, N].
+    """Return the products c of the triples of one level, in clear: uint8[and_gates, N].
 
     Args:
         a: masks of each pair's p_high, uint8[T, N].
@@ -113,7 +117,7 @@ def triple_products(a: Bytes, b: Bytes) -> Bytes:
 
 
 def local_blocks(packed: Bytes, x: Words, bits: int, width: int) -> tuple[Bytes, Bytes]:
-    """Shares of g of each block, uint8[B, N], and of p of each block but the lowest, uint8[B - 1, N].
+    """Return shares of g of each block, uint8[B, N], and of p of each block but the lowest, uint8[B - 1, N].
 
     Args:
         packed: this party's share of the one-hot blocks, uint8[N, key_bytes].
@@ -139,7 +143,9 @@ def local_blocks(packed: Bytes, x: Words, bits: int, width: int) -> tuple[Bytes,
 
 
 def mask_level(g: Bytes, p: Bytes, a: Bytes, b: Bytes) -> Bytes:
-    """This party's share of the bits to open at a level, uint8[opened_bits, N]; XOR of all shares is the opening.
+    """Return this party's share of the bits to open at a level, uint8[opened_bits, N].
+
+    XOR of all shares is the opening.
 
     Args:
         g: shares of g of the level's nodes, uint8[B, N].
@@ -161,7 +167,7 @@ def mask_level(g: Bytes, p: Bytes, a: Bytes, b: Bytes) -> Bytes:
 
 
 def combine_level(party: int, opened: Bytes, g: Bytes, p: Bytes, a: Bytes, b: Bytes, c: Bytes) -> tuple[Bytes, Bytes]:
-    """Shares of g and p of the next level's nodes, uint8[B - T, N] and uint8[B - T - 1, N].
+    """Return shares of g and p of the next level's nodes, uint8[B - T, N] and uint8[B - T - 1, N].
 
     Args:
         party: this party's number; party 0 adds the public product of the openings.
@@ -188,13 +194,15 @@ def combine_level(party: int, opened: Bytes, g: Bytes, p: Bytes, a: Bytes, b: By
 
 
 def _blocks(widths: tuple[int, ...], width: int) -> Iterator[tuple[int, int, int]]:
-    """(block, first byte, bits) of each block."""
+    """Yield (block, first byte, bits) of each block."""
     for block, one in enumerate(widths):
         yield block, block * block_bytes(width), one
 
 
 def _both(first: Bytes) -> Bytes:
-    """Rows of the pairs' first operand for all products: for g of each pair, then for p of each pair but the first."""
+    """Return the rows of the pairs' first operand for all products: for g of each pair, then for p of each pair but the
+    first.
+    """
     return np.concatenate([first, first[1:]])
 
 

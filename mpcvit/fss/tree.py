@@ -27,13 +27,13 @@ _ONE = np.uint64(1)
 
 
 def chunks(count: int, size: int = CHUNK) -> Iterator[slice]:
-    """Slices of at most ``size`` that cover ``count`` elements."""
+    """Yield slices of at most ``size`` that cover ``count`` elements."""
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))
 
 
 def bit_at(bits: int, level: int, last: int) -> tuple[np.uint64, np.uint64]:
-    """Shift and mask that read a point's direction at depth ``level``; nothing from depth ``last`` on."""
+    """Return shift and mask that read a point's direction at depth ``level``; nothing from depth ``last`` on."""
     return (np.uint64(bits - 1 - level), _ONE) if level < last else (_NONE, _NONE)
 
 
@@ -42,7 +42,7 @@ def bit_at(bits: int, level: int, last: int) -> tuple[np.uint64, np.uint64]:
 
 @njit(cache=True, nogil=True)
 def plant(root0_N2: Words, root1_N2: Words, inputs_GN2: Words, control_N: Words) -> None:
-    """Writes the roots as the first four planes; control bits are party 0's: 0 (party 1's is always the other)."""
+    """Write the roots as the first four planes; control bits are party 0's: 0 (party 1's is always the other)."""
     for n in range(root0_N2.shape[0]):
         _spread(root0_N2[n, 0] & SEED_BITS, root0_N2[n, 1], 0, n, inputs_GN2)
         _spread(root1_N2[n, 0] & SEED_BITS, root1_N2[n, 1], 1, n, inputs_GN2)
@@ -61,7 +61,7 @@ def _spread(low: np.uint64, high: np.uint64, party: int, n: int, inputs_GN2: Wor
 def deal_level(
     inputs_GN2: Words, hashed_GN2: Words, control_N: Words, alpha_N: Words, shift: np.uint64, words_N2: Words
 ) -> None:
-    """Writes the correction words of one level and moves seeds and control bits to alpha's child."""
+    """Write the correction words of one level and move seeds and control bits to alpha's child."""
     for n in range(alpha_N.shape[0]):
         side = (alpha_N[n] >> shift) & _ONE
         right = _NONE - side  # all ones if alpha goes right
@@ -101,7 +101,7 @@ def deal_path(
     bits: int,
     words_LN2: Words,
 ) -> None:
-    """Deals the L top levels of alpha's path (of ``bits`` levels) from planted roots; ``words_LN2`` gets the words."""
+    """Deal the L top levels of alpha's path (of ``bits`` levels) from planted roots; ``words_LN2`` gets the words."""
     count = alpha_N.shape[0]
     four_GN2 = hashed[: 4 * count].reshape(4, count, 2)
     for level in range(words_LN2.shape[0]):
@@ -111,7 +111,7 @@ def deal_path(
 
 @njit(cache=True, nogil=True)
 def spread_values(inputs_GN2: Words) -> None:
-    """Writes the inputs of value blocks j = 1, 2, .. to planes 2 + 2 j + party, as many as there are."""
+    """Write the inputs of value blocks j = 1, 2, .. to planes 2 + 2 j + party, as many as there are."""
     for plane in range(4, inputs_GN2.shape[0]):
         block = np.uint64((plane - 2) // 2) << np.uint64(2)
         for n in range(inputs_GN2.shape[1]):
@@ -126,7 +126,7 @@ def spread_values(inputs_GN2: Words) -> None:
 def start_walk(
     root_N2: Words, party: np.uint64, x_N: Words, shift: np.uint64, mask: np.uint64, inputs_N2: Words, control_N: Words
 ) -> None:
-    """Writes the hash inputs of the first step: a seed with the direction of x in bit 0."""
+    """Write the hash inputs of the first step: a seed with the direction of x in bit 0."""
     for n in range(x_N.shape[0]):
         inputs_N2[n, 0] = (root_N2[n, 0] & SEED_BITS) ^ ((x_N[n] >> shift) & mask)
         inputs_N2[n, 1] = root_N2[n, 1]
@@ -144,7 +144,7 @@ def walk_level(
     control_N: Words,
     parity_N: Words,
 ) -> None:
-    """Steps to the child that ``inputs`` names and writes the inputs of the next step, directed by shift and mask.
+    """Step to the child that ``inputs`` names and write the inputs of the next step, directed by shift and mask.
 
     ``parity`` collects shares of [alpha lies under the right sibling] over the steps to the left: the control bits of
     two siblings add up to their parent's, so no hash of the sibling is needed.

@@ -32,7 +32,10 @@ _DOMAIN = b"mpcvit/fss/tree-hash/v1"
 
 
 def block_buffer(count: int) -> Words:
-    """Room for ``count`` output blocks of a :class:`Permutation`, uint64[count + 1, 2]; the last block is spare."""
+    """Return room for ``count`` output blocks of a :class:`Permutation`, uint64[count + 1, 2].
+
+    The last block is spare.
+    """
     return np.empty((count + 1, 2), dtype=np.uint64)
 
 
@@ -46,7 +49,7 @@ class Permutation:
         self._update = Cipher(AES128(key), ECB()).encryptor().update_into  # noqa: S305
 
     def __call__(self, blocks: Words, out: Words) -> None:
-        """Writes AES_K of each block of ``blocks`` (C-contiguous, [..., 2]) to the start of ``out``.
+        """Write AES_K of each block of ``blocks`` (C-contiguous, [..., 2]) to the start of ``out``.
 
         ``out`` is C-contiguous, has at least 15 bytes to spare and does not overlap ``blocks``.
         """
@@ -76,7 +79,7 @@ class TreeHash:
 
     @classmethod
     def for_session(cls, session_id: bytes) -> TreeHash:
-        """The hash of a session: its key is SHA-256 of a domain string and the id, cut to 16 bytes.
+        """Return the hash of a session: its key is SHA-256 of a domain string and the id, cut to 16 bytes.
 
         Raises:
             InputError: the id is empty; then all sessions would share one key.
@@ -86,11 +89,14 @@ class TreeHash:
         return cls(hashlib.sha256(_DOMAIN + session_id).digest()[:KEY_BYTES])
 
     def permutation(self) -> Permutation:
-        """A fresh AES context (5 us); each batched call makes its own, as one context must not serve two threads."""
+        """Return a fresh AES context (5 us).
+
+        Each batched call makes its own, as one context must not serve two threads.
+        """
         return Permutation(self._key)
 
     def __call__(self, blocks: Words, out: Words | None = None) -> Words:
-        """H of each block: uint64[..., 2], in ``out`` if given.
+        """Return H of each block: uint64[..., 2], in ``out`` if given.
 
         Raises:
             ShapeMismatch: ``blocks`` is not uint64[..., 2], or ``out`` has another shape.

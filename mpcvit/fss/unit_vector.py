@@ -31,14 +31,17 @@ _TWO = np.uint64(2)
 
 
 def key_bytes(bits: int, payload_words: int) -> int:
-    """Bytes of correction words per element, the same to each party; the 16-byte roots come from the parties' PRGs."""
+    """Return the bytes of correction words per element, the same to each party.
+
+    The 16-byte roots come from the parties' PRGs.
+    """
     return 16 * (bits - 1) + 8 * POSITIONS * payload_words
 
 
 def deal(
     tree_hash: TreeHash, alpha: Words, bits: int, payload: Words, roots_of_parties: tuple[Words, Words]
 ) -> tuple[Words, Words]:
-    """The correction words of N unit vectors, for both parties: (uint64[bits - 1, N, 2], uint64[N, M, 2]).
+    """Return the correction words of N unit vectors, for both parties: (uint64[bits - 1, N, 2], uint64[N, M, 2]).
 
     Args:
         tree_hash: the session's hash.
@@ -77,7 +80,9 @@ def deal(
 
 
 def expand(tree_hash: TreeHash, party: int, root: Words, correction: Words, leaf: Words, bits: int) -> Words:
-    """This party's additive shares of payload * onehot(alpha), uint64[N, M, 2**bits]; the parties' arrays sum to it.
+    """Return this party's additive shares of payload * onehot(alpha), uint64[N, M, 2**bits].
+
+    The parties' arrays sum to it.
 
     Args:
         tree_hash: the session's hash.
@@ -119,7 +124,7 @@ def expand(tree_hash: TreeHash, party: int, root: Words, correction: Words, leaf
 def _grow(
     permute: Permutation, root_N2: Words, party: int, words_LN2: Words, nodes: Words, inputs: Words, hashed: Words
 ) -> Words:
-    """All leaf seeds of a chunk, each with its control bit in bit 0: uint64[N, 2**L, 2], a view of ``nodes``."""
+    """Return all leaf seeds of a chunk, each with its control bit in bit 0: uint64[N, 2**L, 2], a view of ``nodes``."""
     count = root_N2.shape[0]
     level_NQ2 = nodes[0, :count].reshape(count, 1, 2)
     np.bitwise_and(root_N2[:, 0], SEED_BITS, out=level_NQ2[:, 0, 0])
@@ -143,7 +148,7 @@ def _grow(
 def _deal_leaf(
     inputs_GN2: Words, hashed_GN2: Words, control_N: Words, alpha_N: Words, payload_NM: Words, leaf_NM2: Words
 ) -> None:
-    """Writes what party 0's or party 1's values lack of the payload: the party with control bit 1 will add it."""
+    """Write what party 0's or party 1's values lack of the payload: the party with control bit 1 will add it."""
     for m in range(payload_NM.shape[1]):
         for n in range(payload_NM.shape[0]):
             negative = control_N[n] - _ONE  # all ones if party 1, whose share counts negative, will add it
@@ -156,7 +161,7 @@ def _deal_leaf(
 
 @njit(cache=True, nogil=True)
 def _branch(nodes_NQ2: Words, inputs_NQ4: Words) -> None:
-    """Writes the hash inputs of both children of each node."""
+    """Write the hash inputs of both children of each node."""
     for n in range(nodes_NQ2.shape[0]):
         for q in range(nodes_NQ2.shape[1]):
             seed = nodes_NQ2[n, q, 0] & SEED_BITS
@@ -168,7 +173,7 @@ def _branch(nodes_NQ2: Words, inputs_NQ4: Words) -> None:
 
 @njit(cache=True, nogil=True)
 def _correct(hashed_NQ4: Words, words_N2: Words, nodes_NQ2: Words, children_NQ4: Words) -> None:
-    """Writes the corrected children of each node, left then right, seed and control bit in one."""
+    """Write the corrected children of each node, left then right, seed and control bit in one."""
     for n in range(nodes_NQ2.shape[0]):
         seed = words_N2[n, 0] & SEED_BITS
         left = seed | (words_N2[n, 0] & _ONE)
@@ -187,7 +192,7 @@ def _correct(hashed_NQ4: Words, words_N2: Words, nodes_NQ2: Words, children_NQ4:
 
 @njit(cache=True, nogil=True)
 def _value_inputs(nodes_NQ2: Words, inputs_NMQ2: Words) -> None:
-    """Writes the hash inputs of each leaf's value blocks, in the order of the result."""
+    """Write the hash inputs of each leaf's value blocks, in the order of the result."""
     for n in range(inputs_NMQ2.shape[0]):
         for m in range(inputs_NMQ2.shape[1]):
             block = np.uint64(m + 1) << _TWO
@@ -198,7 +203,7 @@ def _value_inputs(nodes_NQ2: Words, inputs_NMQ2: Words) -> None:
 
 @njit(cache=True, nogil=True)
 def _finish(nodes_NQ2: Words, leaf_NM2: Words, negate: bool, share_NMQ2: Words) -> None:
-    """Turns AES outputs into shares in place: feed-forward, leaf correction, sign of the party."""
+    """Turn AES outputs into shares in place: feed-forward, leaf correction, sign of the party."""
     negative = np.uint64(0xFFFF_FFFF_FFFF_FFFF) if negate else _NONE
     for n in range(share_NMQ2.shape[0]):
         for m in range(share_NMQ2.shape[1]):

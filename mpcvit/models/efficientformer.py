@@ -8,9 +8,8 @@ Axes: B batch, C channels, H and W rows and columns, N tokens, D width, M querie
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from operator import index
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -18,14 +17,13 @@ from torch.nn.functional import avg_pool2d
 
 from mpcvit.errors import ConfigError
 from mpcvit.models.activation import ACTIVATIONS
-from mpcvit.models.config import Activation
+from mpcvit.models.kinds import Activation
 from mpcvit.models.norm import LayerNorm
 
 #: What the first and the downsampling convolutions look like.
 WINDOW, STRIDE, BORDER = 3, 2, 1
 #: Layer scales before training.
 _FIRST_SCALE = 1e-5
-_BLOCK_ACTIVATIONS = (Activation.GELU, Activation.RELU)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +87,7 @@ class EfficientFormerConfig:
                 "a block with pooling, or a stage, before them",
             ),
             (self.pool_side < 1 or self.pool_side % 2 == 0, f"pool_side {self.pool_side}", "an odd side"),
-            (self.activation not in _BLOCK_ACTIVATIONS, f"activation {self.activation}", "gelu or relu"),
+            (not self.activation.facts.gate, f"activation {self.activation}", "gelu or relu"),
             (not self.norm_epsilon > 0, f"norm_epsilon {self.norm_epsilon}", "a positive number"),
         ]
         for wrong, got, expected in problems:
@@ -104,29 +102,6 @@ class EfficientFormerConfig:
             size = (size + 1) // 2
         return size
 
-    def to_json(self) -> dict[str, Any]:
-        """A JSON-ready dict that :meth:`from_json` reads back."""
-        return {"family": self.family, **asdict(self)}
-
-    @classmethod
-    def from_json(cls, document: dict[str, Any]) -> EfficientFormerConfig:
-        """The configuration that :meth:`to_json` wrote.
-
-        Raises:
-            ConfigError: a field or a kind is unknown or missing.
-        """
-        try:
-            fields: dict[str, Any] = {**document, "activation": Activation(document["activation"])}
-            fields |= {name: tuple(map(index, document[name])) for name in ("depths", "widths", "hidden")}
-            fields.pop("family", None)
-            return cls(**fields)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ConfigError(
-                f"a model configuration with {error}",
-                expected="the fields of EfficientFormerConfig and known kinds",
-                remedy="Write configurations with EfficientFormerConfig.to_json.",
-            ) from error
-
 
 class ConvNorm(nn.Module):
     """A convolution and the batch norm behind it."""
@@ -137,7 +112,7 @@ class ConvNorm(nn.Module):
         self.norm = nn.BatchNorm2d(out)
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        """[B, out, H', W']."""
+        """Return [B, out, H', W']."""
         normed: torch.Tensor = self.norm(self.conv(x_BCHW))
         return normed
 
@@ -155,7 +130,7 @@ class PoolBlock(nn.Module):
         self.scale2 = nn.Parameter(torch.full((width,), _FIRST_SCALE))
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        """The same grid, mixed."""
+        """Return the same grid, mixed."""
         averages = avg_pool2d(x_BCHW, self.pool_side, 1, self.pool_side // 2, count_include_pad=False)
         x_BCHW = x_BCHW + self.scale1[:, None, None] * (averages - x_BCHW)
         changed: torch.Tensor = self.fc2(self.act(self.fc1(x_BCHW)))
@@ -182,11 +157,11 @@ class BiasedAttention(nn.Module):
         self.register_buffer("places", bias_places(config.side), persistent=False)
 
     def score_bias(self) -> torch.Tensor:
-        """What is added to the scores: [heads, N, N]."""
+        """Return what is added to the scores: [heads, N, N]."""
         return self.biases[:, self.places]
 
     def forward(self, x_BND: torch.Tensor) -> torch.Tensor:
-        """Mixed tokens, of the shape of ``x_BND``."""
+        """Return mixed tokens, of the shape of ``x_BND``."""
         q_BHNM, k_BHNM, v_BHNM = (
             part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.qkv(x_BND).split(self.widths, dim=-1)
         )
@@ -212,7 +187,7 @@ class AttentionBlock(nn.Module):
         self.scale2 = nn.Parameter(torch.full((width,), _FIRST_SCALE))
 
     def forward(self, x_BND: torch.Tensor) -> torch.Tensor:
-        """Mixed tokens, of the shape of ``x_BND``."""
+        """Return mixed tokens, of the shape of ``x_BND``."""
         x_BND = x_BND + self.scale1 * self.attn(self.norm1(x_BND))
         changed: torch.Tensor = self.fc2(self.act(self.fc1(self.norm2(x_BND))))
         return x_BND + self.scale2 * changed
@@ -231,7 +206,7 @@ class Stage(nn.Module):
         self.attention_blocks = nn.ModuleList(AttentionBlock(config) for _ in range(attention))
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        """The grid behind the stage; tokens [B, N, D] behind the last."""
+        """Return the grid behind the stage; tokens [B, N, D] behind the last."""
         x = x_BCHW if self.downsample is None else self.downsample(x_BCHW)
         for block in self.pool_blocks:
             x = block(x)
@@ -256,7 +231,7 @@ class EfficientFormer(nn.Module):
         self.head = nn.Linear(config.widths[-1], config.classes)
 
     def forward(self, images_BCHW: torch.Tensor) -> torch.Tensor:
-        """Logits [B, classes] of normalised images."""
+        """Return the logits [B, classes] of normalised images."""
         x = self.stem2(self.stem1(images_BCHW).relu()).relu()
         for stage in self.stages:
             x = stage(x)
@@ -265,6 +240,6 @@ class EfficientFormer(nn.Module):
 
 
 def bias_places(side: int) -> torch.Tensor:
-    """Where the bias of every pair of tokens of a square grid lies: [N, N]."""
+    """Return where the bias of every pair of tokens of a square grid lies: [N, N]."""
     row, column = torch.arange(side**2) // side, torch.arange(side**2) % side
     return (row[:, None] - row).abs() * side + (column[:, None] - column).abs()

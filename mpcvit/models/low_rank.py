@@ -21,11 +21,11 @@ class LowRank(nn.Module):
         self.up = nn.Linear(rank, out_features)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[..., out_features] from [..., in_features]."""
+        """Return [..., out_features] from [..., in_features]."""
         output: torch.Tensor = self.up(self.down(x))
         return output
 
 
 def make_linear(in_features: int, out_features: int, rank: int) -> nn.Linear | LowRank:
-    """A linear layer; of ``rank`` unless that is 0."""
+    """Return a linear layer; of ``rank`` unless that is 0."""
     return LowRank(in_features, out_features, rank) if rank else nn.Linear(in_features, out_features)

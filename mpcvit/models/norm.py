@@ -14,7 +14,8 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from mpcvit.models.config import Norm, ViTConfig
+from mpcvit.models.config import ViTConfig
+from mpcvit.models.kinds import Norm
 
 #: Of models that do not say otherwise.
 LAYER_NORM_EPSILON = ViTConfig.norm_epsilon
@@ -29,7 +30,7 @@ class LayerNorm(nn.LayerNorm):
         super().__init__(dim, eps=epsilon)
 
     def gain_and_bias(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """What follows the division, float64, [D] each."""
+        """Return what follows the division, float64, [D] each."""
         return self.weight.detach().double(), self.bias.detach().double()
 
 
@@ -44,11 +45,11 @@ class AffineNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(dim))
 
     def gain_and_bias(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Gain and bias, float64, [D] each."""
+        """Return gain and bias, float64, [D] each."""
         return self.weight.detach().double(), self.bias.detach().double()
 
     def forward(self, x_BND: torch.Tensor) -> torch.Tensor:
-        """Scaled and shifted mean-free tokens."""
+        """Return scaled and shifted mean-free tokens."""
         return torch.addcmul(self.bias, _mean_free(x_BND), self.weight)
 
 
@@ -58,7 +59,7 @@ class BatchNorm(nn.BatchNorm1d):
     kind: ClassVar[Norm] = Norm.BATCHNORM
 
     def gain_and_bias(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Gain and bias with the running statistics, float64, [D] each."""
+        """Return gain and bias with the running statistics, float64, [D] each."""
         mean, variance = self.running_mean, self.running_var
         assert mean is not None  # noqa: S101 - made with track_running_stats
         assert variance is not None  # noqa: S101
@@ -66,7 +67,7 @@ class BatchNorm(nn.BatchNorm1d):
         return gain, self.bias.detach().double() - mean.double() * gain
 
     def forward(self, x_BND: torch.Tensor) -> torch.Tensor:
-        """Tokens with mean 0 and variance 1 per channel, scaled and shifted."""
+        """Return the tokens with mean 0 and variance 1 per channel, scaled and shifted."""
         return super().forward(_mean_free(x_BND).reshape(-1, x_BND.shape[-1])).reshape(x_BND.shape)
 
 
@@ -81,7 +82,7 @@ NORMS: dict[Norm, Callable[[int], TokenNorm]] = {
 
 
 def token_norm(kind: Norm, config: ViTConfig) -> TokenNorm:
-    """A norm for tokens of a model."""
+    """Return a norm for tokens of a model."""
     return LayerNorm(config.dim, config.norm_epsilon) if kind is Norm.LAYERNORM else NORMS[kind](config.dim)
 
 

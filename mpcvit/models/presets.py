@@ -10,7 +10,8 @@ from typing import Any
 
 from mpcvit.compat import prepare_torchvision
 from mpcvit.errors import ConfigError
-from mpcvit.models.config import Activation, AttentionKind, ViTConfig
+from mpcvit.models.config import ViTConfig
+from mpcvit.models.kinds import Activation, AttentionKind
 from mpcvit.models.sizes import deit, vit_6_4_32, vit_7_4_32, vit_9_12_64
 from mpcvit.models.vit import VisionTransformer
 
@@ -23,39 +24,39 @@ _RS, _SC = AttentionKind.RELU_SOFTMAX, AttentionKind.SCALING
 
 @register_model  # type: ignore[untyped-decorator]  # timm has no annotations
 def mpcvit_6_4_32(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
-    """6 layers, patch 4, 32 x 32 pixels, width 128; two ReLU-softmax and two scaling heads per block; ReLU."""
+    """Return a ViT of 6 layers, patch 4, 32 x 32 pixels, width 128; half ReLU-softmax, half scaling heads; ReLU."""
     config = vit_6_4_32(_RS, Activation.RELU)
-    config = replace(config, heads=((_RS, _RS, _SC, _SC),) * config.depth)
+    config = config.with_blocks(heads=((_RS, _RS, _SC, _SC),) * config.depth)
     return _build(config, pretrained, **kwargs)
 
 
 @register_model  # type: ignore[untyped-decorator]  # timm has no annotations
 def mpcvit_7_4_32(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
-    """MPCViT's CIFAR size: 7 layers, patch 4, 32 x 32 pixels, width 256, 4 ReLU-softmax heads; GELU."""
+    """Return MPCViT's CIFAR size: 7 layers, patch 4, 32 x 32 pixels, width 256, 4 ReLU-softmax heads; GELU."""
     return _build(vit_7_4_32(_RS, Activation.GELU), pretrained, **kwargs)
 
 
 @register_model  # type: ignore[untyped-decorator]  # timm has no annotations
 def mpcvit_9_12_64(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
-    """MPCViT's Tiny-ImageNet size: 9 layers, patch 4, 64 x 64 pixels, width 192, 12 ReLU-softmax heads; GELU."""
+    """Return MPCViT's Tiny-ImageNet size: 9 layers, patch 4, 64 x 64 pixels, width 192, 12 ReLU-softmax heads; GELU."""
     return _build(vit_9_12_64(_RS, Activation.GELU), pretrained, **kwargs)
 
 
 @register_model  # type: ignore[untyped-decorator]  # timm has no annotations
 def deit_tiny(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
-    """DeiT-Ti (Touvron et al. 2021): 12 layers, patch 16, 224 x 224 pixels, width 192, 3 softmax heads; GELU."""
+    """Return DeiT-Ti (Touvron et al. 2021): 12 layers, patch 16, 224 x 224 pixels, width 192, 3 softmax heads; GELU."""
     return _build(deit(dim=192, head_count=3), pretrained, **kwargs)
 
 
 @register_model  # type: ignore[untyped-decorator]  # timm has no annotations
 def deit_small(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
-    """DeiT-S: DeiT-Ti with width 384 and 6 heads."""
+    """Return DeiT-S: DeiT-Ti with width 384 and 6 heads."""
     return _build(deit(dim=384, head_count=6), pretrained, **kwargs)
 
 
 @register_model  # type: ignore[untyped-decorator]  # timm has no annotations
 def deit_base(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
-    """DeiT-B: DeiT-Ti with width 768 and 12 heads."""
+    """Return DeiT-B: DeiT-Ti with width 768 and 12 heads."""
     return _build(deit(dim=768, head_count=12), pretrained, **kwargs)
 
 
@@ -70,10 +71,13 @@ def _build(
     cache_dir: object = None,
     **fields: Any,
 ) -> VisionTransformer:
-    """The model; ``pretrained_cfg``, ``pretrained_cfg_overlay`` and ``cache_dir`` are passed by timm and not used."""
+    """Return the model.
+
+    ``pretrained_cfg``, ``pretrained_cfg_overlay`` and ``cache_dir`` are passed by timm and not used.
+    """
     if pretrained:
         raise ConfigError(
-            "pretrained=True", expected="pretrained=False", remedy="Load trained models with mpcvit.models.files."
+            "pretrained=True", expected="pretrained=False", remedy="Load trained models with mpcvit.store.trained."
         )
     if num_classes is not None:
         fields["classes"] = num_classes

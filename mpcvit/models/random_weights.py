@@ -28,7 +28,7 @@ def enliven(model: VisionTransformer) -> None:
 
 
 def noise(config: ViTConfig, count: int) -> torch.Tensor:
-    """``count`` pictures of random pixels as a model reads them, [count, channels, side, side].
+    """Return ``count`` pictures of random pixels as a model reads them, [count, channels, side, side].
 
     Draws from torch's default generator.
     """

@@ -14,37 +14,36 @@ scaling heads.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-
-if TYPE_CHECKING:
-    from mpcvit.models.vit import VisionTransformer
+from torch import nn
 
 #: A block's parameters that belong to its group.
 _SHARED = re.compile(r"(attn\.(qkv|proj)|mlp\.(fc1|fc2))\.((down|up)\.)?weight|norm[12]\.weight|mlp\.act\.coefficients")
 
 
-def share_weights(model: VisionTransformer) -> None:
-    """Make blocks use the parameters of the block that ``model.config.sharing`` names.
+def share_weights(model: nn.Module, blocks: nn.ModuleList, owners: Sequence[int]) -> None:
+    """Make the ``blocks`` of ``model`` use the parameters of the blocks that ``owners`` names, block by block.
 
     A shared parameter is one object under several names. Optimisers see it once, and so do files: the state dict has it
     under its owner's name alone, and loading accepts that.
     """
-    owners: dict[str, str] = {}
-    for number, owner in enumerate(model.config.sharing):
+    names: dict[str, str] = {}
+    for number, owner in enumerate(owners):
         if number == owner:
             continue
-        for name, parameter in model.blocks[owner].named_parameters():
+        for name, parameter in blocks[owner].named_parameters():
             if _SHARED.fullmatch(name):
                 module, _, leaf = name.rpartition(".")
-                setattr(model.blocks[number].get_submodule(module), leaf, parameter)
-                owners[f"blocks.{number}.{name}"] = f"blocks.{owner}.{name}"
-    if not owners:
+                setattr(blocks[number].get_submodule(module), leaf, parameter)
+                names[f"blocks.{number}.{name}"] = f"blocks.{owner}.{name}"
+    if not names:
         return
-    model.register_state_dict_post_hook(partial(_leave_out, owners))  # type: ignore[no-untyped-call]
-    model.register_load_state_dict_pre_hook(partial(_fill_in, owners))  # type: ignore[no-untyped-call]
+    model.register_state_dict_post_hook(partial(_leave_out, names))
+    model.register_load_state_dict_pre_hook(partial(_fill_in, names))
 
 
 def _leave_out(owners: dict[str, str], module: Any, state: dict[str, torch.Tensor], prefix: str, _: Any) -> None:

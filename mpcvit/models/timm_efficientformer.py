@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from mpcvit.compat import prepare_torchvision
-from mpcvit.models.config import Activation
 from mpcvit.models.efficientformer import BORDER, STRIDE, WINDOW, EfficientFormer, EfficientFormerConfig
+from mpcvit.models.kinds import Activation
 from mpcvit.models.timm_parts import MISSING, Kinds, Parts
 
 prepare_torchvision()
@@ -71,7 +71,7 @@ _ATTENTION_BLOCK = Parts(
 
 
 def efficientformer_from_timm(source: Any, image_size: int) -> EfficientFormer:
-    """The model with the weights of ``source``, a timm ``EfficientFormer``, in eval mode.
+    """Return the model with the weights of ``source``, a timm ``EfficientFormer``, in eval mode.
 
     The two heads, whose mean timm gives, become one. Attention of timm's is for a grid of 7 x 7; a smaller one, of
     smaller pictures, uses the biases of the distances that it has.
@@ -101,7 +101,7 @@ def efficientformer_from_timm(source: Any, image_size: int) -> EfficientFormer:
 
 
 def _blocks(source: Any) -> tuple[list[list[Any]], list[Any]]:
-    """The blocks with pooling by stage, and those with attention, checked."""
+    """Return the blocks with pooling by stage, and those with attention, checked."""
     pooling: list[list[Any]] = [[] for _ in source.stages]
     attention = []
     for number, stage in enumerate(source.stages):
@@ -160,12 +160,12 @@ def _config(source: Any, image_size: int, pooling: list[int], attention: list[An
 
 
 def _side(mixer: Any) -> int:
-    """Rows of the grid that a mixer's biases are for."""
+    """Return the rows of the grid that a mixer's biases are for."""
     return math.isqrt(int(mixer.attention_biases.shape[1]))
 
 
 def _stem(source: Any) -> dict[str, torch.Tensor]:
-    """Stem, norm and head."""
+    """Return stem, norm and head."""
     state: dict[str, torch.Tensor] = {}
     for number in (1, 2):
         state |= _named(f"stem{number}.conv", getattr(source.stem, f"conv{number}"))
@@ -202,10 +202,10 @@ def _attention_block(name: str, block: Any, config: EfficientFormerConfig) -> di
 
 
 def _conv(name: str, module: Any) -> dict[str, torch.Tensor]:
-    """A convolution and its norm, which are called so in both."""
+    """Return a convolution and its norm, which are called so in both."""
     return _named(f"{name}.conv", module.conv) | _named(f"{name}.norm", module.norm)
 
 
 def _named(name: str, module: nn.Module) -> dict[str, torch.Tensor]:
-    """The state of ``module`` with ``name`` before its names."""
+    """Return the state of ``module`` with ``name`` before its names."""
     return {f"{name}.{own}": tensor for own, tensor in module.state_dict().items()}

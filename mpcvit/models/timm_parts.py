@@ -38,7 +38,7 @@ class Parts:
                 raise self.refused(f"{prefix}{path} is {part_name(found)} instead of {wanted}")
 
     def refused(self, fact: str) -> ConfigError:
-        """The error for a model of which ``fact`` holds."""
+        """Return the error for a model of which ``fact`` holds."""
         return ConfigError(
             f"a timm model whose {fact}",
             expected=self.supported,
@@ -53,5 +53,5 @@ class Parts:
 
 
 def part_name(part: object) -> str:
-    """Its class, in words."""
+    """Return its class, in words."""
     return "missing" if part is None else type(part).__name__

@@ -8,7 +8,9 @@ import torch
 from torch import nn
 
 from mpcvit.compat import prepare_torchvision
-from mpcvit.models.config import Activation, AttentionKind, ViTConfig
+from mpcvit.models.block import BlockConfig
+from mpcvit.models.config import ViTConfig
+from mpcvit.models.kinds import Activation, AttentionKind
 from mpcvit.models.timm_parts import MISSING, Kinds, Parts, part_name
 from mpcvit.models.vit import VisionTransformer
 
@@ -66,7 +68,8 @@ _BLOCK = Parts(
 
 
 def vit_from_timm(source: Any) -> VisionTransformer:
-    """The model with the weights of ``source``, a timm ``VisionTransformer``, in eval mode and float32 or float64.
+    """Return the model with the weights of ``source``, a timm ``VisionTransformer``, in eval mode and float32 or
+    float64.
 
     Logits are equal but for rounding. The epsilon of ``source``'s layer norms goes into the configuration: timm's is
     1e-6, which a class token of small values notices. Under MPC it is inside a function of the sum of squares, which
@@ -109,9 +112,14 @@ def _config(source: Any) -> ViTConfig:
         patch_size=patches.patch_size[0],
         classes=source.head.out_features,
         dim=source.embed_dim,
-        hidden=first.mlp.fc1.out_features,
-        heads=((AttentionKind.SOFTMAX,) * first.attn.num_heads,) * len(blocks),
-        activations=tuple(_ACTIVATIONS[type(block.mlp.act)] for block in blocks),
+        blocks=tuple(
+            BlockConfig(
+                heads=(AttentionKind.SOFTMAX,) * block.attn.num_heads,
+                activation=_ACTIVATIONS[type(block.mlp.act)],
+                hidden=block.mlp.fc1.out_features,
+            )
+            for block in blocks
+        ),
         channels=source.in_chans,
         class_token=source.has_class_token,
         norm_epsilon=norms.pop(),
@@ -119,7 +127,7 @@ def _config(source: Any) -> ViTConfig:
 
 
 def _weights(source: Any) -> dict[str, torch.Tensor]:
-    """The state that the model loads. Names within blocks are the same in both."""
+    """Return the state that the model loads. Names within blocks are the same in both."""
     named = {name: tensor for name, tensor in source.state_dict().items() if name.startswith("blocks.")}
     proj, norm = source.patch_embed.proj, _last_norm(source)
     named |= {
@@ -137,7 +145,7 @@ def _weights(source: Any) -> dict[str, torch.Tensor]:
 
 
 def _last_norm(source: Any) -> nn.LayerNorm:
-    """The one norm between blocks and head. On a class token it is the same before and after pooling."""
+    """Return the one norm between blocks and head. On a class token it is the same before and after pooling."""
     before, after = source.norm, source.fc_norm
     norm: nn.LayerNorm = after if isinstance(before, nn.Identity) else before
     if type(norm) not in _NORMS or type(before) is type(after):

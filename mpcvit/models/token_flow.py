@@ -7,24 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from math import isqrt
-from operator import index
-from typing import Any
 
 from mpcvit.errors import ConfigError
-
-
-class ReductionKind(StrEnum):
-    """How a block gets rid of tokens."""
-
-    EVIT = "evit"
-    SPVIT = "spvit"
-    WINDOW_POOL = "window_pool"
-
-
-#: Kinds that keep the best tokens and add one that stands for the others. Behind them there is no grid of patches.
-SELECTIONS = frozenset({ReductionKind.EVIT, ReductionKind.SPVIT})
+from mpcvit.models.kinds import ReductionKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +37,6 @@ class Reduction:
                 remedy="Keep more tokens, or reduce nothing.",
             )
 
-    @classmethod
-    def from_json(cls, document: dict[str, Any]) -> Reduction:
-        """The reduction that ``dataclasses.asdict`` wrote."""
-        return cls(**{**document, "kind": ReductionKind(document["kind"]), "keep": index(document["keep"])})
-
 
 @dataclass(frozen=True, kw_only=True)
 class Tokens:
@@ -72,12 +53,12 @@ class Tokens:
     side: int | None
 
     def reduced(self, reduction: Reduction) -> Tokens:
-        """The tokens that ``reduction`` leaves.
+        """Return the tokens that ``reduction`` leaves.
 
         Raises:
             ConfigError: it cannot be done here.
         """
-        if reduction.kind in SELECTIONS:
+        if reduction.kind.facts.selects:
             return self._selected(reduction)
         return self._pooled(reduction)
 
@@ -119,7 +100,7 @@ class BlockTokens:
 
 
 def token_flow(tokens: Tokens, reductions: Sequence[Reduction | None]) -> Iterator[BlockTokens]:
-    """The tokens of every block, ``tokens`` entering the first.
+    """Yield the tokens of every block, ``tokens`` entering the first.
 
     Raises:
         ConfigError: a reduction cannot be done where it is.
@@ -133,6 +114,6 @@ def token_flow(tokens: Tokens, reductions: Sequence[Reduction | None]) -> Iterat
                 raise ConfigError(
                     f"in block {number}: {error.got}", expected=error.expected, remedy=error.remedy
                 ) from error
-            attention = entry if reduction.kind is ReductionKind.EVIT else mlp
+            attention = entry if reduction.kind.facts.behind_attention else mlp
         yield BlockTokens(entry=entry, attention=attention, mlp=mlp)
         tokens = mlp

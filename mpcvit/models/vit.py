@@ -13,12 +13,13 @@ from mpcvit.models.activation import ACTIVATIONS, HardGate, RelaxedGate
 from mpcvit.models.attention import KERNELS, AttentionKernel
 from mpcvit.models.attention.gmm_mask import GmmMask
 from mpcvit.models.attention.lepe import Lepe
-from mpcvit.models.config import Activation, AttentionKind, Gate, GateAxis, ReductionKind, ViTConfig
+from mpcvit.models.block import FULL, BlockConfig, LayerRanks
+from mpcvit.models.config import ViTConfig
+from mpcvit.models.kinds import AttentionKind, GateAxis
 from mpcvit.models.low_rank import make_linear
 from mpcvit.models.norm import LayerNorm, token_norm
-from mpcvit.models.reduction import Evit, Spvit, WindowPool
+from mpcvit.models.reduction import REDUCTIONS, TokenReduction
 from mpcvit.models.sharing import share_weights
-from mpcvit.models.structure import FULL, Ranks
 from mpcvit.models.token_flow import Tokens
 
 prepare_torchvision()
@@ -45,7 +46,7 @@ class Attention(nn.Module):
         self,
         config: ViTConfig,
         kinds: tuple[AttentionKind, ...],
-        ranks: Ranks = FULL,
+        ranks: LayerRanks = FULL,
         tokens: Tokens | None = None,
     ) -> None:
         super().__init__()
@@ -64,11 +65,11 @@ class Attention(nn.Module):
         self.proj = make_linear(inner, config.dim, ranks.proj)
 
     def forward(self, x_BND: torch.Tensor) -> torch.Tensor:
-        """Mixed tokens, of the shape of ``x_BND``."""
+        """Return mixed tokens, of the shape of ``x_BND``."""
         return self.mix(*self.heads(x_BND))
 
     def mix(self, q_BHND: torch.Tensor, k_BHND: torch.Tensor, v_BHND: torch.Tensor) -> torch.Tensor:
-        """Mixed tokens [B, N, D] from what :meth:`heads` gives."""
+        """Return mixed tokens [B, N, D] from what :meth:`heads` gives."""
         output_BHND = torch.empty_like(v_BHND)
         mask_HNN = None if self.mask is None else self.mask()
         for kind, kernel in self.kernels.items():
@@ -82,14 +83,14 @@ class Attention(nn.Module):
         return projected
 
     def heads(self, x_BND: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Queries (scaled), keys and values of all heads, [B, H, N, head dim] each."""
+        """Return the queries (scaled), keys and values of all heads, [B, H, N, head dim] each."""
         batch, tokens, _ = x_BND.shape
         qkv = self.qkv(x_BND).reshape(batch, tokens, 3, len(self.kinds), self.head_dim).permute(2, 0, 3, 1, 4)
         q_BHND, k_BHND, v_BHND = qkv.unbind(0)
         return self.quantize_q(q_BHND * self.head_dim**-0.5), self.quantize_k(k_BHND), self.quantize_v(v_BHND)
 
     def _members(self, kind: str) -> slice | list[int]:
-        """The heads of a kind; a slice, which copies nothing, where they are neighbours."""
+        """Return the heads of a kind; a slice, which copies nothing, where they are neighbours."""
         heads = [head for head, other in enumerate(self.kinds) if other == kind]
         first, last = heads[0], heads[-1]
         return slice(first, last + 1) if last - first == len(heads) - 1 else heads
@@ -101,21 +102,18 @@ class Mlp(nn.Module):
     def __init__(
         self,
         config: ViTConfig,
-        activation: Activation,
-        gate: Gate | None = None,
-        *,
-        hidden: int = 0,
-        ranks: Ranks = FULL,
+        block: BlockConfig,
         tokens: Tokens | None = None,
     ) -> None:
         super().__init__()
-        hidden = hidden or config.hidden
-        self.fc1 = make_linear(config.dim, hidden, ranks.fc1)
-        self.fc2 = make_linear(hidden, config.dim, ranks.fc2)
-        self.activation = activation
-        self.act = ACTIVATIONS[activation]()
-        self.sizes = {GateAxis.TOKEN: (tokens or config.input_tokens).count, GateAxis.CHANNEL: hidden}
-        self.gate: HardGate | RelaxedGate | None = None if gate is None else HardGate(gate, self.sizes[gate.axis])
+        self.fc1 = make_linear(config.dim, block.hidden, block.ranks.fc1)
+        self.fc2 = make_linear(block.hidden, config.dim, block.ranks.fc2)
+        self.activation = block.activation
+        self.act = ACTIVATIONS[block.activation]()
+        self.sizes = {GateAxis.TOKEN: (tokens or config.input_tokens).count, GateAxis.CHANNEL: block.hidden}
+        self.gate: HardGate | RelaxedGate | None = None
+        if block.gate is not None:
+            self.gate = HardGate(block.gate, self.sizes[block.gate.axis])
 
     def relax(self, axis: GateAxis) -> RelaxedGate:
         """Put a learnable gate here, for a search, and return it; it begins with what the gate did before."""
@@ -124,7 +122,7 @@ class Mlp(nn.Module):
         return self.gate
 
     def forward(self, x_BND: torch.Tensor) -> torch.Tensor:
-        """Transformed tokens, of the shape of ``x_BND``."""
+        """Return transformed tokens, of the shape of ``x_BND``."""
         h_BNM = self.fc1(x_BND)
         activated_BNM = self.act(h_BNM)
         if self.gate is not None:
@@ -143,25 +141,19 @@ class Block(nn.Module):
 
     def __init__(self, config: ViTConfig, number: int, drop_path: float) -> None:
         super().__init__()
-        attention_norm, mlp_norm = config.block_norms[number]
-        hidden, ranks = config.block_hiddens[number], config.block_ranks[number]
-        tokens = config.block_tokens[number]
+        block, tokens = config.blocks[number], config.block_tokens[number]
+        attention_norm, mlp_norm = block.norms
         self.entry, self.select = _reduction(config, number)
         self.norm1 = token_norm(attention_norm, config)
-        self.attn = Attention(config, config.heads[number], ranks, tokens.attention)
+        self.attn = Attention(config, block.heads, block.ranks, tokens.attention)
         self.norm2 = token_norm(mlp_norm, config)
-        self.mlp = Mlp(
-            config,
-            config.activations[number],
-            config.block_gates[number],
-            hidden=hidden,
-            ranks=ranks,
-            tokens=tokens.mlp,
-        )
+        self.mlp = Mlp(config, block, tokens.mlp)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x_BND: torch.Tensor, name: str, out: Intermediates) -> torch.Tensor:
-        """The residual stream after the block; intermediates go to ``out`` as ``name.attn``, ``name.mlp``, ``name``.
+        """Return the residual stream after the block.
+
+        Intermediates go to ``out`` as ``name.attn``, ``name.mlp``, ``name``.
 
         Where tokens are reduced, the stream behind that is ``name.reduced``.
         """
@@ -200,10 +192,10 @@ class VisionTransformer(nn.Module):
         trunc_normal_(self.pos_embed, std=0.02)
         if self.cls_token is not None:
             trunc_normal_(self.cls_token, std=0.02)
-        share_weights(self)
+        share_weights(self, self.blocks, config.owners)
 
     def intermediates(self, images_BCHW: torch.Tensor) -> tuple[torch.Tensor, Intermediates]:
-        """Logits [B, classes], and every block's results by name."""
+        """Return the logits [B, classes], and every block's results by name."""
         out: Intermediates = {}
         x_BND = self.patch_embed(patchify(images_BCHW, self.config.patch_size))
         if self.cls_token is not None:
@@ -217,31 +209,28 @@ class VisionTransformer(nn.Module):
         return logits, out
 
     def forward(self, images_BCHW: torch.Tensor) -> torch.Tensor:
-        """Logits [B, classes] of normalised images."""
+        """Return the logits [B, classes] of normalised images."""
         return self.intermediates(images_BCHW)[0]
 
     def no_weight_decay(self) -> set[str]:
-        """Names, with wildcards, that timm's optimisers leave without weight decay."""
+        """Return the names, with wildcards, that timm's optimisers leave without weight decay."""
         return {"pos_embed", "cls_token", "*.attn.mask.*"}
 
 
 def patchify(images_BCHW: torch.Tensor, patch: int) -> torch.Tensor:
-    """Tokens [B, N, C * P * P]: each patch's values, channel first, rows of patches from the top left."""
+    """Return the tokens [B, N, C * P * P]: each patch's values, channel first, rows of patches from the top left."""
     batch, channels, height, width = images_BCHW.shape
     grid = images_BCHW.reshape(batch, channels, height // patch, patch, width // patch, patch)
     return grid.permute(0, 2, 4, 1, 3, 5).reshape(batch, -1, channels * patch * patch)
 
 
-def _reduction(config: ViTConfig, number: int) -> tuple[Spvit | WindowPool | None, Evit | None]:
-    """What reduces a block's tokens: at its entry, behind its attention."""
-    reduction, tokens = config.block_reductions[number], config.block_tokens[number]
+def _reduction(config: ViTConfig, number: int) -> tuple[TokenReduction | None, TokenReduction | None]:
+    """Return what reduces a block's tokens: at its entry, behind its attention."""
+    reduction, tokens = config.blocks[number].reduction, config.block_tokens[number]
     if reduction is None:
         return None, None
-    if reduction.kind is ReductionKind.EVIT:
-        return None, Evit(tokens.attention, reduction.keep)
-    if reduction.kind is ReductionKind.SPVIT:
-        return Spvit(config.dim, tokens.entry, reduction.keep), None
-    return WindowPool(tokens.entry, tokens.attention), None
+    made = REDUCTIONS[reduction.kind](config.dim, tokens.entry, tokens.mlp)
+    return (None, made) if reduction.kind.facts.behind_attention else (made, None)
 
 
 def _initialise(module: nn.Module) -> None:

@@ -1,10 +1,11 @@
-"""The ops of a Program, one file each: reference, cost and execution side by side."""
+"""The ops of a Program, one file each: what an op is. Engines register how they run it."""
 
+from mpcvit.members import members
 from mpcvit.ops.add import Add
 from mpcvit.ops.average_pool import AveragePool
 from mpcvit.ops.concat import Concat
-from mpcvit.ops.cost import Cost
 from mpcvit.ops.grid_spline import GridSpline
+from mpcvit.ops.input_check import InputCheck
 from mpcvit.ops.linear import Linear
 from mpcvit.ops.matmul import Matmul
 from mpcvit.ops.multiply import Multiply
@@ -29,42 +30,16 @@ from mpcvit.ops.sum import Sum
 from mpcvit.ops.types import Shape, TensorType
 from mpcvit.ops.unfold import Unfold
 
-#: Every op, for reading Programs from files.
-OPS: tuple[type[Op], ...] = (
-    Add,
-    AveragePool,
-    Concat,
-    GridSpline,
-    Linear,
-    Matmul,
-    Multiply,
-    Nonnegative,
-    Offset,
-    Order,
-    Pad,
-    PairDifferences,
-    Permute,
-    Pick,
-    Ranks,
-    Relu,
-    Rescale,
-    Reshape,
-    Scale,
-    Slice,
-    Spline,
-    Square,
-    Subtract,
-    Sum,
-    Unfold,
-)
+#: Every op, for reading Programs from files: all classes in the modules of this package.
+OPS: tuple[type[Op], ...] = tuple(members(__name__, Op))  # type: ignore[type-abstract]  # found by their base
 
 __all__ = [
     "OPS",
     "Add",
     "AveragePool",
     "Concat",
-    "Cost",
     "GridSpline",
+    "InputCheck",
     "Linear",
     "Matmul",
     "Multiply",

@@ -39,7 +39,10 @@ class AveragePool(LinearMap):
         return x.shape, x.frac
 
     def multiple(self, height: int, width: int) -> int:
-        """The least common multiple of how many positions the averages are over; 36 for 3 x 3 on all but tiny grids."""
+        """Return the least common multiple of how many positions the averages are over.
+
+        36 for 3 x 3 on all but tiny grids.
+        """
         rows, columns = self._counts(height), self._counts(width)
         return math.lcm(*(row * column for row in set(rows) for column in set(columns)))
 
@@ -55,6 +58,6 @@ class AveragePool(LinearMap):
         return total * factors[..., None]
 
     def _counts(self, size: int) -> list[int]:
-        """Per position along an axis, how many positions within reach there are."""
+        """Return per position along an axis, how many positions within reach there are."""
         reach = self.side // 2
         return [min(place + reach, size - 1) - max(place - reach, 0) + 1 for place in range(size)]

@@ -9,7 +9,7 @@ _EXACT = 1 << 53
 
 
 def exact_matmul(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """left @ right for int64 codes, exact mod 2**64; batched like ``torch.matmul``.
+    """Return left @ right for int64 codes, exact mod 2**64; batched like ``torch.matmul``.
 
     torch's int64 product is not vectorised (0.4 GMAC/s per core where float64 reaches 13). As long as no partial sum
     can exceed 2**53, the float64 product is exact in any order of summation, and is used.
@@ -20,6 +20,6 @@ def exact_matmul(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
 
 
 def _largest(codes: torch.Tensor) -> int:
-    """Largest magnitude, as a Python integer: abs(-2**63) does not fit int64."""
+    """Return the largest magnitude, as a Python integer: abs(-2**63) does not fit int64."""
     low, high = codes.aminmax()
     return int(max(high.item(), -low.item()))

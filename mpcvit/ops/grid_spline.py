@@ -10,15 +10,11 @@ from typing import ClassVar
 import torch
 
 from mpcvit.errors import ProgramError
-from mpcvit.ops.grid_spline_by_dpf import GridSplineByDpf
+from mpcvit.ops.bounds import Bounds
 from mpcvit.ops.op import Op
-from mpcvit.ops.polynomial import expand
-from mpcvit.ops.protocol import Form, Protocol
+from mpcvit.ops.polynomial import expand, extremes
 from mpcvit.ops.spline import Spline, check_domain, horner
 from mpcvit.ops.types import Shape, TensorType
-from mpcvit.session.correlations import Correlation
-from mpcvit.session.crypten_context import ArithmeticSharedTensor
-from mpcvit.session.session import Session
 
 
 @dataclass(frozen=True)
@@ -40,6 +36,7 @@ class GridSpline(Op):
     """
 
     name: ClassVar[str] = "grid_spline"
+    guardable: ClassVar[bool] = True
     origin: int
     shift: int
     coefficients: tuple[tuple[int, ...], ...]
@@ -75,6 +72,27 @@ class GridSpline(Op):
         check_domain(self.name, x, self.input_frac, self.lo, self.hi)
         return x.shape, self.frac
 
+    def bounds(self, *inputs: Bounds) -> Bounds:
+        (x,) = inputs
+        pieces = self.pieces(*x.hull)
+        ends = [extremes(row, start - knot, end - knot) for row, knot, start, end in pieces]
+        return Bounds.within(min(lo for lo, _ in ends), max(hi for _, hi in ends), tuple(x.lo.shape))
+
+    def pieces(self, lo: float, hi: float) -> list[tuple[tuple[int, ...], int, float, float]]:
+        """Return (polynomial in x - knot, knot, start, end) of every knot that x in [lo, hi] may use, on both sides of
+        it.
+        """
+        lo, hi, step = max(lo, self.lo), min(hi, self.hi), 1 << self.shift
+        knots = [self.origin + (index << self.shift) for index in range(len(self.coefficients))]
+        return [
+            (row, knot, max(knot - step, lo), min(knot + step, hi))
+            for row, knot in zip(self.coefficients, knots, strict=True)
+            if max(knot - step, lo) <= min(knot + step, hi)
+        ]
+
+    def window(self, inputs: Sequence[TensorType]) -> tuple[int, int]:
+        return self.lo, self.hi
+
     def reference(self, *inputs: torch.Tensor, rounding: torch.Tensor | None = None) -> torch.Tensor:
         (x,) = inputs
         distance = x - self.origin
@@ -82,12 +100,12 @@ class GridSpline(Op):
         rows = torch.tensor(self.coefficients)[knot & (len(self.coefficients) - 1)]
         return horner(rows.unbind(-1), distance - (knot << self.shift))
 
-    def masked_inputs(self, count: int) -> tuple[bool, ...]:
-        return (True,) * count
-
-    def protocols(self, inputs: Sequence[TensorType], forms: Sequence[Form]) -> list[Protocol]:
+    def relaxed(self, *inputs: torch.Tensor) -> torch.Tensor:
         (x,) = inputs
-        return [GridSplineByDpf(x.shape, self.origin, self.shift, self.coefficients)]
+        distance = x - self.origin
+        knot = (distance.detach() / 2.0**self.shift).round().clamp(0, len(self.coefficients) - 1)
+        rows = torch.tensor(self.coefficients).to(x.dtype)[knot.long()]
+        return horner(rows.unbind(-1), distance - knot * 2.0**self.shift)
 
     @cached_property
     def by_nearest_knot(self) -> Spline:
@@ -102,12 +120,6 @@ class GridSpline(Op):
                 rows.append(tuple(expand(row, half)))
             last = whole
         return Spline(tuple(origins), tuple(rows), self.input_frac, self.frac, self.lo - half, self.hi)
-
-    def stock_correlations(self, inputs: Sequence[TensorType], parties: int) -> list[Correlation]:
-        return self.by_nearest_knot.stock_correlations(inputs, parties)
-
-    def stock(self, session: Session, *inputs: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
-        return self.by_nearest_knot.stock(session, *inputs)
 
     def macs(self, inputs: Sequence[TensorType]) -> int:
         return self.by_nearest_knot.macs(inputs)

@@ -32,7 +32,7 @@ class Grouping:
 
     @classmethod
     def of(cls, op: str, x: TensorType, groups: int) -> Grouping:
-        """The grouping of a vector's elements.
+        """Return the grouping of a vector's elements.
 
         Raises:
             ProgramError: x is not a vector, or too short.
@@ -52,7 +52,7 @@ class Grouping:
         return sum(number * size * (size - 1) // 2 for number, size in self._kinds)
 
     def kept(self, top: int) -> int:
-        """How many are left if every group keeps its first ``top``."""
+        """Return how many are left if every group keeps its first ``top``."""
         return sum(number * min(top, size) for number, size in self._kinds)
 
     @cached_property
@@ -67,7 +67,9 @@ class Grouping:
         return torch.cat(lefts), torch.cat(rights)
 
     def places(self, top: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Every (candidate, place) with a place below ``top``, and the position of the group's place in the result."""
+        """Return every (candidate, place) with a place below ``top``, and the position of the group's place in the
+        result.
+        """
         candidates, places, outputs = [], [], []
         kept = 0
         for start, number, size in self._runs:

@@ -9,16 +9,11 @@ from typing import ClassVar
 
 import torch
 
+from mpcvit.ops.bounds import Bounds
 from mpcvit.ops.exact_matmul import exact_matmul
-from mpcvit.ops.masked_product import Bilinear, MaskedProduct
-from mpcvit.ops.matmul import product_type
+from mpcvit.ops.matmul import product_bounds, product_type
 from mpcvit.ops.op import Op
-from mpcvit.ops.protocol import Form, Protocol
 from mpcvit.ops.types import Shape, TensorType
-from mpcvit.session.correlations import Correlation
-from mpcvit.session.crypten_context import ArithmeticSharedTensor
-from mpcvit.session.primitives import matmul, matmul_correlations
-from mpcvit.session.session import Session
 
 
 @dataclass(frozen=True)
@@ -34,23 +29,16 @@ class Linear(Op):
         x, weight = inputs
         return product_type(self.name, x, weight)
 
+    def bounds(self, *inputs: Bounds) -> Bounds:
+        return product_bounds(*inputs)
+
     def reference(self, *inputs: torch.Tensor, rounding: torch.Tensor | None = None) -> torch.Tensor:
         x, weight = inputs
         return exact_matmul(x, weight)
 
-    def stock_correlations(self, inputs: Sequence[TensorType], parties: int) -> list[Correlation]:
+    def relaxed(self, *inputs: torch.Tensor) -> torch.Tensor:
         x, weight = inputs
-        return matmul_correlations(x.shape, weight.shape)
-
-    def stock(self, session: Session, *inputs: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
-        x, weight = inputs
-        return matmul(x, weight)
-
-    def masked_inputs(self, count: int) -> tuple[bool, ...]:
-        return (True,) * count
-
-    def protocols(self, inputs: Sequence[TensorType], forms: Sequence[Form]) -> list[Protocol]:
-        return [MaskedProduct(Bilinear.MATRIX, self.macs(inputs))]
+        return x @ weight
 
     def macs(self, inputs: Sequence[TensorType]) -> int:
         x, weight = inputs

@@ -1,4 +1,4 @@
-"""The base of all ops: what an op says about itself."""
+"""The base of all ops: what an op is, whatever engine runs it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,8 @@ from typing import ClassVar
 import torch
 
 from mpcvit.errors import ProgramError
-from mpcvit.ops.cost import Cost
-from mpcvit.ops.protocol import Form, Protocol
+from mpcvit.ops.bounds import Bounds
 from mpcvit.ops.types import Shape, TensorType
-from mpcvit.session.correlations import Correlation
-from mpcvit.session.crypten_context import ArithmeticSharedTensor
-from mpcvit.session.session import Session
 
 
 class Op(ABC):
@@ -25,10 +21,14 @@ class Op(ABC):
     """
 
     name: ClassVar[str]
+    #: Whether bounds of the result follow from its shape alone.
+    public_bounds: ClassVar[bool] = False
+    #: Whether an engine can say on shares where it was right.
+    guardable: ClassVar[bool] = False
 
     @abstractmethod
     def infer(self, *inputs: TensorType) -> tuple[Shape, int]:
-        """Shape and fractional bits of the result.
+        """Return the shape and fractional bits of the result.
 
         Raises:
             ProgramError: the inputs do not fit together.
@@ -37,54 +37,39 @@ class Op(ABC):
 
     @abstractmethod
     def reference(self, *inputs: torch.Tensor, rounding: torch.Tensor | None = None) -> torch.Tensor:
-        """The result in clear on int64 codes: the definition of the op, bit for bit.
+        """Return the result in clear on int64 codes: the definition of the op, bit for bit.
 
         Ops that drop bits add ``rounding`` before: by default half of what they drop, so that they round to nearest. A
         run of the fast engine rounds by the low bits of its masks; replaying it takes those from the dealer.
         """
 
-    def masked_inputs(self, count: int) -> tuple[bool, ...]:
-        """Which of ``count`` inputs the fast engine needs Masked. None unless overridden."""
-        return (False,) * count
-
     @abstractmethod
-    def protocols(self, inputs: Sequence[TensorType], forms: Sequence[Form]) -> Sequence[Protocol]:
-        """The ways to run this op in the fast engine, for inputs of these types that come in these forms."""
+    def bounds(self, *inputs: Bounds) -> Bounds:
+        """Return bounds of the result's codes where inputs keep theirs, whatever is rounded up or down on the way."""
 
-    @abstractmethod
-    def stock(self, session: Session, *inputs: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
-        """This party's share of the result, through CrypTen's own protocols."""
+    def window(self, inputs: Sequence[TensorType]) -> tuple[int, int] | None:
+        """Return the least and largest code of :meth:`gated` for which every engine is right; None for all codes."""
+        return None
 
-    def stock_correlations(self, inputs: Sequence[TensorType], parties: int) -> list[Correlation]:
-        """The correlated randomness that :meth:`stock` consumes, in order. Nothing for local ops."""
-        return []
+    def gated(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """Return the codes, on a batch, that :meth:`window` is about: by default the first input's."""
+        return inputs[0]
 
-    def stock_error(self, inputs: Sequence[TensorType], parties: int) -> int:
-        """Largest difference between :meth:`stock` and :meth:`reference`, in LSB of the result. 0 for exact ops."""
-        return 0
-
-    def wrap_probability(self, inputs: Sequence[TensorType], parties: int) -> float:
-        """Bound on the chance that a truncation inside :meth:`stock` wraps silently, over the whole tensor."""
-        return 0.0
+    def relaxed(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """Return :meth:`reference` on real numbers in place of codes: nothing is rounded, so that gradients pass."""
+        return self.reference(*inputs)
 
     def macs(self, inputs: Sequence[TensorType]) -> int:
-        """Ring multiply-accumulates."""
+        """Return ring multiply-accumulates."""
         return 0
 
     def comparisons(self, inputs: Sequence[TensorType]) -> int:
-        """Secure comparisons."""
+        """Return secure comparisons."""
         return 0
-
-    def stock_cost(self, inputs: Sequence[TensorType], parties: int) -> Cost:
-        """Exact cost of :meth:`stock`: CrypTen communicates once per correlation."""
-        cost = Cost(0, (0,) * parties, (0,) * parties, macs=self.macs(inputs), comparisons=self.comparisons(inputs))
-        for correlation in self.stock_correlations(inputs, parties):
-            cost += Cost(1, correlation.bytes_sent(parties), correlation.material_bytes(parties))
-        return cost
 
 
 def same_frac(op: str, left: TensorType, right: TensorType) -> int:
-    """The fractional bits that both operands have.
+    """Return the fractional bits that both operands have.
 
     Raises:
         ProgramError: they differ.
@@ -99,7 +84,7 @@ def same_frac(op: str, left: TensorType, right: TensorType) -> int:
 
 
 def broadcast(op: str, left: TensorType, right: TensorType) -> Shape:
-    """The shape that both operands broadcast to.
+    """Return the shape that both operands broadcast to.
 
     Raises:
         ProgramError: they do not.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -9,18 +10,11 @@ from typing import ClassVar
 import torch
 
 from mpcvit.errors import ProgramError, RangeError
-from mpcvit.ops.nonnegative import sign_protocols
+from mpcvit.ops.bounds import Bounds
 from mpcvit.ops.op import Op
-from mpcvit.ops.order_by_shuffle import OrderByShuffle, distinct_bound
-from mpcvit.ops.pair_differences import PairDifferences
-from mpcvit.ops.protocol import Form, Protocol
-from mpcvit.ops.ranks import Ranks
+from mpcvit.ops.sign import SignWindow
 from mpcvit.ops.types import Shape, TensorType
 from mpcvit.ring.qtype import MAX_CODE_BITS
-from mpcvit.session.correlations import Correlation
-from mpcvit.session.crypten_context import ArithmeticSharedTensor
-from mpcvit.session.primitives import less_than_zero, less_than_zero_correlations, shared
-from mpcvit.session.session import Session
 
 
 @dataclass(frozen=True)
@@ -36,6 +30,8 @@ class Order(Op):
     """
 
     name: ClassVar[str] = "order"
+    guardable: ClassVar[bool] = True
+    public_bounds: ClassVar[bool] = True
 
     def infer(self, *inputs: TensorType) -> tuple[Shape, int]:
         (scores,) = inputs
@@ -51,40 +47,46 @@ class Order(Op):
             )
         return (scores.size, scores.size), 0
 
+    def bounds(self, *inputs: Bounds) -> Bounds:
+        (scores,) = inputs
+        return Bounds.within(0, 1, (scores.lo.numel(),) * 2)
+
+    def window(self, inputs: Sequence[TensorType]) -> tuple[int, int]:
+        """Return the window of the distance between the largest and the least score."""
+        (scores,) = inputs
+        count = scores.size
+        largest = SignWindow.of(distinct_bound(scores), 0).codes[1] - (count - 1)
+        return 0, largest >> position_bits(count)
+
+    def gated(self, *inputs: torch.Tensor) -> torch.Tensor:
+        (scores,) = inputs
+        return scores.amax(-1, keepdim=True) - scores.amin(-1, keepdim=True)
+
     def reference(self, *inputs: torch.Tensor, rounding: torch.Tensor | None = None) -> torch.Tensor:
         (scores,) = inputs
         order = scores.argsort(dim=-1, descending=True, stable=True)
         return torch.nn.functional.one_hot(order, scores.shape[-1])
 
-    def masked_inputs(self, count: int) -> tuple[bool, ...]:
-        return (True,) * count
-
-    def protocols(self, inputs: Sequence[TensorType], forms: Sequence[Form]) -> list[Protocol]:
+    def relaxed(self, *inputs: torch.Tensor) -> torch.Tensor:
         (scores,) = inputs
-        ways = sign_protocols((_pairs(scores.size),), distinct_bound(scores))
-        return [OrderByShuffle(scores.size, comparison) for comparison in ways]
-
-    def stock_correlations(self, inputs: Sequence[TensorType], parties: int) -> list[Correlation]:
-        count = inputs[0].size
-        compared, placed = (_pairs(count),), (count - 1, count)
-        return [*less_than_zero_correlations(compared, parties), *less_than_zero_correlations(placed, parties)]
-
-    def stock(self, session: Session, *inputs: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
-        (scores,) = inputs
-        count, one = scores.share.shape[-1], 1 if session.index == 0 else 0
-        with session.step("compare"):
-            behind = less_than_zero(shared(PairDifferences(1).linear(scores.share)), session.parties)
-        counted = Ranks(count, 1)
-        ranks = (counted.reference if one else counted.linear)(one - behind.share)
-        with session.step("place"):
-            distance = ranks - one * torch.arange(1, count)[:, None]
-            below = less_than_zero(shared(distance), session.parties).share  # [rank < 1], .., [rank < N - 1]
-        first, last = torch.zeros((1, count), dtype=torch.int64), torch.full((1, count), one)
-        return shared(torch.diff(below, dim=0, prepend=first, append=last))
+        return self.reference(scores).to(scores.dtype)
 
     def comparisons(self, inputs: Sequence[TensorType]) -> int:
-        return _pairs(inputs[0].size)
+        return pair_count(inputs[0].size)
 
 
-def _pairs(count: int) -> int:
+def pair_count(count: int) -> int:
+    """Return the pairs of ``count`` scores."""
     return count * (count - 1) // 2
+
+
+def distinct_bound(scores: TensorType) -> int:
+    """Return the largest magnitude of a difference of two scores with their positions below them, as codes."""
+    scale = 2.0**scores.frac
+    span = math.ceil(scores.qtype.hi * scale) - math.floor(scores.qtype.lo * scale)
+    return (span << position_bits(scores.size)) + scores.size - 1
+
+
+def position_bits(count: int) -> int:
+    """Return the bits that tell ``count`` positions apart."""
+    return (count - 1).bit_length()

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import torch
 
+from mpcvit.ops.bounds import Bounds
 from mpcvit.ops.grouping import Grouping
 from mpcvit.ops.linear_map import LinearMap
 from mpcvit.ops.types import Shape, TensorType
@@ -26,6 +27,11 @@ class PairDifferences(LinearMap):
     def infer(self, *inputs: TensorType) -> tuple[Shape, int]:
         (x,) = inputs
         return (Grouping.of(self.name, x, self.groups).pair_count,), x.frac
+
+    def bounds(self, *inputs: Bounds) -> Bounds:
+        (x,) = inputs
+        left, right = Grouping(x.lo.shape[-1], self.groups).pairs
+        return Bounds(x.lo[left] - x.hi[right], x.hi[left] - x.lo[right])
 
     def linear(self, *inputs: torch.Tensor) -> torch.Tensor:
         (x,) = inputs

@@ -9,21 +9,13 @@ from typing import ClassVar
 import torch
 
 from mpcvit.errors import ProgramError, RangeError
+from mpcvit.ops.bounds import Bounds
 from mpcvit.ops.grouping import Grouping
 from mpcvit.ops.op import Op
-from mpcvit.ops.pick_by_dpf import MAX_GROUP, PickByDpf
-from mpcvit.ops.protocol import Form, Protocol
 from mpcvit.ops.types import Shape, TensorType
-from mpcvit.session.correlations import Correlation
-from mpcvit.session.crypten_context import ArithmeticSharedTensor
-from mpcvit.session.primitives import (
-    less_than_zero,
-    less_than_zero_correlations,
-    multiply,
-    multiply_correlations,
-    shared,
-)
-from mpcvit.session.session import Session
+
+#: Members of a group whose places engines can tell apart.
+MAX_GROUP = 1 << 12
 
 
 @dataclass(frozen=True)
@@ -37,11 +29,14 @@ class Pick(Op):
     Attributes:
         groups: as in :class:`mpcvit.ops.grouping.Grouping`.
         top: places that each group keeps, at least 1.
+        counted: whether the result ends with how many candidates have the rank of a place, over all places: as many as
+            there are places, unless ranks are no order.
     """
 
     name: ClassVar[str] = "pick"
     groups: int
     top: int
+    counted: bool = False
 
     def infer(self, *inputs: TensorType) -> tuple[Shape, int]:
         ranks, *values = inputs
@@ -59,58 +54,44 @@ class Pick(Op):
                 expected=f"integers from 0 to {grouping.largest - 1}",
                 remedy="Take ranks of the same grouping.",
             )
-        return (grouping.kept(self.top),), values[0].frac if values else 0
+        if self.counted and values and values[0].frac:
+            raise ProgramError(
+                f"a count beside values {values[0]}", expected="integers", remedy="Count where positions are picked."
+            )
+        return (grouping.kept(self.top) + self.counted,), values[0].frac if values else 0
+
+    def bounds(self, *inputs: Bounds) -> Bounds:
+        ranks, *values = inputs
+        grouping = Grouping(ranks.lo.numel(), self.groups)
+        lo, hi = values[0].hull if values else (0.0, ranks.lo.numel() - 1.0)
+        picked = Bounds.within(lo, hi, (grouping.kept(self.top) + self.counted,))
+        if self.counted:  # where ranks are an order, every place has one candidate
+            picked.lo[-1] = picked.hi[-1] = grouping.kept(self.top)
+        return picked
+
+    def window(self, inputs: Sequence[TensorType]) -> tuple[int, int]:
+        return 0, Grouping(inputs[0].size, self.groups).largest - 1
 
     def reference(self, *inputs: torch.Tensor, rounding: torch.Tensor | None = None) -> torch.Tensor:
         ranks, *values = inputs
         candidates, places, outputs = Grouping(ranks.shape[-1], self.groups).places(self.top)
         wanted = values[0][..., candidates] if values else candidates.to(ranks.dtype)
-        picked = torch.where(ranks[..., candidates] == places, wanted, 0)
-        return _gather(picked, outputs)
-
-    def masked_inputs(self, count: int) -> tuple[bool, ...]:
-        return (True,) * count
-
-    def protocols(self, inputs: Sequence[TensorType], forms: Sequence[Form]) -> list[Protocol]:
-        return [PickByDpf(Grouping(inputs[0].size, self.groups), self.top, len(inputs) == 2)]
-
-    def stock_correlations(self, inputs: Sequence[TensorType], parties: int) -> list[Correlation]:
-        count = inputs[0].size
-        places, bounds = self._places(count)
-        consumed = less_than_zero_correlations((bounds, count), parties)
-        return consumed + (multiply_correlations((places, count), (count,)) if len(inputs) == 2 else [])
-
-    def stock(self, session: Session, *inputs: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
-        ranks, *values = inputs
-        count, one = ranks.share.shape[-1], 1 if session.index == 0 else 0
-        places, bounds = self._places(count)
-        with session.step("compare"):
-            distance = ranks.share - one * torch.arange(1, bounds + 1)[:, None]
-            below = less_than_zero(shared(distance), session.parties).share  # [rank < 1], [rank < 2], ..
-        if places > bounds:
-            below = torch.cat([below, torch.full((1, count), one)])  # every rank is below the size of the group
-        equal = below - torch.cat([torch.zeros((1, count), dtype=torch.int64), below[:-1]])
-        if values:
-            with session.step("select"):
-                chosen = multiply(shared(equal), values[0]).share
-        else:
-            chosen = equal * torch.arange(count)
-        candidates, place, outputs = Grouping(count, self.groups).places(self.top)
-        return shared(_gather(chosen[place, candidates], outputs))
+        chosen = ranks[..., candidates] == places
+        return gather(torch.where(chosen, wanted, 0), outputs, chosen.to(ranks.dtype) if self.counted else None)
 
     def macs(self, inputs: Sequence[TensorType]) -> int:
-        return self._places(inputs[0].size)[0] * inputs[0].size if len(inputs) == 2 else 0
+        return self.place_counts(inputs[0].size)[0] * inputs[0].size if len(inputs) == 2 else 0
 
     def comparisons(self, inputs: Sequence[TensorType]) -> int:
-        return self._places(inputs[0].size)[1] * inputs[0].size
+        return self.place_counts(inputs[0].size)[1] * inputs[0].size
 
-    def _places(self, count: int) -> tuple[int, int]:
-        """(places that the largest group keeps, comparisons per rank that tell them apart)."""
+    def place_counts(self, count: int) -> tuple[int, int]:
+        """Return (places that the largest group keeps, comparisons per rank that tell them apart)."""
         largest = Grouping(count, self.groups).largest
         return min(self.top, largest), min(self.top, largest - 1)
 
 
-def _gather(terms: torch.Tensor, outputs: torch.Tensor) -> torch.Tensor:
-    """Sums of the last axis' terms by output position."""
-    total = terms.new_zeros((*terms.shape[:-1], int(outputs[-1]) + 1))
-    return total.index_add_(-1, outputs, terms)
+def gather(terms: torch.Tensor, outputs: torch.Tensor, counted: torch.Tensor | None) -> torch.Tensor:
+    """Return sums of the last axis' terms by output position, then the sum of ``counted`` if there is one."""
+    total = terms.new_zeros((*terms.shape[:-1], int(outputs[-1]) + 1)).index_add_(-1, outputs, terms)
+    return total if counted is None else torch.cat([total, counted.sum(-1, keepdim=True)], dim=-1)

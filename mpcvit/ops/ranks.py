@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 
 from mpcvit.errors import ProgramError
+from mpcvit.ops.bounds import Bounds
 from mpcvit.ops.grouping import Grouping
 from mpcvit.ops.linear_map import LinearMap
 from mpcvit.ops.types import Shape, TensorType
@@ -24,6 +25,7 @@ class Ranks(LinearMap):
     """
 
     name: ClassVar[str] = "ranks"
+    public_bounds: ClassVar[bool] = True
     count: int
     groups: int
 
@@ -37,6 +39,9 @@ class Ranks(LinearMap):
                 remedy="Compare the pairs of the same grouping.",
             )
         return (self.count,), 0
+
+    def bounds(self, *inputs: Bounds) -> Bounds:
+        return Bounds.within(0, Grouping(self.count, self.groups).largest - 1, (self.count,))
 
     def reference(self, *inputs: torch.Tensor, rounding: torch.Tensor | None = None) -> torch.Tensor:
         left, _ = Grouping(self.count, self.groups).pairs

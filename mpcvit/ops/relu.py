@@ -9,24 +9,10 @@ from typing import ClassVar
 import torch
 
 from mpcvit.errors import ProgramError
+from mpcvit.ops.bounds import Bounds
 from mpcvit.ops.op import Op
-from mpcvit.ops.protocol import Form, Protocol
-from mpcvit.ops.relu_by_one_hot import ReluByOneHot
-from mpcvit.ops.relu_protocols import ReluByBit, ReluByDcf
 from mpcvit.ops.sign import SignWindow
 from mpcvit.ops.types import Shape, TensorType
-from mpcvit.session.correlations import Correlation
-from mpcvit.session.crypten_context import ArithmeticSharedTensor
-from mpcvit.session.primitives import (
-    less_than_zero,
-    less_than_zero_correlations,
-    multiply,
-    multiply_correlations,
-)
-from mpcvit.session.session import Session
-
-#: Bits per one-hot block: the least material, and fewer rounds.
-_BLOCK_WIDTHS = (4, 8)
 
 
 @dataclass(frozen=True)
@@ -39,6 +25,7 @@ class Relu(Op):
     """
 
     name: ClassVar[str] = "relu"
+    guardable: ClassVar[bool] = True
     drop: int = 0
 
     def infer(self, *inputs: TensorType) -> tuple[Shape, int]:
@@ -51,29 +38,22 @@ class Relu(Op):
             )
         return x.shape, x.frac
 
+    def bounds(self, *inputs: Bounds) -> Bounds:
+        (x,) = inputs
+        kept = 1.0 - 2.0**self.drop  # the least code that may be taken for one that is not negative
+        return Bounds(x.lo.clamp(kept, 0).where(x.lo < 0, x.lo), x.hi.clamp(min=0))
+
+    def window(self, inputs: Sequence[TensorType]) -> tuple[int, int]:
+        (x,) = inputs
+        return SignWindow.of(x.qtype.code_bound, self.drop).codes
+
     def reference(self, *inputs: torch.Tensor, rounding: torch.Tensor | None = None) -> torch.Tensor:
         (x,) = inputs
-        return torch.where(x + (self._half if rounding is None else rounding) >= 0, x, 0)
+        return torch.where(x + (self.half if rounding is None else rounding) >= 0, x, 0)
 
-    def masked_inputs(self, count: int) -> tuple[bool, ...]:
-        return (True,) * count
-
-    def protocols(self, inputs: Sequence[TensorType], forms: Sequence[Form]) -> list[Protocol]:
+    def relaxed(self, *inputs: torch.Tensor) -> torch.Tensor:
         (x,) = inputs
-        window = SignWindow.of(x.qtype.code_bound, self.drop)
-        one_hot = (ReluByOneHot(x.shape, window, width) for width in _BLOCK_WIDTHS)
-        return [ReluByBit(x.shape, window), ReluByDcf(x.shape, window), *one_hot]
-
-    def stock_correlations(self, inputs: Sequence[TensorType], parties: int) -> list[Correlation]:
-        (x,) = inputs
-        return less_than_zero_correlations(x.shape, parties) + multiply_correlations(x.shape, x.shape)
-
-    def stock(self, session: Session, *inputs: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
-        (x,) = inputs
-        with session.step("compare"):
-            negative = less_than_zero(x + self._half, session.parties)
-        with session.step("select"):
-            return x - multiply(x, negative)
+        return x.relu()
 
     def macs(self, inputs: Sequence[TensorType]) -> int:
         (x,) = inputs
@@ -84,5 +64,6 @@ class Relu(Op):
         return x.size
 
     @property
-    def _half(self) -> int:
+    def half(self) -> int:
+        """What a code is rounded up by before its sign is taken."""
         return (1 << self.drop) >> 1

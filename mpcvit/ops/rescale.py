@@ -8,19 +8,17 @@ from typing import ClassVar
 
 import torch
 
-from mpcvit.errors import ProgramError, RangeError
-from mpcvit.ops.masked_opening import MAX_BOUND_BITS, TruncatingOpening
+from mpcvit.errors import ProgramError
+from mpcvit.ops.bounds import Bounds
 from mpcvit.ops.op import Op
-from mpcvit.ops.protocol import Form, Protocol
 from mpcvit.ops.types import Shape, TensorType
-from mpcvit.session.correlations import Correlation
-from mpcvit.session.crypten_context import ArithmeticSharedTensor
-from mpcvit.session.primitives import truncate, truncate_correlations, truncation_error, wrap_probability
-from mpcvit.session.session import Session
+
+#: Codes of smaller magnitude can be truncated on shares.
+_WINDOW = 1 << 62
 
 
 def round_shift(codes: torch.Tensor, bits: int) -> torch.Tensor:
-    """round(codes / 2**bits), halves up: the reference of every rescaling."""
+    """Return round(codes / 2**bits), halves up: the reference of every rescaling."""
     return (codes + (1 << (bits - 1))) >> bits
 
 
@@ -45,31 +43,17 @@ class Rescale(Op):
             )
         return x.shape, x.frac - self.bits
 
+    def bounds(self, *inputs: Bounds) -> Bounds:
+        (x,) = inputs
+        return Bounds((x.lo / 2.0**self.bits).floor(), (x.hi / 2.0**self.bits).ceil())
+
+    def window(self, inputs: Sequence[TensorType]) -> tuple[int, int]:
+        return -_WINDOW, _WINDOW - 1
+
     def reference(self, *inputs: torch.Tensor, rounding: torch.Tensor | None = None) -> torch.Tensor:
         (x,) = inputs
         return round_shift(x, self.bits) if rounding is None else (x + rounding) >> self.bits
 
-    def protocols(self, inputs: Sequence[TensorType], forms: Sequence[Form]) -> list[Protocol]:
+    def relaxed(self, *inputs: torch.Tensor) -> torch.Tensor:
         (x,) = inputs
-        if x.qtype.code_bound.bit_length() > MAX_BOUND_BITS:
-            raise RangeError(
-                f"rescale of codes up to 2**{x.qtype.code_bound.bit_length()}",
-                expected=f"codes below 2**{MAX_BOUND_BITS} for the fast engine",
-                remedy="Use fewer fractional bits, or rescale before.",
-            )
-        return [TruncatingOpening(x.shape, forms[0], self.bits, x.qtype.code_bound.bit_length())]
-
-    def stock_correlations(self, inputs: Sequence[TensorType], parties: int) -> list[Correlation]:
-        (x,) = inputs
-        return truncate_correlations(x.shape, parties)
-
-    def stock(self, session: Session, *inputs: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
-        (x,) = inputs
-        return truncate(x, self.bits)
-
-    def stock_error(self, inputs: Sequence[TensorType], parties: int) -> int:
-        return truncation_error(parties)
-
-    def wrap_probability(self, inputs: Sequence[TensorType], parties: int) -> float:
-        (x,) = inputs
-        return x.size * wrap_probability(x.qtype.code_bound)
+        return x / 2.0**self.bits

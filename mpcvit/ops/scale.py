@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 
 from mpcvit.errors import ProgramError
+from mpcvit.ops.bounds import Bounds
 from mpcvit.ops.linear_map import LinearMap
 from mpcvit.ops.types import Shape, TensorType
 
@@ -34,6 +35,11 @@ class Scale(LinearMap):
     def infer(self, *inputs: TensorType) -> tuple[Shape, int]:
         (x,) = inputs
         return x.shape, x.frac + self.frac
+
+    def bounds(self, *inputs: Bounds) -> Bounds:
+        (x,) = inputs
+        ends = x.lo * self.code, x.hi * self.code
+        return Bounds(torch.minimum(*ends), torch.maximum(*ends))
 
     def linear(self, *inputs: torch.Tensor) -> torch.Tensor:
         (x,) = inputs

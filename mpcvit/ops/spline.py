@@ -9,21 +9,10 @@ from typing import ClassVar
 import torch
 
 from mpcvit.errors import ProgramError, RangeError
+from mpcvit.ops.bounds import Bounds
 from mpcvit.ops.op import Op
-from mpcvit.ops.protocol import Form, Protocol
-from mpcvit.ops.spline_by_dcf import SplineByDcf
+from mpcvit.ops.polynomial import extremes
 from mpcvit.ops.types import Shape, TensorType
-from mpcvit.session.correlations import Correlation
-from mpcvit.session.crypten_context import ArithmeticSharedTensor
-from mpcvit.session.primitives import (
-    less_than_zero,
-    less_than_zero_correlations,
-    multiply,
-    multiply_correlations,
-    shared,
-    stack,
-)
-from mpcvit.session.session import Session
 
 
 def check_domain(name: str, x: TensorType, input_frac: int, lo: int, hi: int) -> None:
@@ -44,7 +33,7 @@ def check_domain(name: str, x: TensorType, input_frac: int, lo: int, hi: int) ->
 
 
 def horner(rows: Sequence[torch.Tensor], local: torch.Tensor) -> torch.Tensor:
-    """sum_m rows[m] * local**m mod 2**64."""
+    """Return sum_m rows[m] * local**m mod 2**64."""
     result = rows[-1]
     for row in reversed(rows[:-1]):
         result = result * local + row
@@ -69,6 +58,7 @@ class Spline(Op):
     """
 
     name: ClassVar[str] = "spline"
+    guardable: ClassVar[bool] = True
     origins: tuple[int, ...]
     coefficients: tuple[tuple[int, ...], ...]
     input_frac: int
@@ -97,6 +87,24 @@ class Spline(Op):
         check_domain(self.name, x, self.input_frac, self.lo, self.hi)
         return x.shape, self.frac
 
+    def bounds(self, *inputs: Bounds) -> Bounds:
+        (x,) = inputs
+        ends = [extremes(row, start - origin, end - origin) for row, origin, start, end in self.pieces(*x.hull)]
+        return Bounds.within(min(lo for lo, _ in ends), max(hi for _, hi in ends), tuple(x.lo.shape))
+
+    def pieces(self, lo: float, hi: float) -> list[tuple[tuple[int, ...], int, float, float]]:
+        """Return (polynomial in x - origin, origin, start, end) of every segment that x in [lo, hi] may lie in."""
+        lo, hi = max(lo, self.lo), min(hi, self.hi)
+        starts, ends = [lo, *(max(origin, lo) for origin in self.origins[1:])], [*self.origins[1:], hi]
+        return [
+            (row, origin, start, min(end, hi))
+            for row, origin, start, end in zip(self.coefficients, self.origins, starts, ends, strict=True)
+            if start <= min(end, hi)
+        ]
+
+    def window(self, inputs: Sequence[TensorType]) -> tuple[int, int]:
+        return self.lo, self.hi
+
     def reference(self, *inputs: torch.Tensor, rounding: torch.Tensor | None = None) -> torch.Tensor:
         (x,) = inputs
         origins = torch.tensor(self.origins)
@@ -104,38 +112,12 @@ class Spline(Op):
         rows = torch.tensor(self.coefficients)[segment]
         return horner(rows.unbind(-1), x - origins[segment])
 
-    def masked_inputs(self, count: int) -> tuple[bool, ...]:
-        return (True,) * count
-
-    def protocols(self, inputs: Sequence[TensorType], forms: Sequence[Form]) -> list[Protocol]:
+    def relaxed(self, *inputs: torch.Tensor) -> torch.Tensor:
         (x,) = inputs
-        return [SplineByDcf(x.shape, self.origins, self.coefficients, self.lo, self.hi)]
-
-    def stock_correlations(self, inputs: Sequence[TensorType], parties: int) -> list[Correlation]:
-        (x,) = inputs
-        consumed: list[Correlation] = []
-        if len(self.origins) > 1:
-            consumed += less_than_zero_correlations((len(self.origins) - 1, *x.shape), parties)
-        return [*consumed, *multiply_correlations(x.shape, x.shape) * self.degree]
-
-    def stock(self, session: Session, *inputs: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
-        (x,) = inputs
-        steps = self._steps(session, x)
-        local = x - _select(x, steps, self.origins)
-        columns = list(zip(*self.coefficients, strict=True))
-        with session.step("polynomial"):
-            result = _select(x, steps, columns[self.degree])
-            for power in reversed(range(self.degree)):
-                result = multiply(result, local) + _select(x, steps, columns[power])
-        return result
-
-    def _steps(self, session: Session, x: ArithmeticSharedTensor) -> list[ArithmeticSharedTensor]:
-        """The shared bits [x >= origin] for every origin but the first."""
-        if len(self.origins) == 1:
-            return []
-        with session.step("compare"):
-            below = less_than_zero(stack([x - origin for origin in self.origins[1:]]), session.parties)
-        return [shared(-share) + 1 for share in below.share.unbind(0)]
+        origins = torch.tensor(self.origins).to(x.dtype)
+        segment = torch.bucketize(x.detach().contiguous(), origins[1:], right=True)
+        rows = torch.tensor(self.coefficients).to(x.dtype)[segment]
+        return horner(rows.unbind(-1), x - origins[segment])
 
     def macs(self, inputs: Sequence[TensorType]) -> int:
         (x,) = inputs
@@ -144,13 +126,3 @@ class Spline(Op):
     def comparisons(self, inputs: Sequence[TensorType]) -> int:
         (x,) = inputs
         return (len(self.origins) - 1) * x.size
-
-
-def _select(
-    x: ArithmeticSharedTensor, steps: Sequence[ArithmeticSharedTensor], values: Sequence[int]
-) -> ArithmeticSharedTensor:
-    """Shares of values[s], s the number of set ``steps``: a public linear combination of the shared bits."""
-    selected = shared(torch.zeros_like(x.share)) + values[0]
-    for step, before, after in zip(steps, values, values[1:], strict=False):
-        selected = shared(selected.share + step.share * (after - before))
-    return selected

@@ -8,14 +8,9 @@ from typing import ClassVar
 
 import torch
 
-from mpcvit.ops.masked_product import MaskedSquare
+from mpcvit.ops.bounds import Bounds
 from mpcvit.ops.op import Op
-from mpcvit.ops.protocol import Form, Protocol
 from mpcvit.ops.types import Shape, TensorType
-from mpcvit.session.correlations import Correlation
-from mpcvit.session.crypten_context import ArithmeticSharedTensor
-from mpcvit.session.primitives import square, square_correlations
-from mpcvit.session.session import Session
 
 
 @dataclass(frozen=True)
@@ -28,23 +23,14 @@ class Square(Op):
         (x,) = inputs
         return x.shape, 2 * x.frac
 
+    def bounds(self, *inputs: Bounds) -> Bounds:
+        (x,) = inputs
+        least = torch.where((x.lo <= 0) & (x.hi >= 0), 0.0, torch.minimum(x.lo.abs(), x.hi.abs()))
+        return Bounds(least.square(), x.magnitude.square())
+
     def reference(self, *inputs: torch.Tensor, rounding: torch.Tensor | None = None) -> torch.Tensor:
         (x,) = inputs
         return x * x
-
-    def stock_correlations(self, inputs: Sequence[TensorType], parties: int) -> list[Correlation]:
-        (x,) = inputs
-        return square_correlations(x.shape)
-
-    def stock(self, session: Session, *inputs: ArithmeticSharedTensor) -> ArithmeticSharedTensor:
-        (x,) = inputs
-        return square(x)
-
-    def masked_inputs(self, count: int) -> tuple[bool, ...]:
-        return (True,) * count
-
-    def protocols(self, inputs: Sequence[TensorType], forms: Sequence[Form]) -> list[Protocol]:
-        return [MaskedSquare()]
 
     def macs(self, inputs: Sequence[TensorType]) -> int:
         (x,) = inputs

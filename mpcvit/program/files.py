@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load, load_file, save_file
 
 from mpcvit.errors import ModelFileError
 from mpcvit.program.program import Program
@@ -26,20 +26,30 @@ def save_program(program: Program, folder: Path) -> None:
 
 
 def load_program(folder: Path) -> Program:
-    """The Program in ``folder``.
+    """Return the Program in ``folder``.
 
     Raises:
         ModelFileError: the file is missing, damaged or of another version.
     """
     path = folder / PROGRAM_FILE
     try:
-        document = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise ModelFileError(
-            f"{type(error).__name__} reading {path}",
-            expected="a Program in JSON",
-            remedy="Write one with 'mpcvit model export'.",
-        ) from error
+        return parse_program(path.read_bytes(), path)
+    except OSError as error:
+        raise _no_program(path, error) from error
+
+
+def parse_program(raw: bytes, path: Path) -> Program:
+    """Return the Program that was read from ``path``.
+
+    Raises:
+        ModelFileError: it is damaged or of another version.
+    """
+    try:
+        document = json.loads(raw)
+        if not isinstance(document, dict):
+            raise TypeError("no object")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise _no_program(path, error) from error
     return Program.from_json(document)
 
 
@@ -51,7 +61,7 @@ def save_weights(program: Program, weights: Weights, folder: Path) -> None:
 
 
 def load_weights(program: Program, folder: Path) -> dict[str, Codes]:
-    """The int64 codes of every parameter of ``program``.
+    """Return the int64 codes of every parameter of ``program``.
 
     Raises:
         ModelFileError: the file is missing or damaged.
@@ -63,7 +73,7 @@ def load_weights(program: Program, folder: Path) -> dict[str, Codes]:
 
 
 def read_tensors(path: Path) -> dict[str, Codes]:
-    """All tensors of a safetensors file.
+    """Return all tensors of a safetensors file.
 
     Raises:
         ModelFileError: the file is missing or damaged.
@@ -71,12 +81,37 @@ def read_tensors(path: Path) -> dict[str, Codes]:
     try:
         tensors: dict[str, Codes] = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise ModelFileError(
-            f"{type(error).__name__} reading {path}",
-            expected="a safetensors file",
-            remedy="Write it again with 'mpcvit model export' or 'mpcvit model share'.",
-        ) from error
+        raise _no_tensors(path, error) from error
     return tensors
+
+
+def parse_tensors(raw: bytes, path: Path) -> dict[str, Codes]:
+    """Return all tensors of a safetensors file that was read from ``path``.
+
+    Raises:
+        ModelFileError: it is damaged.
+    """
+    try:
+        tensors: dict[str, Codes] = load(raw)
+    except SafetensorError as error:
+        raise _no_tensors(path, error) from error
+    return tensors
+
+
+def _no_program(path: Path, error: Exception) -> ModelFileError:
+    return ModelFileError(
+        f"{type(error).__name__} reading {path}",
+        expected="a Program in JSON",
+        remedy="Write one with 'mpcvit model export'.",
+    )
+
+
+def _no_tensors(path: Path, error: Exception) -> ModelFileError:
+    return ModelFileError(
+        f"{type(error).__name__} reading {path}",
+        expected="a safetensors file",
+        remedy="Write it again with 'mpcvit model export' or 'mpcvit model share'.",
+    )
 
 
 def _narrow(codes: Codes) -> np.ndarray:

@@ -12,8 +12,12 @@ from typing import Any
 from mpcvit.errors import ModelFileError, ProgramError
 from mpcvit.ops import OPS, Op, TensorType
 from mpcvit.ring.qtype import QType
+from mpcvit.wire.ranges import Ranges
 
-FORMAT_VERSION = 1
+#: 2: with ``ranges``.
+FORMAT_VERSION = 2
+#: Before there were proofs, every range was calibrated.
+_READABLE = (1, FORMAT_VERSION)
 _OPS = {op.name: op for op in OPS}
 
 
@@ -24,13 +28,17 @@ class Node:
     Attributes:
         name: unique, readable, e.g. ``block3.attn.scores``; tags and random streams carry it.
         inputs: names of earlier nodes, Program inputs or parameters.
-        type: type of the result; its bounds come from calibration.
+        type: type of the result.
+        proven: whether its bounds hold for every input within its own bounds; else they come from calibration data.
+        guarded: whether the client hears of inputs outside of the op's window; see :meth:`mpcvit.ops.Op.window`.
     """
 
     name: str
     op: Op
     inputs: tuple[str, ...]
     type: TensorType
+    proven: bool = False
+    guarded: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,12 +81,20 @@ class Program:
         """The type of every value by name."""
         return {**self.inputs, **self.parameters, **{node.name: node.type for node in self.nodes}}
 
+    @property
+    def ranges(self) -> Ranges:
+        """How far the bounds of all values can be relied on."""
+        if all(node.proven for node in self.nodes):
+            return Ranges.PROVEN
+        guarded = all(node.guarded for node in self.nodes if node.op.guardable)
+        return Ranges.GUARDED if guarded else Ranges.CALIBRATED
+
     def input_types(self, node: Node) -> list[TensorType]:
-        """The types of what ``node`` reads."""
+        """Return the types of what ``node`` reads."""
         return [self.types[name] for name in node.inputs]
 
     def in_order(self) -> Iterator[tuple[Node, list[str]]]:
-        """Every node with the names of the values that nobody reads after it."""
+        """Yield every node with the names of the values that nobody reads after it."""
         last_reader: dict[str, int] = {}
         for position, node in enumerate(self.nodes):
             last_reader.update(dict.fromkeys(node.inputs, position))
@@ -96,7 +112,7 @@ class Program:
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON-ready dict that :meth:`from_json` reads back."""
+        """Return a JSON-ready dict that :meth:`from_json` reads back."""
         return {
             "format": FORMAT_VERSION,
             "inputs": {name: _type_to_json(value) for name, value in self.inputs.items()},
@@ -108,6 +124,8 @@ class Program:
                     "attributes": asdict(node.op),  # type: ignore[call-overload]  # every op is a dataclass
                     "inputs": list(node.inputs),
                     "type": _type_to_json(node.type),
+                    "ranges": Ranges.PROVEN if node.proven else Ranges.CALIBRATED,
+                    "guarded": node.guarded,
                 }
                 for node in self.nodes
             ],
@@ -116,16 +134,16 @@ class Program:
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Program:
-        """The Program that :meth:`to_json` wrote.
+        """Return the Program that :meth:`to_json` wrote.
 
         Raises:
             ModelFileError: another format version, an unknown op, or a damaged document.
         """
         version = document.get("format")
-        if version != FORMAT_VERSION:
+        if version not in _READABLE:
             raise ModelFileError(
                 f"a Program of format {version}",
-                expected=f"format {FORMAT_VERSION}",
+                expected=f"format {' or '.join(map(str, _READABLE))}",
                 remedy="Export the model again with this version of mpcvit.",
             )
         try:
@@ -135,6 +153,8 @@ class Program:
                     _OPS[entry["op"]](**_tuples(entry["attributes"])),
                     tuple(entry["inputs"]),
                     _type_from_json(entry["type"]),
+                    entry.get("ranges") == Ranges.PROVEN,
+                    entry.get("guarded", False),
                 )
                 for entry in document["nodes"]
             )
@@ -160,6 +180,12 @@ def _check(node: Node, known: dict[str, TensorType]) -> None:
     if "/" in node.name or not node.name:
         raise ProgramError(
             f"a value named '{node.name}'", expected="a name without slash", remedy="Use dots in names of nodes."
+        )
+    if node.guarded and not node.op.guardable:
+        raise ProgramError(
+            f"a guard of '{node.name}' ({node.op.name})",
+            expected="guards of gates only",
+            remedy="Guard nodes whose op is guardable.",
         )
     missing = [name for name in node.inputs if name not in known]
     if missing:
@@ -197,7 +223,7 @@ def _type_from_json(value: dict[str, Any]) -> TensorType:
 
 
 def _tuples(value: Any) -> Any:
-    """JSON lists as tuples, all the way down, so that ops compare and hash."""
+    """Return JSON lists as tuples, all the way down, so that ops compare and hash."""
     if isinstance(value, list):
         return tuple(_tuples(item) for item in value)
     return {key: _tuples(item) for key, item in value.items()} if isinstance(value, dict) else value

@@ -1,6 +1,1 @@
-"""Post-training quantization: quantizers, methods, and what they become on secret shares."""
-
-from mpcvit.quantize.config import Bits, Method, QuantizeConfig
-from mpcvit.quantize.quantize import quantize
-
-__all__ = ["Bits", "Method", "QuantizeConfig", "quantize"]
+"""Post-training quantization: quantizers, the methods that calibrate them, and the widths that they have."""

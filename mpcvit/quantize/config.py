@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from mpcvit.errors import ConfigError
 
@@ -82,32 +81,10 @@ class QuantizeConfig:
                 raise ConfigError(got, expected=expected, remedy="Correct the configuration.")
 
     def bits_of(self, layer: str) -> Bits:
-        """The widths of one layer."""
+        """Return the widths of one layer."""
         return dict(self.layers).get(layer, self.bits)
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON-ready dict that :meth:`from_json` reads back."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, document: dict[str, Any]) -> QuantizeConfig:
-        """The configuration that :meth:`to_json` wrote.
-
-        Raises:
-            ConfigError: a field or the method is unknown or missing, or a width is outside the range.
-        """
-        try:
-            layers = tuple((name, Bits(**bits)) for name, bits in document.get("layers", ()))
-            fields = {**document, "method": Method(document["method"]), "bits": Bits(**document["bits"])}
-            return cls(**{**fields, "layers": layers})
-        except (KeyError, TypeError, ValueError) as error:
-            raise ConfigError(
-                f"a quantization with {error}",
-                expected="the fields of QuantizeConfig and a known method",
-                remedy="Write configurations with QuantizeConfig.to_json.",
-            ) from error
 
 
 def _is_whole(value: object) -> bool:
-    """Whether a file's value is a whole number; its true and false are none."""
+    """Return whether a file's value is a whole number; its true and false are none."""
     return isinstance(value, int) and not isinstance(value, bool)

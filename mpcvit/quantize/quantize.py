@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections import Counter
-from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -14,38 +12,15 @@ from mpcvit.errors import ConfigError
 from mpcvit.models.check_images import check_images
 from mpcvit.models.norm import TokenNorm
 from mpcvit.models.vit import Attention, VisionTransformer
-from mpcvit.quantize.capture import Trace, capture, trace
-from mpcvit.quantize.config import Bits, Method, QuantizeConfig
-from mpcvit.quantize.learnt_rounding import LearntRounding
-from mpcvit.quantize.methods.adalog import AdaLogCalibration
-from mpcvit.quantize.methods.calibration import Calibration, LinearSite, ProductSite
-from mpcvit.quantize.methods.dopq import DopQCalibration
-from mpcvit.quantize.methods.is_vit import IsVitCalibration, SmoothOptimisation
-from mpcvit.quantize.methods.minmax import MinMaxCalibration
-from mpcvit.quantize.methods.mptq import MptqCalibration
-from mpcvit.quantize.methods.mse import LeastErrorCalibration
-from mpcvit.quantize.methods.percentile import PercentileCalibration
-from mpcvit.quantize.methods.power_of_two import PowerOfTwoCalibration
-from mpcvit.quantize.methods.repq import RepQCalibration
-from mpcvit.quantize.quantized import QuantLinear, with_places
-from mpcvit.quantize.reconstruct import Learner, Progress, reconstruct
+from mpcvit.quantize.calibrate.calibration import LinearSite, ProductSite
+from mpcvit.quantize.calibrate.capture import ForwardTrace, capture, trace
+from mpcvit.quantize.config import Bits, QuantizeConfig
+from mpcvit.quantize.methods import METHODS
+from mpcvit.quantize.places import QuantLinear, shared_parameters, with_places
+from mpcvit.quantize.reconstruct.reconstruct import LearningProgress, reconstruct
 
 #: The pictures' own values have at least as many bits as they had in their files, as in all papers.
 FIRST_LAYER_BITS = 8
-
-CALIBRATIONS: dict[Method, Callable[[], Calibration]] = {
-    Method.MINMAX: MinMaxCalibration,
-    Method.PERCENTILE: PercentileCalibration,
-    Method.MSE: LeastErrorCalibration,
-    Method.REPQ: RepQCalibration,
-    Method.ADALOG: AdaLogCalibration,
-    Method.MPTQ: MptqCalibration,
-    Method.IS_VIT: IsVitCalibration,
-    Method.DOPQ: DopQCalibration,
-    Method.POWER_OF_TWO: PowerOfTwoCalibration,
-}
-#: What is learnt in reconstruction, where that is not rounding and scales.
-LEARNERS: dict[Method, Callable[[], Learner]] = {Method.IS_VIT: SmoothOptimisation}
 
 
 @torch.no_grad()
@@ -55,9 +30,9 @@ def quantize(
     images: torch.Tensor,
     *,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: LearningProgress | None = None,
 ) -> VisionTransformer:
-    """A quantized copy of ``model``, in eval mode; ``model`` is not changed.
+    """Return a quantized copy of ``model``, in eval mode; ``model`` is not changed.
 
     All linear layers outside attention kernels, and the operands of attention's products, are quantized. What the first
     layer reads has at least ``FIRST_LAYER_BITS`` bits; the head has the bits of any other layer. Norms, activations,
@@ -76,7 +51,7 @@ def quantize(
             several widths, or the model is quantized already.
     """
     check_images(images, model.config.input_shape)
-    calibration = CALIBRATIONS[config.method]()
+    calibration = METHODS[config.method]()
     quantized = with_places(model)
     traced = trace(quantized, images[:1])
     _check_names(config, set(traced.layers.values()))
@@ -99,21 +74,15 @@ def quantize(
                 calibration.linear(LinearSite(layer, x.flatten(0, -2), norm, bits))
                 weight_quantizers[layer.weight] = layer.quantize_weight
     if config.reconstruct:
-        learner = LEARNERS.get(config.method, LearntRounding)()
+        learner = calibration.learner()
         reconstruct(model, quantized, images, learner, steps=config.steps, seed=seed, progress=progress)
     return quantized
 
 
-def shared_parameters(model: nn.Module) -> set[nn.Parameter]:
-    """Parameters that several modules have (``ViTConfig.sharing``)."""
-    modules = Counter(parameter for module in model.modules() for parameter in module.parameters(recurse=False))
-    return {parameter for parameter, count in modules.items() if count > 1}
-
-
 def _norm(
-    quantized: VisionTransformer, traced: Trace, layer: str, x: torch.Tensor, shared: set[nn.Parameter]
+    quantized: VisionTransformer, traced: ForwardTrace, layer: str, x: torch.Tensor, shared: set[nn.Parameter]
 ) -> TokenNorm | None:
-    """The norm that may be rewritten for a layer.
+    """Return the norm that may be rewritten for a layer.
 
     Not the last one, as in the papers: the head reads one row [C] per picture, too few to know every channel's range.
     """

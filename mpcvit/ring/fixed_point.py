@@ -15,7 +15,7 @@ Codes = npt.NDArray[np.int64]
 
 
 def encode(values: npt.ArrayLike, qtype: QType) -> Codes:
-    """The int64 codes of real ``values``: round(value * 2**frac), ties to even.
+    """Return the int64 codes of real ``values``: round(value * 2**frac), ties to even.
 
     Args:
         values: real numbers of any shape, each finite and in [qtype.lo, qtype.hi].
@@ -43,6 +43,6 @@ def encode(values: npt.ArrayLike, qtype: QType) -> Codes:
 
 
 def decode(codes: Codes, frac: int) -> npt.NDArray[np.float64]:
-    """The float64 values of ``codes`` with ``frac`` fractional bits; exact below 2**53."""
+    """Return the float64 values of ``codes`` with ``frac`` fractional bits; exact below 2**53."""
     values: npt.NDArray[np.float64] = np.asarray(codes, dtype=np.float64) * 2.0**-frac
     return values

@@ -28,7 +28,7 @@ _ZEROS = bytes(1 << 20)
 
 
 def _encode_label(label: Sequence[str | int | bytes]) -> bytes:
-    """An injective encoding: each part as type letter, 4-byte length, bytes."""
+    """Return an injective encoding: each part as type letter, 4-byte length, bytes."""
     parts = []
     for part in label:
         if isinstance(part, bytes):
@@ -50,7 +50,7 @@ class Stream:
         self._encryptor = Cipher(AES128(key), CTR(bytes(_BLOCK))).encryptor()
 
     def draw(self, count: int) -> npt.NDArray[np.uint8]:
-        """The next ``count`` bytes, as a writable uint8 array of shape (count,)."""
+        """Return the next ``count`` bytes, as a writable uint8 array of shape (count,)."""
         out = np.empty(count + _BLOCK - 1, dtype=np.uint8)  # update_into asks for one spare block
         view = out.data
         for start in range(0, count, len(_ZEROS)):
@@ -59,11 +59,11 @@ class Stream:
         return out[:count]
 
     def ring(self, shape: Sequence[int]) -> npt.NDArray[np.int64]:
-        """Elements uniform over Z_2^64, int64 of the given shape."""
+        """Return the elements uniform over Z_2^64, int64 of the given shape."""
         return self.draw(8 * math.prod(shape)).view("<i8").reshape(tuple(shape))
 
     def bits(self, shape: Sequence[int]) -> npt.NDArray[np.int64]:
-        """Uniform bits 0 or 1, int64 of the given shape."""
+        """Return uniform bits 0 or 1, int64 of the given shape."""
         count = math.prod(shape)
         packed = self.draw(-(-count // 8))
         return np.unpackbits(packed, count=count).astype(np.int64).reshape(tuple(shape))
@@ -81,7 +81,7 @@ class Prg:
 
     __slots__ = ("_seed", "_used")
 
-    def __init__(self, seed: bytes) -> None:
+    def __init__(self, seed: bytes | bytearray) -> None:
         if len(seed) != SEED_BYTES:
             raise InputError(
                 f"a seed of {len(seed)} bytes",
@@ -95,7 +95,7 @@ class Prg:
         return "Prg(<seed hidden>)"
 
     def stream(self, *label: str | int | bytes) -> Stream:
-        """The stream called ``label``.
+        """Return the stream called ``label``.
 
         Raises:
             RandomnessReused: this name was given out before; a mask must serve once.
@@ -111,5 +111,5 @@ class Prg:
         return Stream(hmac.digest(self._seed, _DOMAIN + name, hashlib.sha256)[:16])
 
     def derive(self, *label: str | int | bytes) -> bytes:
-        """A fresh 32-byte seed derived under ``label``, for a child :class:`Prg`."""
+        """Return a fresh 32-byte seed derived under ``label``, for a child :class:`Prg`."""
         return self.stream("seed", *label).draw(SEED_BYTES).tobytes()

@@ -63,3 +63,7 @@ class QType:
     def step(self) -> float:
         """The real value of one least significant bit (LSB)."""
         return 2.0**-self.frac
+
+
+PIXEL = QType(frac=0, lo=0.0, hi=255.0)
+"""An 8-bit pixel: what a Program reads of a picture."""

@@ -1,4 +1,4 @@
-"""PriViT's annealed switching (Dhyani et al., TMLR 2024): a trained model gives up dear operators one by one.
+"""PriViT's annealed switching (Dhyani et al., TMLR 2024): a trained model gives up expensive operators one by one.
 
 Nothing is trained anew. Every head gets a switch between its softmax and a cheaper kind, every token of every block one
 between the activation and nothing. The loss is cross entropy, plus the divergence from the model as it was, plus an L1
@@ -20,13 +20,13 @@ from torch.nn import functional
 
 from mpcvit.data.image_set import ImageSet
 from mpcvit.models.config import ViTConfig
-from mpcvit.models.files import load_model, save_model
 from mpcvit.models.vit import VisionTransformer
 from mpcvit.search.discretise import keep_largest, kept_count
 from mpcvit.search.linearise import gated
 from mpcvit.search.proxy import quiet
 from mpcvit.search.relaxed import GROUPS, Group, Penalised, RelaxedViT, hardened
 from mpcvit.search.supernet import heads_chosen
+from mpcvit.store.trained import CONFIG_FILE, load_model, save_model
 from mpcvit.train.config import TrainConfig
 from mpcvit.train.objectives.objective import label_loss
 from mpcvit.train.objectives.teacher import Teacher
@@ -47,7 +47,7 @@ class SelfDistillation:
     smoothing: float = 0.0
 
     def __call__(self, model: nn.Module, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """The loss, a scalar."""
+        """Return the loss, a scalar."""
         logits, before = model(images).float(), self.teacher(images)[0].float()
         divergence = functional.kl_div(
             (logits / _TEMPERATURE).log_softmax(-1),
@@ -87,7 +87,9 @@ def anneal(
     settings: Annealing,
     after_epoch: Callable[[str, int, Mapping[str, float]], None] = lambda stage, done, line: None,
 ) -> VisionTransformer:
-    """``pretrained`` with the share ``mu`` of its heads and activations, fine-tuned; an interrupted run continues.
+    """Return ``pretrained`` with the share ``mu`` of its heads and activations, fine-tuned.
+
+    An interrupted run continues.
 
     Args:
         relaxed: makes ``pretrained`` with switches.
@@ -96,7 +98,7 @@ def anneal(
     """
     result = folder / _RESULT_FOLDER
     teacher = Teacher(pretrained)
-    if not (result / "config.json").exists():
+    if not (result / CONFIG_FILE).exists():
         model = relaxed()
         _switch_off(model, weights, mu, images, folder / "switches", settings, teacher, after_epoch)
         save_model(hardened(model, _chosen(model)), result)
@@ -104,7 +106,7 @@ def anneal(
     with quiet(folder / "tuned"):
         fit(
             student,
-            replace(settings.fine_tuning, model="annealed", architecture=student.config.to_json()),
+            replace(settings.fine_tuning, model="annealed", architecture=student.config),
             images,
             folder / "tuned",
             objective=SelfDistillation(teacher, settings.fine_tuning.smoothing),
@@ -141,7 +143,7 @@ def _switch_off(
     with quiet(folder), suppress(_Met):
         fit(
             model,
-            replace(settings.training, model="switches", architecture=model.config.to_json()),
+            replace(settings.training, model="switches", architecture=model.config),
             images,
             folder,
             objective=Penalised(
@@ -159,7 +161,7 @@ def _switch_off(
 
 
 def step(model: RelaxedViT, group: Group, target: int, done: int, settings: Annealing) -> None:
-    """What PriViT does to a group after an epoch: freeze it at its target, or press harder if it is behind its pace."""
+    """Do what PriViT does to a group after an epoch: freeze it at its target, or press harder if it is behind."""
     if model.is_frozen(group):
         return
     model.project()
@@ -174,13 +176,13 @@ def step(model: RelaxedViT, group: Group, target: int, done: int, settings: Anne
 
 
 def _chosen(model: RelaxedViT) -> ViTConfig:
-    """The configuration of frozen switches."""
+    """Return the configuration of frozen switches."""
     config = model.config
     if model.gate_switches:
         config = gated(model, [(switch > THRESHOLD).tolist() for switch in model.gate_switches])
     if model.head_switches:
         heads = heads_chosen(model, [(switch > THRESHOLD).tolist() for switch in model.head_switches])
-        config = replace(config, heads=heads)
+        config = config.with_blocks(heads=heads)
     return config
 
 

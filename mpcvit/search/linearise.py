@@ -9,35 +9,40 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mpcvit.models.config import Activation, Gate, ViTConfig
+from mpcvit.models.block import BlockConfig, Gate
+from mpcvit.models.config import ViTConfig
+from mpcvit.models.kinds import Activation, GateAxis
+from mpcvit.pricing.table import PriceTable
 from mpcvit.search.discretise import keep_top
-from mpcvit.search.price import PriceTable
 from mpcvit.search.relaxed import RelaxedViT
 from mpcvit.search.supernet import relative
 
 
 def gate_weights(prices: PriceTable, config: ViTConfig) -> list[list[float]]:
-    """Per block, one for all its positions: the seconds that its MLP saves without activation, relative to the mean."""
-    bare = replace(config, activations=(Activation.IDENTITY,) * config.depth, gates=())
+    """Return per block, one for all its positions: the seconds that its MLP saves without activation, relative to the
+    mean.
+    """
+    bare = replace(config, blocks=tuple(replace(b, activation=Activation.IDENTITY, gate=None) for b in config.blocks))
     saved = [prices.mlp_seconds(config, block) - prices.mlp_seconds(bare, block) for block in range(config.depth)]
     return [[weight] for weight in relative(saved)]
 
 
 def gates_by_mu(model: RelaxedViT, mu: float) -> ViTConfig:
-    """The configuration in which the top share ``mu`` of all positions keeps its activation."""
+    """Return the configuration in which the top share ``mu`` of all positions keeps its activation."""
     return gated(model, keep_top(model.gate_switches, mu))
 
 
 def gated(model: RelaxedViT, kept: list[list[bool]]) -> ViTConfig:
-    """``model``'s configuration with the activation where ``kept`` says so, block by block."""
+    """Return ``model``'s configuration with the activation where ``kept`` says so, block by block."""
     config, axis = model.config, model.gate_axis
     assert axis is not None  # noqa: S101 - a model with relaxed gates
-    activations = list(config.activations)
-    gates: list[Gate | None] = [None] * config.depth
-    for block, on in enumerate(kept):
-        positions = tuple(index for index, here in enumerate(on) if here)
-        if not positions:
-            activations[block] = Activation.IDENTITY
-        elif len(positions) < len(on):
-            gates[block] = Gate(axis=axis, kept=positions)
-    return replace(config, activations=tuple(activations), gates=tuple(gates) if any(gates) else ())
+    blocks = (_gated(block, axis, on) for block, on in zip(config.blocks, kept, strict=True))
+    return replace(config, blocks=tuple(blocks))
+
+
+def _gated(block: BlockConfig, axis: GateAxis, on: list[bool]) -> BlockConfig:
+    """Return ``block`` with its activation at the positions that are ``on``."""
+    positions = tuple(index for index, here in enumerate(on) if here)
+    if not positions:
+        return replace(block, activation=Activation.IDENTITY, gate=None)
+    return replace(block, gate=Gate(axis=axis, kept=positions) if len(positions) < len(on) else None)

@@ -11,9 +11,9 @@ Item = TypeVar("Item")
 def pareto_set(
     items: Sequence[Item], accuracy: Callable[[Item], float], seconds: Callable[[Item], float]
 ) -> list[Item]:
-    """The items that no other one dominates, cheapest first; of equal ones the first.
+    """Return the items that no other one dominates, cheapest first; of equal ones the first.
 
-    One item dominates another if it is at least as accurate and at most as dear, and better in one of the two.
+    One item dominates another if it is at least as accurate and at most as expensive, and better in one of the two.
     """
     front: list[Item] = []
     for item in sorted(items, key=lambda item: (seconds(item), -accuracy(item))):

@@ -8,20 +8,20 @@ from enum import StrEnum
 
 from mpcvit.errors import ConfigError
 from mpcvit.export.builder import Precision
-from mpcvit.models.config import Activation, AttentionKind, GateAxis, ViTConfig
+from mpcvit.models.config import ViTConfig
+from mpcvit.models.kinds import Activation, AttentionKind, GateAxis
 from mpcvit.models.sizes import vit_6_4_32, vit_7_4_32
-from mpcvit.search.price import PRECISION
+from mpcvit.pricing.random_export import PRECISION
 from mpcvit.search.relaxed import Pair
-from mpcvit.search.sampler import Method
+from mpcvit.search.sampler import Sampling
 from mpcvit.search.space import Space
-from mpcvit.train.config import ObjectiveName, Pipeline, TrainConfig
-from mpcvit.train.config import Precision as TrainPrecision
+from mpcvit.train.config import FloatFormat, ObjectiveName, Pipeline, TrainConfig
 from mpcvit.train.recipes import RECIPES
 
 _SM, _RS, _SC = AttentionKind.SOFTMAX, AttentionKind.RELU_SOFTMAX, AttentionKind.SCALING
 
 
-class Stage(StrEnum):
+class SearchStage(StrEnum):
     """What a search does, in this order."""
 
     SUPERNET = "supernet"  # relax, train, discretise, train anew
@@ -40,10 +40,10 @@ class Preset:
         search: of the relaxed model (supernet) or of the switches (anneal).
         penalty: weight of the L1 terms.
         weighted: whether a switch's term is in proportion to the seconds that it saves; else plain L1.
-        pair: the dear kind of heads and the cheap one; None to leave heads.
+        pair: the expensive kind of heads and the cheap one; None to leave heads.
         gate_axis: what activations are gated by; None to leave them.
         mus: shares of switches to keep; each gives a candidate.
-        block_mus: shares of a supernet's blocks to keep dear heads in, where ``mus`` are of single heads.
+        block_mus: shares of a supernet's blocks to keep expensive heads in, where ``mus`` are of single heads.
         space: what the sampler chooses from; its base is replaced by this one's.
         method, trials, warm_start: of the sampler.
         precision: how models are to be exported, for prices.
@@ -52,7 +52,7 @@ class Preset:
 
     name: str
     base: ViTConfig
-    stages: tuple[Stage, ...]
+    stages: tuple[SearchStage, ...]
     training: TrainConfig
     search: TrainConfig
     penalty: float = 1e-5
@@ -62,19 +62,19 @@ class Preset:
     mus: tuple[float, ...] = (0.1, 0.3, 0.5, 0.7)
     block_mus: tuple[float, ...] = ()
     space: Space | None = None
-    method: Method = Method.NSGA2
+    method: Sampling = Sampling.NSGA2
     trials: int = 40
     warm_start: int = 10
     precision: Precision = PRECISION
     pictures: int = 0
 
     def shortened(self, epochs: int) -> Preset:
-        """The same search with trainings of at most ``epochs`` epochs."""
+        """Return the same search with trainings of at most ``epochs`` epochs."""
         return replace(self, training=self.training.shortened(epochs), search=self.search.shortened(epochs))
 
 
 def preset(name: str) -> Preset:
-    """The preset called ``name``.
+    """Return the preset called ``name``.
 
     Raises:
         ConfigError: there is none.
@@ -98,7 +98,7 @@ def smoke() -> Preset:
         crop_scale=0.9,
         smoothing=0.0,
         validation=200,
-        precision=TrainPrecision.FLOAT32,  # so small that conversions would take longer than they save
+        precision=FloatFormat.FLOAT32,  # so small that conversions would take longer than they save
     )
     space = Space(
         base=base,
@@ -109,7 +109,7 @@ def smoke() -> Preset:
     return Preset(
         name="smoke",
         base=base,
-        stages=(Stage.SUPERNET, Stage.SAMPLE),
+        stages=(SearchStage.SUPERNET, SearchStage.SAMPLE),
         training=training,
         search=training,
         penalty=1e-3,
@@ -132,7 +132,7 @@ def mpcvit() -> Preset:
     return Preset(
         name="mpcvit",
         base=vit_7_4_32(_RS, Activation.GELU),
-        stages=(Stage.SUPERNET,),
+        stages=(SearchStage.SUPERNET,),
         training=recipe,
         search=replace(recipe.shortened(300), objective=ObjectiveName.CROSS_ENTROPY),
         pair=(_RS, _SC),
@@ -146,11 +146,12 @@ def mpcvit_small() -> Preset:
     Give that model, of recipe ``cifar10_teacher_small``, with ``--model``: it teaches every candidate, too.
     """
     recipe = RECIPES["cifar10_relu_softmax_small"]()
-    assert recipe.architecture is not None  # noqa: S101 - the recipe names one
+    base = recipe.architecture
+    assert base is not None  # noqa: S101 - the recipe names one
     return Preset(
         name="mpcvit_small",
-        base=ViTConfig.from_json(recipe.architecture),
-        stages=(Stage.SUPERNET,),
+        base=base,
+        stages=(SearchStage.SUPERNET,),
         training=recipe,
         search=replace(recipe, epochs=2),
         penalty=1e-3,
@@ -183,7 +184,9 @@ def pareto() -> Preset:
         dims=(64, 96, 128),
         expansions=(100, 200),
     )
-    return Preset(name="pareto", base=base, stages=(Stage.SAMPLE,), training=training, search=training, space=space)
+    return Preset(
+        name="pareto", base=base, stages=(SearchStage.SAMPLE,), training=training, search=training, space=space
+    )
 
 
 def anneal() -> Preset:
@@ -199,7 +202,7 @@ def anneal() -> Preset:
     return Preset(
         name="anneal",
         base=vit_7_4_32(_SM, Activation.GELU),
-        stages=(Stage.ANNEAL,),
+        stages=(SearchStage.ANNEAL,),
         training=training,
         # switches start at 1 and move by about the learning rate per step, so this one must be larger
         search=replace(training, lr=1e-3, auto_augment=None, cutmix=0.0),

@@ -13,11 +13,14 @@ from torch import nn
 
 from mpcvit.data.image_set import ImageSet
 from mpcvit.models.config import ViTConfig
-from mpcvit.models.files import CONFIG_FILE, model_digest
+from mpcvit.store.codec import plain
+from mpcvit.store.trained import model_digest, read_architecture
+from mpcvit.store.whole_file import write_whole
+from mpcvit.train.checkpoint import CHECKPOINT_FILE
 from mpcvit.train.config import ObjectiveName, TrainConfig
+from mpcvit.train.recorder import LOG_FILE
 from mpcvit.train.run import train as run
 
-CHECKPOINT_FILE = "checkpoint.safetensors"
 _OUTCOME_FILE = "outcome.json"
 #: By how much a rival must lead at the same epoch, at no higher price, for a trial to be given up.
 _LEAD = 0.15
@@ -75,7 +78,8 @@ class Job:
         run = _of(self.training, self.config)
         if self.teacher is None:
             return replace(run, objective=ObjectiveName.CROSS_ENTROPY, before=None)
-        if json.loads((self.teacher / CONFIG_FILE).read_text())["dim"] != self.config.dim:
+        teacher = read_architecture(self.teacher)
+        if not isinstance(teacher, ViTConfig) or teacher.dim != self.config.dim:
             # tokens of another width cannot be compared
             return replace(run, objective=ObjectiveName.DISTILLATION, token_weight=0.0, before=None)
         if run.objective == ObjectiveName.CROSS_ENTROPY:
@@ -86,18 +90,18 @@ class Job:
     def own_folder(self) -> Path:
         """Where this training lives: one folder per configuration, training and teacher, wherever that one lies."""
         teacher = None if self.teacher is None else model_digest(self.teacher)
-        digest = hashlib.sha256(json.dumps([self.run.to_json(), teacher], sort_keys=True).encode())
+        digest = hashlib.sha256(json.dumps([plain(self.run), teacher], sort_keys=True).encode())
         return self.folder / digest.hexdigest()[:16]
 
 
 def _of(training: TrainConfig, config: ViTConfig) -> TrainConfig:
-    """``training`` of that architecture, in all its stages."""
+    """Return ``training`` of that architecture, in all its stages."""
     before = None if training.before is None else _of(training.before, config)
-    return replace(training, model="trial", architecture=config.to_json(), before=before)
+    return replace(training, model="trial", architecture=config, before=before)
 
 
 def train(job: Job) -> Outcome:
-    """The outcome of ``job``: at once if it was finished before, from its checkpoint if it was begun."""
+    """Return the outcome of ``job``: at once if it was finished before, from its checkpoint if it was begun."""
     folder = job.own_folder
     kept = folder / _OUTCOME_FILE
     if kept.exists():
@@ -119,13 +123,13 @@ def train(job: Job) -> Outcome:
             workers=0,
             after_epoch=after_epoch,
         )
-    kept.write_text(json.dumps({"curve": curve}) + "\n")
+    write_whole(kept, json.dumps({"curve": curve}) + "\n")
     (folder / CHECKPOINT_FILE).unlink(missing_ok=True)  # the largest file, and of no more use
     return Outcome(curve)
 
 
 def hopeless(curve: list[float], epochs: int, seconds: float, rivals: tuple[Rival, ...]) -> bool:
-    """Whether some rival that is no dearer was clearly better after as many epochs."""
+    """Return whether some rival that is no more expensive was clearly better after as many epochs."""
     done = len(curve)
     if done < max(_GRACE * epochs, 2):
         return False
@@ -137,7 +141,7 @@ def hopeless(curve: list[float], epochs: int, seconds: float, rivals: tuple[Riva
 
 @contextmanager
 def quiet(folder: Path) -> Iterator[None]:
-    """What training writes to standard error goes to ``folder/train.log``: the terminal shows the search."""
+    """Send what training writes to standard error to ``folder/train.log``: the terminal shows the search."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "train.log").open("a") as log, redirect_stderr(log):
         yield
@@ -148,8 +152,8 @@ class _GivenUp(Exception):
 
 
 def _begun(folder: Path) -> list[float]:
-    """The curve of the epochs that a checkpoint has behind it."""
-    log = folder / "log.jsonl"
+    """Return the curve of the epochs that a checkpoint has behind it."""
+    log = folder / LOG_FILE
     if not log.exists():
         return []
     lines = [json.loads(line) for line in log.read_text().splitlines()]

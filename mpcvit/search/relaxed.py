@@ -12,9 +12,10 @@ from torch import nn
 from mpcvit.errors import ConfigError
 from mpcvit.models.activation import RelaxedGate
 from mpcvit.models.attention import KERNELS, AttentionKernel
-from mpcvit.models.config import AttentionKind, GateAxis, ViTConfig
+from mpcvit.models.config import ViTConfig
+from mpcvit.models.kinds import AttentionKind, GateAxis
 from mpcvit.models.vit import Block, VisionTransformer
-from mpcvit.train.objectives.objective import Objective
+from mpcvit.train.objectives.objective import Loss
 
 Pair = tuple[AttentionKind, AttentionKind]
 Group = Literal["heads", "gates"]
@@ -23,22 +24,22 @@ GROUPS: tuple[Group, ...] = ("heads", "gates")
 
 
 class MixedHeads(AttentionKernel):
-    """alpha * dear + (1 - alpha) * cheap of the heads' outputs, one alpha [H] per head; 1 to begin with."""
+    """alpha * expensive + (1 - alpha) * cheap of the heads' outputs, one alpha [H] per head; 1 to begin with."""
 
-    def __init__(self, config: ViTConfig, pair: Pair, dear: AttentionKernel, heads: int) -> None:
-        super().__init__(config, heads, dear.tokens)
-        self.dear = dear
-        self.cheap = KERNELS[pair[1]](config, heads, dear.tokens)
+    def __init__(self, config: ViTConfig, pair: Pair, expensive: AttentionKernel, heads: int) -> None:
+        super().__init__(config, heads, expensive.tokens)
+        self.dear = expensive  # the name is part of checkpoints
+        self.cheap = KERNELS[pair[1]](config, heads, expensive.tokens)
         self.alpha = nn.Parameter(torch.ones(heads))
 
     def forward(
         self, q_BHND: torch.Tensor, k_BHMD: torch.Tensor, v_BHMD: torch.Tensor, *masks: torch.Tensor
     ) -> torch.Tensor:
-        """The mixture [B, H, N, D]."""
+        """Return the mixture [B, H, N, D]."""
         cheap_BHND = self.cheap(q_BHND, k_BHMD, v_BHMD, *masks)
-        dear_BHND = self.dear(q_BHND, k_BHMD, v_BHMD, *masks)
+        expensive_BHND = self.dear(q_BHND, k_BHMD, v_BHMD, *masks)
         # the products' number format, which autocast chooses
-        return torch.lerp(cheap_BHND, dear_BHND, self.alpha[:, None, None].to(cheap_BHND.dtype))
+        return torch.lerp(cheap_BHND, expensive_BHND, self.alpha[:, None, None].to(cheap_BHND.dtype))
 
 
 class RelaxedViT(VisionTransformer):
@@ -69,13 +70,14 @@ class RelaxedViT(VisionTransformer):
         weights: Mapping[str, torch.Tensor] | None = None,
         drop_path_rate: float = 0.0,
     ) -> None:
-        if (pair is None and gate_axis is None) or (pair and {kind for b in config.heads for kind in b} != {pair[0]}):
+        kinds = {kind for block in config.blocks for kind in block.heads}
+        if (pair is None and gate_axis is None) or (pair and kinds != {pair[0]}):
             raise ConfigError(
-                f"a search over {pair} and {gate_axis} in a model of {config.heads[0]} heads",
-                expected="something to search, and heads of the dearer kind everywhere",
+                f"a search over {pair} and {gate_axis} in a model of {config.blocks[0].heads} heads",
+                expected="something to search, and heads of the more expensive kind everywhere",
                 remedy="Start from a model whose heads are all of the first kind.",
             )
-        if config.sharing:
+        if any(block.shares for block in config.blocks):
             raise ConfigError(
                 "a search over blocks that share weights",
                 expected="blocks with weights of their own",
@@ -88,8 +90,8 @@ class RelaxedViT(VisionTransformer):
         self._pair = pair
         for block in self._blocks():
             if pair is not None:
-                dear = cast(AttentionKernel, block.attn.kernels[pair[0].value])
-                block.attn.kernels[pair[0].value] = MixedHeads(config, pair, dear, len(block.attn.kinds))
+                expensive = cast(AttentionKernel, block.attn.kernels[pair[0].value])
+                block.attn.kernels[pair[0].value] = MixedHeads(config, pair, expensive, len(block.attn.kinds))
             if gate_axis is not None:
                 block.mlp.relax(gate_axis)
         self.register_buffer("penalties", torch.zeros(2))
@@ -99,7 +101,7 @@ class RelaxedViT(VisionTransformer):
 
     @property
     def pair(self) -> Pair:
-        """The dear kind and the cheap one."""
+        """The expensive kind and the cheap one."""
         assert self._pair is not None  # noqa: S101 - asked for only where heads are relaxed
         return self._pair
 
@@ -137,21 +139,21 @@ class RelaxedViT(VisionTransformer):
         self.project()
 
     def is_frozen(self, group: Group) -> bool:
-        """Whether the group's switches are binary for good."""
+        """Return whether the group's switches are binary for good."""
         return all(bool((frozen >= 0).all()) for frozen in self._frozen(group))
 
     def count(self, group: Group, threshold: float) -> int:
-        """Switches of a group above ``threshold``."""
+        """Return switches of a group above ``threshold``."""
         return sum(int((switch > threshold).sum()) for switch in self.switches[group])
 
     def no_weight_decay(self) -> set[str]:
-        """Also the switches: decay is not the penalty."""
+        """Return the switches, too: decay is not the penalty."""
         switches = {id(switch) for group in self.switches.values() for switch in group}
         names = {name for name, parameter in self.named_parameters() if id(parameter) in switches}
         return super().no_weight_decay() | names
 
     def _frozen(self, group: Group) -> list[torch.Tensor]:
-        """Per block, where a group is frozen: 0 or 1, or -1 where it is not. Rows of a buffer, cut to size."""
+        """Return per block, where a group is frozen: 0 or 1, or -1 where it is not. Rows of a buffer, cut to size."""
         buffer = self.get_buffer(f"frozen_{group}")
         return [row[: switch.numel()] for row, switch in zip(buffer, self.switches[group], strict=True)]
 
@@ -170,11 +172,11 @@ class Penalised:
     """
 
     model: RelaxedViT
-    base: Objective
+    base: Loss
     weights: Mapping[Group, list[list[float]]]
 
     def __call__(self, model: nn.Module, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """The loss, a scalar. Switches are put back into their range first."""
+        """Return the loss, a scalar. Switches are put back into their range first."""
         self.model.project()
         loss = self.base(model, images, targets)
         for group, switches in self.model.switches.items():
@@ -187,7 +189,7 @@ class Penalised:
 
 
 def hardened(model: RelaxedViT, config: ViTConfig) -> VisionTransformer:
-    """An ordinary model of ``config``, a binary choice of ``model``'s, with its weights."""
+    """Return an ordinary model of ``config``, a binary choice of ``model``'s, with its weights."""
     result = VisionTransformer(config)
     source, target = model.state_dict(), result.state_dict()
     for name, value in target.items():
@@ -199,12 +201,12 @@ def hardened(model: RelaxedViT, config: ViTConfig) -> VisionTransformer:
 def _matching(
     model: RelaxedViT, config: ViTConfig, name: str, shape: torch.Size, source: dict[str, torch.Tensor]
 ) -> torch.Tensor:
-    """The relaxed model's value of a parameter of the hardened one."""
+    """Return the relaxed model's value of a parameter of the hardened one."""
     if name in source:
         return source[name]
     # blocks.<number>.attn.kernels.<kind>.<rest>
     _, number, _, _, kind, rest = name.split(".", 5)
-    dear, _ = model.pair
-    found = source[f"blocks.{number}.attn.kernels.{dear.value}.{'dear' if kind == dear else 'cheap'}.{rest}"]
-    members = [head for head, other in enumerate(config.heads[int(number)]) if other == kind]
+    expensive, _ = model.pair
+    found = source[f"blocks.{number}.attn.kernels.{expensive.value}.{'dear' if kind == expensive else 'cheap'}.{rest}"]
+    members = [head for head, other in enumerate(config.blocks[int(number)].heads) if other == kind]
     return found if found.shape == shape else found[members]  # what a kind learns is per head, or shared by all

@@ -1,4 +1,4 @@
-"""A whole search: its stages one after the other, a report after every trial; it continues where it stopped."""
+"""A whole search: its stages one after the other; it continues where it stopped."""
 
 from __future__ import annotations
 
@@ -16,23 +16,27 @@ from mpcvit.data.image_set import ImageSet
 from mpcvit.errors import ConfigError
 from mpcvit.link_profile import LinkProfile
 from mpcvit.models.config import ViTConfig
-from mpcvit.models.files import FLOAT_FILE, load_model, model_digest
 from mpcvit.models.vit import VisionTransformer
+from mpcvit.pricing.table import PriceTable
 from mpcvit.search.anneal import Annealing, anneal
 from mpcvit.search.discretise import largest_within
+from mpcvit.search.found import Found
 from mpcvit.search.linearise import gate_weights, gates_by_mu
-from mpcvit.search.presets import Preset, Stage
-from mpcvit.search.price import PriceTable
+from mpcvit.search.presets import Preset, SearchStage
 from mpcvit.search.proxy import Job, Outcome, Rival, quiet, train
 from mpcvit.search.relaxed import Group, Penalised, RelaxedViT
-from mpcvit.search.report import Report
 from mpcvit.search.sampler import Sampler
 from mpcvit.search.supernet import blocks_by_mu, head_weights, heads_by_mu
 from mpcvit.search.synthetic import synthetic_pictures
 from mpcvit.search.trial import Trial
 from mpcvit.search.workers import Workers
+from mpcvit.store.codec import from_document, to_document
+from mpcvit.store.trained import FLOAT_FILE, load_model, model_digest
+from mpcvit.store.whole_file import write_whole
+from mpcvit.train.config import TrainConfig
 from mpcvit.train.objectives.cross_entropy import CrossEntropy
 from mpcvit.train.objectives.make import make_objective
+from mpcvit.train.recorder import LOG_FILE
 from mpcvit.train.run import begin, build_model
 from mpcvit.train.trainer import fit
 
@@ -55,6 +59,7 @@ class Search:
         prices_folder: where prices' probes are kept.
         device: as ``fit`` takes it.
         on_trial, say: called with every finished trial, and with what is going on.
+        report: called with all that was found and the folder, after every trial and at the end.
     """
 
     preset: Preset
@@ -66,6 +71,7 @@ class Search:
     prices_folder: Path | None = None
     device: str = "auto"
     on_trial: Callable[[Trial], None] = lambda trial: None
+    report: Callable[[Found, Path], None] = lambda found, folder: None
     say: Callable[[str], None] = lambda what: None
 
     @cached_property
@@ -84,8 +90,8 @@ class Search:
             self.preset.precision,
         )
 
-    def run(self, workers: Workers) -> Report:
-        """The finished search's report, which is also written.
+    def run(self, workers: Workers) -> Found:
+        """Search to the end and return all that was found.
 
         Raises:
             ConfigError: the folder holds another search, or the preset does not fit data, model or budget.
@@ -96,15 +102,19 @@ class Search:
 
         def found(trial: Trial) -> None:
             trials[trial.name] = trial
-            self._report(list(trials.values())).write(self.folder)
+            self.report(self._found(trials), self.folder)
             self.on_trial(trial)
 
-        stages = {Stage.SUPERNET: self._supernet, Stage.ANNEAL: self._anneal, Stage.SAMPLE: self._sample}
+        stages = {
+            SearchStage.SUPERNET: self._supernet,
+            SearchStage.ANNEAL: self._anneal,
+            SearchStage.SAMPLE: self._sample,
+        }
         for stage in self.preset.stages:
             stages[stage](found, workers)
-        report = self._report(list(trials.values()))
-        report.write(self.folder)
-        return report
+        all_found = self._found(trials)
+        self.report(all_found, self.folder)
+        return all_found
 
     def _claim(self) -> None:
         """Write what this search is, or see that the folder is of the same one. The number of trials may change."""
@@ -113,28 +123,34 @@ class Search:
             "preset": preset.name,
             "network": self.profile.name,
             "budget": self.budget,
-            "base": self.base.to_json(),
-            "training": preset.training.to_json(),
-            "search": preset.search.to_json(),
+            "base": to_document(self.base),
+            "training": to_document(preset.training),
+            "search": to_document(preset.search),
             "pictures": len(self.images),
             "model": None if self.model is None else model_digest(self.model),
         }
         path = self.folder / IDENTITY_FILE
-        if path.exists() and json.loads(path.read_text()) != json.loads(json.dumps(identity)):
+        if path.exists() and _known(json.loads(path.read_text())) != _known(identity):
             raise ConfigError(
                 f"another search in {self.folder}",
                 expected="the preset, data, network, budget, model and epochs that it began with",
                 remedy="Choose another folder with --out, or repeat the first command to continue.",
             )
         self.folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(identity, indent=1) + "\n")
+        write_whole(path, json.dumps(identity, indent=1) + "\n")
 
-    def _report(self, trials: list[Trial]) -> Report:
+    def _found(self, trials: Mapping[str, Trial]) -> Found:
         facts = (
             ("pictures", f"{len(self.images):,} of {len(self.images.classes)} classes"),
             ("held out", f"{self.preset.training.validation:,}"),
         )
-        return Report(title=self.preset.name, profile=self.profile, trials=trials, budget=self.budget, facts=facts)
+        return Found(
+            title=self.preset.name,
+            profile=self.profile,
+            trials=list(trials.values()),
+            budget=self.budget,
+            facts=facts,
+        )
 
     # -- candidates ------------------------------------------------------------------------------------------------
 
@@ -171,7 +187,7 @@ class Search:
     def _supernet(self, found: Callable[[Trial], None], workers: Workers) -> None:
         """Relax, train, discretise, train anew."""
         preset, folder = self.preset, self.folder / "supernet"
-        training = replace(preset.search, model="supernet", architecture=self.base.to_json())
+        training = replace(preset.search, model="supernet", architecture=self.base)
         teacher = None if self.model is None else load_model(self.model)
         build_model(training, self.base.classes)  # seeds first weights
         model = self._relaxed(None)
@@ -197,12 +213,12 @@ class Search:
         self._write_switches(model, folder)
         choices = {self._chosen(model, mu): f"mu{mu:g}" for mu in sorted(preset.mus, reverse=True)}
         for mu in sorted(preset.block_mus, reverse=True):
-            heads = blocks_by_mu(model, mu).heads
-            choices.setdefault(replace(self._chosen(model, mu), heads=heads), f"blocks{mu:g}")
+            config = _with_heads_of(self._chosen(model, mu), blocks_by_mu(model, mu))
+            choices.setdefault(config, f"blocks{mu:g}")
         if self.budget is not None:
             choices = {config: name for config, name in choices.items() if self.prices.seconds(config) <= self.budget}
             choices.setdefault(self._chosen(model, self._mu_within(model)), "budget")
-        self._try_all([(name, config) for config, name in choices.items()], Stage.SUPERNET, found, workers)
+        self._try_all([(name, config) for config, name in choices.items()], SearchStage.SUPERNET, found, workers)
 
     def _anneal(self, found: Callable[[Trial], None], workers: Workers) -> None:
         """Switch operators of the trained model off, once per mu."""
@@ -233,9 +249,9 @@ class Search:
                 settings,
                 after_epoch,
             )
-            last = json.loads((folder / "tuned" / "log.jsonl").read_text().splitlines()[-1])
+            last = json.loads((folder / "tuned" / LOG_FILE).read_text().splitlines()[-1])
             epochs = self.preset.training.total_epochs
-            found(self._trial(f"mu{mu:g}", Stage.ANNEAL, student.config, float(last["validation"]), epochs))
+            found(self._trial(f"mu{mu:g}", SearchStage.ANNEAL, student.config, float(last["validation"]), epochs))
 
     def _sample(self, found: Callable[[Trial], None], workers: Workers) -> None:
         """Try configurations that optuna proposes."""
@@ -274,7 +290,7 @@ class Search:
         )
 
     def _weights(self, model: RelaxedViT) -> dict[Group, list[list[float]]]:
-        """Weights of the L1 terms."""
+        """Return the weights of the L1 terms."""
         if not self.preset.weighted:
             return {group: [[1.0]] * len(switches) for group, switches in model.switches.items()}
         weights: dict[Group, list[list[float]]] = {}
@@ -285,16 +301,16 @@ class Search:
         return weights
 
     def _chosen(self, model: RelaxedViT, mu: float) -> ViTConfig:
-        """The configuration that keeps the share ``mu`` of each group of switches."""
+        """Return the configuration that keeps the share ``mu`` of each group of switches."""
         config = model.config
         if model.gate_switches:
             config = gates_by_mu(model, mu)
         if model.head_switches:
-            config = replace(config, heads=heads_by_mu(model, mu).heads)
+            config = _with_heads_of(config, heads_by_mu(model, mu))
         return config
 
     def _mu_within(self, model: RelaxedViT) -> float:
-        """The largest share that fits the budget, in percent steps.
+        """Return the largest share that fits the budget, in percent steps.
 
         Raises:
             ConfigError: not even nothing does.
@@ -314,7 +330,7 @@ class Search:
         return steps / _MU_STEPS
 
     def _pretrained(self) -> VisionTransformer:
-        """The model given, or one that is trained now."""
+        """Return the model given, or one that is trained now."""
         if self.model is not None:
             model = load_model(self.model)
             expected = (self.base.image_size, self.base.classes)
@@ -328,7 +344,7 @@ class Search:
         folder = self.folder / "base"
         if not (folder / FLOAT_FILE).exists():
             self.say("training the model to start from")
-            training = replace(self.preset.training, model="base", architecture=self.base.to_json())
+            training = replace(self.preset.training, model="base", architecture=self.base)
             with quiet(folder):
                 fit(
                     build_model(training, self.base.classes),
@@ -343,7 +359,7 @@ class Search:
 
     @staticmethod
     def _write_switches(model: RelaxedViT, folder: Path) -> None:
-        """What the relaxed training ended with, for people."""
+        """Write what the relaxed training ended with, for people."""
         values: dict[str, Any] = {
             group: [[round(value, 4) for value in switch.tolist()] for switch in switches]
             for group, switches in model.switches.items()
@@ -352,7 +368,7 @@ class Search:
 
 
 def pictures_for(preset: Preset) -> ImageSet:
-    """The preset's synthetic pictures.
+    """Return the preset's synthetic pictures.
 
     Raises:
         ConfigError: it has none.
@@ -364,3 +380,13 @@ def pictures_for(preset: Preset) -> ImageSet:
             remedy="Give it with --data; 'mpcvit data cifar10 FOLDER' fetches one.",
         )
     return synthetic_pictures(preset.pictures, preset.base.image_size)
+
+
+def _known(identity: dict[str, Any]) -> dict[str, Any]:
+    """Return what a search is, its configurations read; those of an earlier version are the same configurations."""
+    kinds = {"base": ViTConfig, "training": TrainConfig, "search": TrainConfig}
+    return {**identity, **{name: from_document(kind, identity[name]) for name, kind in kinds.items()}}
+
+
+def _with_heads_of(config: ViTConfig, other: ViTConfig) -> ViTConfig:
+    return config.with_blocks(heads=[block.heads for block in other.blocks])

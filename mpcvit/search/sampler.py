@@ -19,7 +19,7 @@ from optuna.trial import TrialState
 
 from mpcvit.errors import ConfigError
 from mpcvit.models.config import ViTConfig
-from mpcvit.search.price import PriceTable
+from mpcvit.pricing.table import PriceTable
 from mpcvit.search.proxy import Outcome, Rival
 from mpcvit.search.space import Choices, Space
 from mpcvit.search.training_free import merit, select
@@ -33,7 +33,7 @@ _POOL = 6
 _PATIENCE = 200
 
 
-class Method(StrEnum):
+class Sampling(StrEnum):
     """Who proposes."""
 
     NSGA2 = "nsga2"
@@ -48,7 +48,8 @@ class Sampler:
         storage: an SQLite file, made if it does not exist.
         submit: begins the training of a configuration on a worker. Rivals are what finished before.
         method: who proposes once the first trials are done.
-        warm_start: number of first trials: the dearest and the cheapest choice, and the best by merit without training.
+        warm_start: number of first trials: the most expensive choice, the cheapest, and the best by merit without
+            training.
         budget: seconds that no trial may cost, or None.
         seed: of all proposals.
         on_trial: called with each finished trial, also those of an earlier run.
@@ -59,7 +60,7 @@ class Sampler:
     prices: PriceTable
     storage: Path
     submit: Callable[[ViTConfig, list[Rival]], Future[Outcome]]
-    method: Method = Method.NSGA2
+    method: Sampling = Sampling.NSGA2
     warm_start: int = 8
     budget: float | None = None
     seed: int = 0
@@ -68,7 +69,7 @@ class Sampler:
     _rivals: list[Rival] = field(default_factory=list, init=False)
 
     def run(self, trials: int, workers: Workers) -> list[Trial]:
-        """At least ``trials`` trials, those of earlier runs included.
+        """Return at least ``trials`` trials, those of earlier runs included.
 
         Raises:
             ConfigError: the cheapest choice costs more than the budget.
@@ -94,7 +95,7 @@ class Sampler:
         return list(found.values())
 
     def _study(self) -> optuna.Study:
-        """The study on disk, with what was running enqueued again; a new one with its first trials enqueued."""
+        """Return the study on disk, with what was running enqueued again; a new one with its first trials enqueued."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         study = optuna.create_study(
             study_name=_STUDY,
@@ -115,14 +116,14 @@ class Sampler:
         return study
 
     def _proposer(self, seed: int) -> optuna.samplers.BaseSampler:
-        if self.method is Method.TPE:
+        if self.method is Sampling.TPE:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                 return optuna.samplers.TPESampler(seed=seed, n_startup_trials=self.warm_start, multivariate=True)
         return optuna.samplers.NSGAIISampler(population_size=max(self.warm_start, 4), seed=seed)
 
     def _first(self) -> Iterator[Choices]:
-        """Both ends of the space, and one good choice per price band between them."""
+        """Yield both ends of the space, and one good choice per price band between them."""
         ends = self.space.ends()
         self._check_budget(ends[-1])
         yield from (end for end in ends if self._affordable(self.space.build(end)))
@@ -149,7 +150,7 @@ class Sampler:
         return self.budget is None or self.prices.seconds(config) <= self.budget
 
     def _ask(self, study: optuna.Study, known: set[str]) -> tuple[optuna.Trial, ViTConfig]:
-        """The next configuration to train, neither over the budget nor one of the known."""
+        """Return the next configuration to train, neither over the budget nor one of the known."""
         rng = np.random.default_rng([self.seed, len(known)])
         for _ in range(_PATIENCE):
             asked = study.ask()
@@ -172,7 +173,7 @@ class Sampler:
         return self._trial(asked.number, config, outcome)
 
     def _earlier(self, study: optuna.Study) -> Iterator[Trial]:
-        """The finished trials of earlier runs."""
+        """Yield the finished trials of earlier runs."""
         for finished in study.get_trials(states=[TrialState.COMPLETE]):
             outcome = Outcome(list(finished.user_attrs["curve"]))
             config = self.space.build(finished.params)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import starmap
 from typing import cast
 
 import numpy as np
 import optuna
 
 from mpcvit.errors import ConfigError
-from mpcvit.models.config import Activation, AttentionKind, Norm, ViTConfig
+from mpcvit.models.block import FULL, BlockConfig
+from mpcvit.models.config import ViTConfig
+from mpcvit.models.kinds import Activation, AttentionKind, Norm
 
 Choice = str | int
 Choices = dict[str, Choice]
@@ -28,7 +31,7 @@ class Space:
 
     Attributes:
         base: everything that is not chosen: sizes of pictures and patches, depth, number of heads.
-        kinds, activations: dearest first.
+        kinds, activations: most expensive first.
         norms: names in :data:`NORM_PAIRS`.
         dims: widths of the residual stream; multiples of the number of heads.
         expansions: widths of the MLP in parts of ``dim``, in percent.
@@ -52,16 +55,17 @@ class Space:
                 expected="kinds, activations and norms",
                 remedy="Name at least one of each.",
             )
-        if self.base.head_width or self.base.hiddens or self.base.ranks or self.base.sharing:
+        compressed = any(block.ranks != FULL or block.shares for block in self.base.blocks)
+        if self.base.head_width or len(self._widths) > 1 or compressed:
             raise ConfigError(
                 "a search space around a compressed model",
-                expected="a base without head_width, hiddens, ranks and sharing",
+                expected="a base without head_width, different hidden widths, ranks and shared weights",
                 remedy="Search first, and compress what was found.",
             )
 
     @property
     def options(self) -> dict[str, tuple[Choice, ...]]:
-        """All parameters with their values. The dearest values come first, the cheapest last."""
+        """All parameters with their values. The most expensive values come first, the cheapest last."""
         base, options = self.base, dict[str, tuple[Choice, ...]]()
         for block in range(base.depth):
             for head in range(base.head_count):
@@ -69,15 +73,20 @@ class Space:
             options[f"block{block}.activation"] = tuple(kind.value for kind in self.activations)
             options[f"block{block}.norms"] = self.norms
         options["dim"] = tuple(sorted(self.dims, reverse=True)) or (base.dim,)
-        options["expansion"] = tuple(sorted(self.expansions, reverse=True)) or (100 * base.hidden // base.dim,)
+        options["expansion"] = tuple(sorted(self.expansions, reverse=True)) or (100 * max(self._widths) // base.dim,)
         return options
 
+    @property
+    def _widths(self) -> set[int]:
+        """Widths of the base's MLPs."""
+        return {block.hidden for block in self.base.blocks}
+
     def suggest(self, trial: optuna.Trial) -> Choices:
-        """A choice of everything by optuna's sampler."""
+        """Let optuna's sampler choose everything."""
         return {name: cast(Choice, trial.suggest_categorical(name, values)) for name, values in self.options.items()}
 
     def random(self, rng: np.random.Generator) -> Choices:
-        """A choice of everything; how often a kind comes up is drawn first, so that choices differ in price."""
+        """Choose everything at random; how often a kind comes up is drawn first, so that choices differ in price."""
         leaning = rng.dirichlet(np.ones(len(self.kinds)))
         chosen: Choices = {}
         for name, values in self.options.items():
@@ -86,25 +95,22 @@ class Space:
         return chosen
 
     def ends(self) -> list[Choices]:
-        """The dearest choice and the cheapest."""
+        """Return the most expensive choice and the cheapest."""
         options = self.options
         return [{name: values[end] for name, values in options.items()} for end in (0, -1)]
 
     def build(self, chosen: Mapping[str, Choice]) -> ViTConfig:
-        """The configuration of a choice. Heads are sorted: their order in a block changes nothing."""
-        blocks, per_block = range(self.base.depth), range(self.base.head_count)
+        """Return the configuration of a choice. Heads are sorted: their order in a block changes nothing."""
         dim, order = int(chosen["dim"]), list(AttentionKind)
 
-        def kinds(block: int) -> tuple[AttentionKind, ...]:
-            found = (AttentionKind(str(chosen[f"block{block}.head{head}"])) for head in per_block)
-            return tuple(sorted(found, key=order.index))
+        def block(number: int, before: BlockConfig) -> BlockConfig:
+            heads = (AttentionKind(str(chosen[f"block{number}.head{head}"])) for head in range(self.base.head_count))
+            return replace(
+                before,
+                heads=tuple(sorted(heads, key=order.index)),
+                activation=Activation(str(chosen[f"block{number}.activation"])),
+                hidden=dim * int(chosen["expansion"]) // 100,
+                norms=NORM_PAIRS[str(chosen[f"block{number}.norms"])],
+            )
 
-        norms = tuple(NORM_PAIRS[str(chosen[f"block{block}.norms"])] for block in blocks)
-        return replace(
-            self.base,
-            dim=dim,
-            hidden=dim * int(chosen["expansion"]) // 100,
-            heads=tuple(map(kinds, blocks)),
-            activations=tuple(Activation(str(chosen[f"block{block}.activation"])) for block in blocks),
-            norms=() if all(pair == NORM_PAIRS["layernorm"] for pair in norms) else norms,
-        )
+        return replace(self.base, dim=dim, blocks=tuple(starmap(block, enumerate(self.base.blocks))))

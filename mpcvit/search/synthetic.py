@@ -21,7 +21,7 @@ _SHAPES: dict[str, Callable[[Grid, Grid, float], Mask]] = {
 
 
 def synthetic_pictures(count: int, size: int = 16, seed: int = 0) -> ImageSet:
-    """``count`` noisy pictures of one shape each, four classes: place, size and colours are random."""
+    """Return ``count`` noisy pictures of one shape each, four classes: place, size and colours are random."""
     rng = np.random.default_rng(seed)
     grid = np.linspace(-1, 1, size)
     pictures, labels = [], np.arange(count, dtype=np.int64) % len(_SHAPES)

@@ -38,7 +38,7 @@ class Merit:
 
 
 def merit(config: ViTConfig, seed: int = 0) -> Merit:
-    """The merit of ``config``, averaged over a few initialisations."""
+    """Return the merit of ``config``, averaged over a few initialisations."""
     with torch.random.fork_rng(devices=[]):
         lengths, conditions = [], []
         for repeat in range(_REPEATS):
@@ -50,7 +50,9 @@ def merit(config: ViTConfig, seed: int = 0) -> Merit:
 
 
 def scores(merits: Sequence[Merit], seconds: Sequence[float]) -> list[float]:
-    """Merit per unit of price: the mean rank of both numbers, in (0, 1], over the price relative to the cheapest."""
+    """Return merit per unit of price: the mean rank of both numbers, in (0, 1], over the price relative to the
+    cheapest.
+    """
     count = len(merits)
     by_length = _ranks([one.log_length for one in merits])
     by_condition = _ranks([-one.log_condition for one in merits])
@@ -62,7 +64,9 @@ def scores(merits: Sequence[Merit], seconds: Sequence[float]) -> list[float]:
 
 
 def select(merits: Sequence[Merit], seconds: Sequence[float], keep: int) -> list[int]:
-    """Indices of ``keep`` candidates: the best score in each of as many price bands, so that all prices stay."""
+    """Return the indices of ``keep`` candidates: the best score in each of as many price bands, so that all prices
+    stay.
+    """
     found = scores(merits, seconds)
     by_price = sorted(range(len(merits)), key=lambda index: seconds[index])
     bands = [band.tolist() for band in np.array_split(np.array(by_price), min(keep, len(merits)))]
@@ -70,7 +74,7 @@ def select(merits: Sequence[Merit], seconds: Sequence[float], keep: int) -> list
 
 
 def _ranks(values: Sequence[float]) -> list[int]:
-    """Positions from the smallest, 0 first; not-a-number and minus infinity come first."""
+    """Return the positions from the smallest, 0 first; not-a-number and minus infinity come first."""
     order = np.argsort(np.nan_to_num(np.array(values), nan=-np.inf, neginf=-np.inf), kind="stable")
     ranks = np.empty(len(values), dtype=np.int64)
     ranks[order] = np.arange(len(values))
@@ -79,7 +83,7 @@ def _ranks(values: Sequence[float]) -> list[int]:
 
 @torch.no_grad()
 def _log_length(model: VisionTransformer) -> float:
-    """log of (length of the image of a great circle / length of the circle)."""
+    """Return the log of (length of the image of a great circle / length of the circle)."""
     config = model.config
     shape = (config.channels, config.image_size, config.image_size)
     size = math.prod(shape)
@@ -92,7 +96,9 @@ def _log_length(model: VisionTransformer) -> float:
 
 
 def _log_condition(model: VisionTransformer) -> float:
-    """log of the ratio of the extreme eigenvalues of the Gram matrix of per-picture gradients of the summed logits."""
+    """Return the log of the ratio of the extreme eigenvalues of the Gram matrix of per-picture gradients of the summed
+    logits.
+    """
     config = model.config
     images = torch.randn(_NTK_IMAGES, config.channels, config.image_size, config.image_size)
     parameters = [value for value in model.parameters() if value.requires_grad]
@@ -106,7 +112,7 @@ def _log_condition(model: VisionTransformer) -> float:
 
 
 def _kaiming(model: VisionTransformer) -> VisionTransformer:
-    """``model`` with Kaiming-normal matrices."""
+    """Return ``model`` with Kaiming-normal matrices."""
     for module in model.modules():
         if isinstance(module, nn.Linear):
             nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
@@ -114,7 +120,7 @@ def _kaiming(model: VisionTransformer) -> VisionTransformer:
 
 
 def _without_norms(model: VisionTransformer) -> VisionTransformer:
-    """``model`` with every layer norm replaced by the identity, in place."""
+    """Return ``model`` with every layer norm replaced by the identity, in place."""
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.LayerNorm):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any
 
 from mpcvit.models.config import ViTConfig
+from mpcvit.pricing.price import Price
 from mpcvit.search.pareto import pareto_set
-from mpcvit.search.price import Price
+from mpcvit.store.codec import plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,30 +35,13 @@ class Trial:
         """The price."""
         return self.price.seconds
 
-    def to_json(self) -> dict[str, Any]:
-        """A JSON-ready dict that :meth:`from_json` reads back."""
-        return {
-            "name": self.name,
-            "method": self.method,
-            "config": self.config.to_json(),
-            "accuracy": self.accuracy,
-            "epochs": self.epochs,
-            "price": self.price.to_json(),
-        }
-
-    @classmethod
-    def from_json(cls, document: dict[str, Any]) -> Trial:
-        """What :meth:`to_json` wrote."""
-        config, price = ViTConfig.from_json(document["config"]), Price.from_json(document["price"])
-        return cls(**{**document, "config": config, "price": price})
-
 
 def best(trials: list[Trial]) -> list[Trial]:
-    """The Pareto set of ``trials``, cheapest first."""
+    """Return the Pareto set of ``trials``, cheapest first."""
     return pareto_set(trials, lambda trial: trial.accuracy, lambda trial: trial.seconds)
 
 
 def config_digest(config: ViTConfig) -> str:
-    """16 hex digits that name ``config``."""
-    canonical = json.dumps(config.to_json(), sort_keys=True)
+    """Return 16 hex digits that name ``config``."""
+    canonical = json.dumps(plain(config), sort_keys=True)
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]

@@ -54,7 +54,7 @@ class _Ray(Executor):
 
 @contextmanager
 def workers(wanted: str) -> Iterator[Workers]:
-    """Workers as the command line names them: a number of processes, 1 being this one, or ``ray``.
+    """Yield workers as the command line names them: a number of processes, 1 being this one, or ``ray``.
 
     Raises:
         ConfigError: neither of these, or Ray is not installed.

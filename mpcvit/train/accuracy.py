@@ -11,7 +11,9 @@ from mpcvit.data.normalise import normalise
 
 @torch.inference_mode()
 def accuracy(model: torch.nn.Module, images: ImageSet, data: DataSet, device: torch.device, batch: int = 500) -> float:
-    """Top-1 accuracy in [0, 1] of ``model``, which is put in eval mode, with the pixel statistics of ``data``."""
+    """Return Top-1 accuracy in [0, 1] of ``model``, which is put in eval mode, with the pixel statistics of
+    ``data``.
+    """
     model.eval()
     hits = 0
     for start in range(0, len(images), batch):

@@ -12,7 +12,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, DistributedSampl
 from mpcvit.compat import prepare_torchvision
 from mpcvit.data.catalogue import data_set
 from mpcvit.data.image_set import ImageSet
-from mpcvit.errors import ConfigError
+from mpcvit.errors import ConfigError, InputError
 from mpcvit.train.config import Pipeline, TrainConfig
 from mpcvit.train.replica import Replica
 from mpcvit.train.tensor_augment import TensorAugment
@@ -28,14 +28,30 @@ class Batches(Protocol):
     """One process's share of the batches of each epoch."""
 
     def __len__(self) -> int:
-        """Batches per epoch."""
+        """Return the batches per epoch."""
 
     def epoch(self, number: int) -> Iterator[Batch]:
-        """Normalised float32 pictures [batch, channels, height, width] and int64 labels [batch]."""
+        """Return normalised float32 pictures [batch, channels, height, width] and int64 labels [batch]."""
+
+
+def check_enough(config: TrainConfig, images: ImageSet) -> None:
+    """Refuse a training set too small for ``config``.
+
+    Raises:
+        InputError: fewer pictures than are held out and fill one batch.
+    """
+    needed = config.validation + config.batch_size
+    if len(images) < needed:
+        raise InputError(
+            f"{len(images):,} training pictures",
+            expected=f"at least {needed:,}: {config.validation:,} that are held out, and a batch of "
+            f"{config.batch_size:,}",
+            remedy="Point --data at more pictures, or choose a recipe that holds out fewer or has smaller batches.",
+        )
 
 
 def make_batches(config: TrainConfig, images: ImageSet, replica: Replica, workers: int) -> Batches:
-    """The batches of ``config``: ``config.batch_size`` pictures over all processes.
+    """Return the batches of ``config``: ``config.batch_size`` pictures over all processes.
 
     Raises:
         ConfigError: the batch size does not fit the processes or the set.
@@ -54,7 +70,7 @@ def make_batches(config: TrainConfig, images: ImageSet, replica: Replica, worker
 
 
 def make_mixup(config: TrainConfig, classes: int) -> Callable[[torch.Tensor, torch.Tensor], Batch] | None:
-    """timm's Mixup, which makes soft targets float32 [batch, classes]; None if ``config`` has none."""
+    """Return timm's Mixup, which makes soft targets float32 [batch, classes]; None if ``config`` has none."""
     if not config.mixes:
         return None
     mixup: Callable[[torch.Tensor, torch.Tensor], Batch] = Mixup(
@@ -147,7 +163,7 @@ class _TensorBatches:
 
 
 def _distributed_sampler(source: Dataset[Any], config: TrainConfig, replica: Replica) -> DistributedSampler[Any] | None:
-    """This process's share of a random order; None if it is the only process."""
+    """Return this process's share of a random order; None if it is the only process."""
     if replica.world == 1:
         return None
     return DistributedSampler(

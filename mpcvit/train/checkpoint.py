@@ -11,7 +11,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-_FILE = "checkpoint.safetensors"
+from mpcvit.errors import ConfigError
+from mpcvit.store.trained import FLOAT_FILE, TRAIN_FILE
+from mpcvit.store.whole_file import whole_file
+
+CHECKPOINT_FILE = "checkpoint.safetensors"
 
 
 def save_checkpoint(
@@ -39,14 +43,14 @@ def save_checkpoint(
                 scalars.setdefault(str(index), {})[name] = value
     document = {"progress": progress, "groups": state["param_groups"], "scalars": scalars}
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / (_FILE + ".partial")
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, {"state": json.dumps(document)})
-    partial.replace(folder / _FILE)
+    whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    with whole_file(folder / CHECKPOINT_FILE) as partial:
+        save_file(whole, partial, {"state": json.dumps(document)})
 
 
 def read_progress(folder: Path) -> dict[str, Any] | None:
-    """The progress saved in ``folder``, or None if there is no checkpoint."""
-    path = folder / _FILE
+    """Return the progress saved in ``folder``, or None if there is no checkpoint."""
+    path = folder / CHECKPOINT_FILE
     if not path.exists():
         return None
     with safe_open(path, framework="pt") as file:
@@ -61,7 +65,7 @@ def load_checkpoint(
     average: torch.nn.Module | None = None,
 ) -> None:
     """Restore what :func:`save_checkpoint` wrote."""
-    with safe_open(folder / _FILE, framework="pt") as file:
+    with safe_open(folder / CHECKPOINT_FILE, framework="pt") as file:
         document = json.loads(file.metadata()["state"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a dict
     model.load_state_dict(_under("model/", tensors))
@@ -72,6 +76,20 @@ def load_checkpoint(
         index, key = name.split("/", 1)
         state.setdefault(int(index), {})[key] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": document["groups"]})
+
+
+def check_own(folder: Path) -> None:
+    """See that a model in ``folder`` is one of an earlier run, which may be continued.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if (folder / FLOAT_FILE).exists() and not any((folder / name).exists() for name in (CHECKPOINT_FILE, TRAIN_FILE)):
+        raise ConfigError(
+            f"--out {folder}, which holds another model's {FLOAT_FILE}",
+            expected="a new folder, or one of an earlier run, with its checkpoint",
+            remedy="Choose another folder with --out.",
+        )
 
 
 def _under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

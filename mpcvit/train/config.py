@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
 
 from mpcvit.errors import ConfigError
+from mpcvit.models.config import ViTConfig
 
 
 class ObjectiveName(StrEnum):
@@ -31,7 +30,7 @@ class Pipeline(StrEnum):
     TENSORS = "tensors"
 
 
-class Precision(StrEnum):
+class FloatFormat(StrEnum):
     """Number format of the forward pass. ``AUTO`` is bfloat16 on GPUs and CPUs (AMX) that multiply it, else float32."""
 
     AUTO = "auto"
@@ -55,7 +54,7 @@ class TrainConfig:
 
     Attributes:
         model: name in timm's registry; with ``architecture``, only a label.
-        architecture: a ``ViTConfig`` as JSON, instead of a preset.
+        architecture: instead of a preset; None for the preset.
         data: name of the data set, which fixes the mean and deviation of pixels.
         objective: what is minimised; all but cross entropy need a teacher.
         token_weight: kappa of :class:`~mpcvit.train.objectives.distillation.Distillation`.
@@ -89,7 +88,7 @@ class TrainConfig:
     """
 
     model: str
-    architecture: dict[str, Any] | None = None
+    architecture: ViTConfig | None = None
     data: str = "cifar10"
     objective: ObjectiveName = ObjectiveName.CROSS_ENTROPY
     token_weight: float = 1.0
@@ -117,7 +116,7 @@ class TrainConfig:
     drop_path: float = 0.0
     sam_rho: float = 0.0
     ema_decay: float = 0.0
-    precision: Precision = Precision.AUTO
+    precision: FloatFormat = FloatFormat.AUTO
     pipeline: Pipeline = Pipeline.PICTURES
     validation: int = 2500
     seed: int = 0
@@ -159,13 +158,10 @@ class TrainConfig:
         """Epochs with the cooldown."""
         return self.epochs + self.cooldown_epochs
 
-    def to_json(self) -> dict[str, Any]:
-        """A dict of JSON's own types."""
-        document: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return document
-
     def shortened(self, epochs: int) -> TrainConfig:
-        """The same run in at most ``epochs`` epochs per stage: phases shrink in proportion, the cooldown goes."""
+        """Return the same run in at most ``epochs`` epochs per stage: phases shrink in proportion, the cooldown
+        goes.
+        """
 
         def shrink(count: int) -> int:
             return round(count * epochs / self.epochs)

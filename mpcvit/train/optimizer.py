@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mpcvit.compat import prepare_torchvision
-from mpcvit.models.reduction import Spvit
+from mpcvit.models.reduction.spvit import SpvitReduction
 from mpcvit.train.config import TrainConfig
 
 prepare_torchvision()
@@ -22,7 +22,7 @@ ARCHITECTURE_PARAMETERS = ("alpha", "beta", "gate")
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """The optimiser of ``model``.
+    """Return the optimiser of ``model``.
 
     No weight decay on vectors, on what ``model.no_weight_decay()`` names, and on :data:`ARCHITECTURE_PARAMETERS`, which
     moreover go to AdamW where the optimiser is a Muon. SPViT's selectors learn at ``config.selector_rate`` of the rate
@@ -40,8 +40,9 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
 
 
 def _with_selectors_apart(groups: list[dict[str, Any]], model: nn.Module, rate: float) -> list[dict[str, Any]]:
-    """``groups`` with selectors' parameters in groups of their own, at ``rate`` of the schedule's rate."""
-    theirs = {parameter for module in model.modules() if isinstance(module, Spvit) for parameter in module.parameters()}
+    """Return ``groups`` with selectors' parameters in groups of their own, at ``rate`` of the schedule's rate."""
+    selectors = [module for module in model.modules() if isinstance(module, SpvitReduction)]
+    theirs = {parameter for selector in selectors for parameter in selector.parameters()}
     apart = []
     for group in groups:
         for selects in (False, True):
@@ -52,7 +53,7 @@ def _with_selectors_apart(groups: list[dict[str, Any]], model: nn.Module, rate: 
 
 
 def make_schedule(optimizer: torch.optim.Optimizer, config: TrainConfig, steps: int) -> Any:
-    """timm's scheduler for ``steps`` steps per epoch: linear warm-up, then a cosine, step by step."""
+    """Return timm's scheduler for ``steps`` steps per epoch: linear warm-up, then a cosine, step by step."""
     schedule, _ = create_scheduler_v2(
         optimizer,
         num_epochs=config.epochs,

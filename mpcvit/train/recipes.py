@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from mpcvit.data.catalogue import data_set
-from mpcvit.models.config import Activation, AttentionKind, ViTConfig
+from mpcvit.models.config import ViTConfig
+from mpcvit.models.kinds import Activation, AttentionKind
 from mpcvit.models.sizes import vit_6_4_32, vit_7_4_32, vit_9_12_64
 from mpcvit.train.config import ObjectiveName, Pipeline, Start, TrainConfig
 
@@ -28,7 +28,7 @@ def cifar10_teacher_small() -> TrainConfig:
     """
     return TrainConfig(
         model="vit_6_4_32",
-        architecture=_small(AttentionKind.SOFTMAX).to_json(),
+        architecture=_small(AttentionKind.SOFTMAX),
         pipeline=Pipeline.TENSORS,
         epochs=30,
         drop_path=0.05,
@@ -60,8 +60,8 @@ def cifar10_mpcvit_small() -> TrainConfig:
     held-out ones where the CPU multiplies bfloat16, in half the time.
     """
     relu_softmax = _small(AttentionKind.RELU_SOFTMAX)
-    heads = _small(AttentionKind.SCALING).heads[:3] + relu_softmax.heads[3:]
-    return _small_student("mpcvit_6_4_32", replace(relu_softmax, heads=heads))
+    blocks = _small(AttentionKind.SCALING).blocks[:3] + relu_softmax.blocks[3:]
+    return _small_student("mpcvit_6_4_32", replace(relu_softmax, blocks=blocks))
 
 
 def cifar10_thex_small() -> TrainConfig:
@@ -76,7 +76,7 @@ def cifar10_thex_small() -> TrainConfig:
 def cifar10_mpcformer_small() -> TrainConfig:
     """MPCFormer's 2Quad and Quad, distilled in two stages from :func:`cifar10_teacher_small`, starting at its weights.
 
-    Quads begin as the best fit to the teacher's GELU, block by block; MPCFormer's all begin alike.
+    Quads begin as the best fit to the teacher's GELU, block by block; MPCFormer's all begin in the same way.
     As many epochs as the other students have. MPCFormer (Li et al., ICLR 2023) fine-tunes BERT with learning rates of
     5e-5, then 1e-5; these are ours, for a model that never saw more than CIFAR-10. Expect 88.0 % on the held-out
     pictures, and 87.1 % in float on those of :func:`cifar10_teacher_small`.
@@ -173,7 +173,7 @@ def mpcvit_tinyimagenet_teacher() -> TrainConfig:
 
     The paper's softmax ViT has 60.71 %. Expected here: not measured yet.
     """
-    architecture = vit_9_12_64(AttentionKind.SOFTMAX, Activation.GELU).to_json()
+    architecture = vit_9_12_64(AttentionKind.SOFTMAX, Activation.GELU)
     return replace(_mpcvit_tinyimagenet("vit_9_12_64"), architecture=architecture)
 
 
@@ -232,16 +232,16 @@ def _mpcvit_tinyimagenet(model: str) -> TrainConfig:
     )
 
 
-def _softmax_7(data: str) -> dict[str, Any]:
-    """MPCViT's CIFAR size with softmax, as JSON."""
-    return replace(vit_7_4_32(AttentionKind.SOFTMAX, Activation.GELU), classes=data_set(data).classes).to_json()
+def _softmax_7(data: str) -> ViTConfig:
+    """MPCViT's CIFAR size with softmax."""
+    return replace(vit_7_4_32(AttentionKind.SOFTMAX, Activation.GELU), classes=data_set(data).classes)
 
 
 def _small_student(model: str, architecture: ViTConfig) -> TrainConfig:
     """What all students of :func:`cifar10_teacher_small` have in common, found by a search or not."""
     return TrainConfig(
         model=model,
-        architecture=architecture.to_json(),
+        architecture=architecture,
         objective=ObjectiveName.DISTILLATION,
         start=Start.TEACHER,
         pipeline=Pipeline.TENSORS,

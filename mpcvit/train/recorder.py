@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Line = dict[str, float]
 
+LOG_FILE = "log.jsonl"
+
 
 class Recorder:
     """The record of a run; a context manager.
@@ -61,7 +63,7 @@ class Recorder:
         if not self._active:
             return
         full = {"epoch": epoch, **line}
-        with (self._folder / "log.jsonl").open("a") as log:
+        with (self._folder / LOG_FILE).open("a") as log:
             log.write(json.dumps(full) + "\n")
         self._bar.console.print(", ".join(f"{name} {value:g}" for name, value in full.items()))
         if self._writer is not None:

@@ -10,6 +10,7 @@ import torch
 from torch import distributed, nn
 
 from mpcvit.compat import prepare_torchvision
+from mpcvit.train.device import AUTO, require_device
 
 prepare_torchvision()
 
@@ -37,7 +38,7 @@ class Replica:
         return self.rank == 0
 
     def mean(self, value: torch.Tensor) -> torch.Tensor:
-        """The mean of ``value`` over all processes."""
+        """Return the mean of ``value`` over all processes."""
         if self.world > 1:
             value = value.clone()
             distributed.all_reduce(value)
@@ -45,7 +46,7 @@ class Replica:
         return value
 
     def wrap(self, module: nn.Module) -> nn.Module:
-        """``module``, with gradients averaged over all processes."""
+        """Return ``module``, with gradients averaged over all processes."""
         if self.world == 1:
             return module
         devices = [self.device] if self.device.type == "cuda" else None
@@ -59,21 +60,25 @@ class Replica:
 
 
 def is_first() -> bool:
-    """Whether this process speaks for all that torchrun started, inside a ``joined`` block or not."""
+    """Return whether this process speaks for all that torchrun started, inside a ``joined`` block or not."""
     _, rank, _ = world_info_from_env()
     return int(rank) == 0
 
 
 @contextmanager
 def joined(device: str) -> Iterator[Replica]:
-    """This process as part of the run that torchrun's environment variables describe; without them, alone.
+    """Join the run that torchrun's environment variables describe; without them, run alone.
 
     Inside another ``joined`` block the same run goes on.
 
     Args:
         device: ``auto``, or a torch device name; several processes on GPUs take one each.
+
+    Raises:
+        ConfigError: there is no such device here.
     """
-    name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    require_device(device)
+    name = ("cuda" if torch.cuda.is_available() else "cpu") if device == AUTO else device
     if distributed.is_available() and distributed.is_initialized():
         where = torch.device(name)
         if where.type == "cuda":

@@ -16,8 +16,9 @@ from mpcvit.data.normalise import normalise
 from mpcvit.errors import ConfigError
 from mpcvit.models import presets  # noqa: F401  # registers the models with timm
 from mpcvit.models.config import ViTConfig
-from mpcvit.models.files import load_model, model_digest
 from mpcvit.models.vit import VisionTransformer
+from mpcvit.store.trained import load_model, model_digest
+from mpcvit.train.batches import check_enough
 from mpcvit.train.calibrate_quads import calibrate_quads
 from mpcvit.train.config import Start, TrainConfig
 from mpcvit.train.objectives.make import make_objective
@@ -45,7 +46,7 @@ def train(
     after_epoch: AfterEpoch | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> VisionTransformer:
-    """The model that ``config`` describes, trained; :func:`mpcvit.train.trainer.fit` says what ``folder`` gets.
+    """Return the model that ``config`` describes, trained; :func:`mpcvit.train.trainer.fit` says what ``folder`` gets.
 
     A run that ``config.before`` puts first goes to ``folder/before``.
 
@@ -60,8 +61,10 @@ def train(
 
     Raises:
         ConfigError: the configuration, the pictures, the teacher and the folder do not fit together.
+        InputError: there are too few pictures.
         ModelFileError: there is no teacher, or nothing to start from, in its folder.
     """
+    check_enough(config, images)
     with joined(device):  # one process group for all stages
         taught_by = None if teacher is None else load_model(teacher)
         begun = None if start_from is None else load_model(start_from)
@@ -105,7 +108,7 @@ def train(
 
 
 def build_model(config: TrainConfig, classes: int) -> VisionTransformer:
-    """The model of ``config`` with its first weights, drawn under ``config.seed``.
+    """Return the model of ``config`` with its first weights, drawn under ``config.seed``.
 
     Raises:
         ConfigError: there is no such model, or its architecture has another number of classes.
@@ -119,7 +122,7 @@ def build_model(config: TrainConfig, classes: int) -> VisionTransformer:
                 f"model '{config.model}'", expected="a preset of mpcvit.models.presets", remedy="Correct the name."
             ) from error
         return model
-    architecture = ViTConfig.from_json(config.architecture)
+    architecture = config.architecture
     if architecture.classes != classes:
         raise ConfigError(
             f"an architecture of {architecture.classes} classes for pictures of {classes}",
@@ -130,13 +133,13 @@ def build_model(config: TrainConfig, classes: int) -> VisionTransformer:
 
 
 def starting_from(model: VisionTransformer, config: TrainConfig, teacher: VisionTransformer | None) -> TrainConfig:
-    """``config`` for ``model``'s architecture, with a token weight of 0 where tokens cannot be compared."""
+    """Return ``config`` for ``model``'s architecture, with a token weight of 0 where tokens cannot be compared."""
     same = teacher is not None and _last_tokens(model.config) == _last_tokens(teacher.config)
-    return replace(config, architecture=model.config.to_json(), token_weight=config.token_weight if same else 0.0)
+    return replace(config, architecture=model.config, token_weight=config.token_weight if same else 0.0)
 
 
 def _last_tokens(config: ViTConfig) -> tuple[int, int]:
-    """(tokens, width) behind the last block."""
+    """Return (tokens, width) behind the last block."""
     return config.output_tokens.count, config.dim
 
 

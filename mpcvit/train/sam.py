@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 @contextmanager
 def ascended(model: nn.Module, rho: float) -> Iterator[None]:
-    """Within the block, weights stand at w + rho g / ||g||_2 (equation 2) and gradients are cleared.
+    """Move weights, within the block, to w + rho g / ||g||_2 (equation 2) and gradients are cleared.
 
     g is the gradient that the caller has just computed at w. The gradient that the block computes stays for the
     optimiser; afterwards the weights are w again, bit for bit. Batch norms keep the statistics of w.

@@ -39,7 +39,7 @@ class TensorAugment:
         self.erase = RandomErasing(erasing, mode="pixel", device=str(device)) if erasing > 0 else None
 
     def __call__(self, pixels_BCHW: torch.Tensor) -> torch.Tensor:
-        """Normalised float32 pictures of the shape of ``pixels_BCHW``, which is uint8 and square."""
+        """Return normalised float32 pictures of the shape of ``pixels_BCHW``, which is uint8 and square."""
         count, _, size, _ = pixels_BCHW.shape
         images = (pixels_BCHW.float() - self.mean) / self.std
         boxes = crop_boxes(count, size, self.crop_scale, pixels_BCHW.device)
@@ -51,7 +51,8 @@ class TensorAugment:
 
 
 def crop_boxes(count: int, size: int, smallest: float, device: torch.device) -> torch.Tensor:
-    """Random boxes [B, 4], whole pixels: left, top, width, height, drawn as torchvision's RandomResizedCrop draws them.
+    """Return random boxes [B, 4], whole pixels: left, top, width, height, drawn as torchvision's RandomResizedCrop
+    draws them.
 
     Areas are uniform from ``smallest`` to 1 of the picture, aspect ratios log-uniform from 3/4 to 4/3. A box that does
     not fit is drawn again, nine times at most; then the whole picture is taken.
@@ -69,7 +70,7 @@ def crop_boxes(count: int, size: int, smallest: float, device: torch.device) -> 
 
 
 def resized_crops(images_BCHW: torch.Tensor, boxes_B4: torch.Tensor, flips_B: torch.Tensor) -> torch.Tensor:
-    """Each picture's box, stretched to the whole size (bilinear), and mirrored where ``flips_B``.
+    """Return each picture's box, stretched to the whole size (bilinear), and mirrored where ``flips_B``.
 
     Like PIL, sampling stays inside the box: no pixel beside it shines through.
     """

@@ -18,14 +18,15 @@ from mpcvit.compat import muon_in_float32, prepare_torchvision
 from mpcvit.data.catalogue import data_set
 from mpcvit.data.image_set import ImageSet
 from mpcvit.errors import ConfigError
-from mpcvit.models.config import ViTConfig
-from mpcvit.models.files import FLOAT_FILE, save_model
 from mpcvit.models.vit import VisionTransformer
+from mpcvit.store.codec import from_document, to_document
+from mpcvit.store.trained import FLOAT_FILE, TRAIN_FILE, save_model
+from mpcvit.store.whole_file import whole_file, write_whole
 from mpcvit.train.accuracy import accuracy
-from mpcvit.train.batches import Batch, Batches, make_batches, make_mixup
+from mpcvit.train.batches import Batch, Batches, check_enough, make_batches, make_mixup
 from mpcvit.train.checkpoint import load_checkpoint, read_progress, save_checkpoint
-from mpcvit.train.config import Precision, TrainConfig
-from mpcvit.train.objectives.objective import Objective
+from mpcvit.train.config import FloatFormat, TrainConfig
+from mpcvit.train.objectives.objective import Loss
 from mpcvit.train.optimizer import make_optimizer, make_schedule
 from mpcvit.train.recorder import Recorder
 from mpcvit.train.replica import Replica, joined
@@ -45,13 +46,15 @@ def fit(
     images: ImageSet,
     folder: Path,
     *,
-    objective: Objective,
+    objective: Loss,
     device: str = "auto",
     workers: int = 1,
     after_epoch: AfterEpoch | None = None,
     facts: Mapping[str, Any] | None = None,
 ) -> nn.Module:
-    """``model``, trained in place and in eval mode; with averaging, the averaged weights are put into it at the end.
+    """Return ``model``, trained in place and in eval mode.
+
+    With averaging, the averaged weights are put into it at the end.
 
     ``folder`` gets ``model.safetensors`` (and ``config.json`` for a plain ``VisionTransformer``), ``train.json``,
     ``checkpoint.safetensors``, ``log.jsonl`` with one line per epoch, and the same numbers for TensorBoard where that
@@ -73,10 +76,11 @@ def fit(
 
     Raises:
         ConfigError: the checkpoint in ``folder`` belongs to another configuration or other facts.
+        InputError: there are too few pictures.
     """
     with joined(device) as replica:
         run = _prepare(model, config, images, objective, replica, workers)
-        identity: dict[str, Any] = {"config": config.to_json(), "torch": torch.__version__}
+        identity: dict[str, Any] = {"config": to_document(config), "torch": torch.__version__}
         if facts:
             identity["facts"] = dict(facts)
         first = _resume(folder, run, identity)
@@ -93,14 +97,14 @@ def fit(
             model.load_state_dict(run.average.module.state_dict())
         if replica.leads:
             _save(model, folder)
-            (folder / "train.json").write_text(json.dumps(identity, indent=1) + "\n")
+            write_whole(folder / TRAIN_FILE, json.dumps(identity, indent=1) + "\n")
     return model.eval()
 
 
 class _Loss(nn.Module):
     """The loss as a module: what goes through DistributedDataParallel's forward gets its gradients averaged."""
 
-    def __init__(self, model: nn.Module, objective: Objective, autocast: bool, device: torch.device) -> None:
+    def __init__(self, model: nn.Module, objective: Loss, autocast: bool, device: torch.device) -> None:
         super().__init__()
         self.model = model
         self._objective = (objective,)  # in a tuple, so that a teacher that is a module does not become part of this
@@ -132,17 +136,18 @@ class _Run:
 
 
 def _prepare(
-    model: nn.Module, config: TrainConfig, images: ImageSet, objective: Objective, replica: Replica, workers: int
+    model: nn.Module, config: TrainConfig, images: ImageSet, objective: Loss, replica: Replica, workers: int
 ) -> _Run:
     device = replica.device
+    check_enough(config, images)
     rest, held_out = images.split(config.validation, config.seed)
     model.to(device)
     if device.type == "cpu":
         muon_in_float32()
     optimizer = make_optimizer(model, config)
     batches = make_batches(config, rest, replica, workers)
-    autocast = config.precision == Precision.BFLOAT16 or (
-        config.precision == Precision.AUTO and _multiplies_bfloat16(device)
+    autocast = config.precision == FloatFormat.BFLOAT16 or (
+        config.precision == FloatFormat.AUTO and _multiplies_bfloat16(device)
     )
     return _Run(
         config=config,
@@ -159,18 +164,19 @@ def _prepare(
 
 
 def _multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether ``device`` has units for products of bfloat16: with them, training is more than twice as fast."""
+    """Return whether ``device`` has units for products of bfloat16: with them, training is more than twice as fast."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
 
 def _resume(folder: Path, run: _Run, identity: Mapping[str, Any]) -> int:
-    """Number of epochs that a checkpoint in ``folder`` has behind it; restores the run from it."""
+    """Return the number of epochs that a checkpoint in ``folder`` has behind it; restores the run from it."""
     progress = read_progress(folder)
     if progress is None:
         return 0
-    if _complete(progress["config"]) != _complete(identity["config"]) or progress.get("facts") != identity.get("facts"):
+    same = from_document(TrainConfig, progress["config"]) == run.config
+    if not same or progress.get("facts") != identity.get("facts"):
         raise ConfigError(
             f"a checkpoint of another configuration in {folder}",
             expected="the configuration, and the teacher, that the run began with",
@@ -180,18 +186,8 @@ def _resume(folder: Path, run: _Run, identity: Mapping[str, Any]) -> int:
     return int(progress["epochs_done"])
 
 
-def _complete(document: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration in which fields that are younger than it, the architecture's included, have their defaults."""
-    whole = {**TrainConfig(model="", epochs=1).to_json(), **document}
-    if whole["architecture"] is not None:
-        whole["architecture"] = ViTConfig.from_json(whole["architecture"]).to_json()
-    if whole["before"] is not None:
-        whole["before"] = _complete(whole["before"])
-    return whole
-
-
 def _epoch(run: _Run, epoch: int) -> dict[str, float]:
-    """One pass over the data, and what the log says of it."""
+    """Return one pass over the data, and what the log says of it."""
     start = time.perf_counter()
     config = run.config
     random_seed(config.seed * 1_000_003 + epoch, run.replica.rank)
@@ -218,7 +214,7 @@ def _epoch(run: _Run, epoch: int) -> dict[str, float]:
 
 
 def _update(run: _Run, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """One step of the optimiser; the loss before it."""
+    """Return one step of the optimiser; the loss before it."""
     loss: torch.Tensor = run.loss(images, targets)
     run.optimizer.zero_grad()
     loss.backward()
@@ -235,4 +231,5 @@ def _save(model: nn.Module, folder: Path) -> None:
     if type(model) is VisionTransformer:
         save_model(model, folder)
     else:  # such as a supernet: its configuration alone does not say what the weights are for
-        save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / FLOAT_FILE)
+        with whole_file(folder / FLOAT_FILE) as partial:
+            save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, partial)

@@ -15,19 +15,19 @@ CHUNK_BYTES = 1 << 20
 
 
 def chunks(payload: bytes | memoryview) -> Iterator[memoryview]:
-    """``payload`` in pieces of at most :data:`CHUNK_BYTES`; one empty piece if it is empty."""
+    """Yield ``payload`` in pieces of at most :data:`CHUNK_BYTES`; one empty piece if it is empty."""
     view = memoryview(payload)
     for start in range(0, max(len(view), 1), CHUNK_BYTES):
         yield view[start : start + CHUNK_BYTES]
 
 
 def tensor_bytes(codes: Codes) -> memoryview:
-    """The elements of ``codes`` in row-major order, little-endian."""
+    """Return the elements of ``codes`` in row-major order, little-endian."""
     return np.ascontiguousarray(codes, dtype="<i8").reshape(-1).data.cast("B")
 
 
 def join_chunks(pieces: Iterable[bytes], length: int) -> bytes:
-    """The concatenation of ``pieces``, which must be exactly ``length`` bytes.
+    """Return the concatenation of ``pieces``, which must be exactly ``length`` bytes.
 
     Raises:
         InputTooLarge: more arrives than announced; nothing beyond it is kept.
@@ -50,7 +50,7 @@ def join_chunks(pieces: Iterable[bytes], length: int) -> bytes:
 
 
 def tensor(raw: bytes | memoryview, shape: Sequence[int]) -> Codes:
-    """The int64 tensor of ``shape`` whose bytes are ``raw``.
+    """Return the int64 tensor of ``shape`` whose bytes are ``raw``.
 
     Raises:
         InvalidShare: the length does not fit the shape.

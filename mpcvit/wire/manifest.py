@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import re
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from mpcvit.errors import ModelFileError, MpcvitError
 from mpcvit.ring.qtype import QType
-from mpcvit.wire.reveal import LOGITS, Reveal, RevealKind
+from mpcvit.wire.ranges import Ranges
+from mpcvit.wire.reveal import LOGITS, Disclosure, RevealKind
 
-#: 2: with ``reveal``.
-FORMAT_VERSION = 2
+#: 2: with ``reveal``. 3: inputs are pixels, results have bounds and are checked. 4: with digests of files.
+FORMAT_VERSION = 4
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,12 +29,15 @@ class Manifest:
         share_set: 32 random hex digits, new each time the weights are shared: parties with shares of different
             sets do not start a session.
         parties: number of compute parties.
-        input_shape: [channels, height, width].
-        input_type: fixed-point type of a normalised input value.
-        output_frac: fractional bits of the result: of the logits, or 0 if labels are revealed.
+        program_file_sha256: of ``program.json`` as it lies in every share folder, 64 hex digits.
+        share_sha256: of every party's share file, party 0 first, 64 hex digits each. They say nothing of a share to
+            whoever does not hold the file: it has 32 random bytes of its own.
+        input_shape: [channels, height, width], of 8-bit pixels.
+        output_type: fixed-point type of the result: fractional bits, and the bounds outside of which it is no answer.
         labels: one name per class.
-        mean, std: per channel, for pixels scaled to [0, 1]: value = (pixel - mean) / std.
+        mean, std: per channel: what the model makes of a pixel is (pixel / 255 - mean) / std.
         reveal: what a result is: logits, or positions in ``labels``, likeliest first.
+        ranges: whether any picture can make a value leave the range for which protocols are right.
     """
 
     name: str
@@ -38,13 +45,20 @@ class Manifest:
     program_sha256: str
     share_set: str
     parties: int
+    program_file_sha256: str
+    share_sha256: tuple[str, ...]
     input_shape: tuple[int, int, int]
-    input_type: QType
-    output_frac: int
+    output_type: QType
     labels: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    reveal: Reveal = LOGITS
+    reveal: Disclosure = LOGITS
+    ranges: Ranges = Ranges.CALIBRATED
+
+    @property
+    def key(self) -> str:
+        """What tells versions of models apart at one party: ``NAME:VERSION``."""
+        return f"{self.name}:{self.version}"
 
     @property
     def outputs(self) -> int:
@@ -52,7 +66,7 @@ class Manifest:
         return self.reveal.outputs(len(self.labels))
 
     def canonical(self) -> bytes:
-        """Canonical JSON: equal manifests give equal bytes."""
+        """Return canonical JSON: equal manifests give equal bytes."""
         return json.dumps({"format": FORMAT_VERSION, **asdict(self)}, sort_keys=True, separators=(",", ":")).encode()
 
     @property
@@ -62,35 +76,52 @@ class Manifest:
 
     @classmethod
     def parse(cls, raw: bytes) -> Manifest:
-        """The manifest whose JSON form is given.
+        """Return the manifest whose JSON form is given.
 
         Raises:
-            ModelFileError: another format version, or a field is missing or wrong.
+            ModelFileError: another format version, a field is missing or wrong, or the form is not canonical.
         """
         try:
             document: dict[str, Any] = json.loads(raw)
             version = document.pop("format", None)
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise _unreadable(f"a manifest with {type(error).__name__}") from error
         if version != FORMAT_VERSION:
             raise _unreadable(f"a manifest of format {version}")
         try:
             if set(document) != {field.name for field in fields(cls)}:
                 raise ValueError("fields")
-            document["input_type"] = QType(**document["input_type"])
+            document["output_type"] = QType(**document["output_type"])
+            document["ranges"] = Ranges(document["ranges"])
             document["reveal"] = reveal_from_json(document["reveal"])
-            for name in ("input_shape", "labels", "mean", "std"):
+            for name in ("share_sha256", "input_shape", "labels", "mean", "std"):
                 document[name] = tuple(document[name])
             manifest = cls(**document)
-            if manifest.reveal.top > len(manifest.labels):
-                raise ValueError("more labels than there are")
+            manifest._check(raw)
             return manifest
         except (ValueError, TypeError, KeyError, AttributeError, MpcvitError) as error:
             raise _unreadable(f"a manifest with {type(error).__name__}") from error
 
+    def _check(self, raw: bytes) -> None:
+        """Raise ValueError unless fields agree with each other and ``raw`` is the canonical form."""
+        if not all(isinstance(text, str) for text in (self.name, self.version, self.share_set, *self.labels)):
+            raise ValueError("texts")
+        if len(self.input_shape) != 3 or not all(type(side) is int and side > 0 for side in self.input_shape):
+            raise ValueError("input_shape")
+        numbers = (*self.mean, *self.std)
+        if len(numbers) != 2 * self.input_shape[0] or not all(map(math.isfinite, numbers)):
+            raise ValueError("mean or std")
+        if self.reveal.top > len(self.labels):
+            raise ValueError("more labels than there are")
+        digests = (self.program_sha256, self.program_file_sha256, *self.share_sha256)
+        if len(self.share_sha256) != self.parties or not all(_SHA256.fullmatch(digest) for digest in digests):
+            raise ValueError("digests")
+        if self.canonical() != raw:  # what is signed, and what clients pin, is these bytes
+            raise ValueError("form")
 
-def reveal_from_json(document: dict[str, Any]) -> Reveal:
-    """The Reveal that ``dataclasses.asdict`` took apart.
+
+def reveal_from_json(document: dict[str, Any]) -> Disclosure:
+    """Return the disclosure that ``dataclasses.asdict`` took apart.
 
     Raises:
         ValueError, TypeError, KeyError, ConfigError: it is none.
@@ -98,7 +129,7 @@ def reveal_from_json(document: dict[str, Any]) -> Reveal:
     kind, top = document["kind"], document["top"]
     if type(top) is not int or len(document) != 2:
         raise ValueError("top")
-    return Reveal(RevealKind(kind), top)
+    return Disclosure(RevealKind(kind), top)
 
 
 def _unreadable(got: str) -> ModelFileError:

@@ -17,7 +17,7 @@ class RevealKind(StrEnum):
 
 
 @dataclass(frozen=True)
-class Reveal:
+class Disclosure:
     """All logits; or the likeliest labels in order and nothing else, found under MPC.
 
     Attributes:
@@ -41,18 +41,18 @@ class Reveal:
             )
 
     @classmethod
-    def label(cls) -> Reveal:
-        """The likeliest label alone."""
+    def label(cls) -> Disclosure:
+        """Return the likeliest label alone."""
         return cls(RevealKind.LABEL, 1)
 
     @classmethod
-    def topk(cls, top: int) -> Reveal:
-        """The ``top`` likeliest labels, likeliest first."""
+    def topk(cls, top: int) -> Disclosure:
+        """Return the ``top`` likeliest labels, likeliest first."""
         return cls(RevealKind.TOPK, top)
 
     @classmethod
-    def parse(cls, kind: str, top: int | None = None) -> Reveal:
-        """What ``kind`` and ``top`` on a command line mean.
+    def parse(cls, kind: str, top: int | None = None) -> Disclosure:
+        """Return what ``kind`` and ``top`` on a command line mean.
 
         Raises:
             ConfigError: no such kind, or ``top`` does not fit it.
@@ -70,8 +70,11 @@ class Reveal:
         return self.kind is RevealKind.LOGITS
 
     def outputs(self, classes: int) -> int:
-        """Codes in a result."""
-        return classes if self.logits else self.top
+        """Return the codes in a result.
+
+        Behind labels comes how many candidates took their places, for the client to check.
+        """
+        return classes if self.logits else self.top + 1
 
     def __str__(self) -> str:
         if self.logits:
@@ -79,5 +82,5 @@ class Reveal:
         return "its likeliest label alone" if self.top == 1 else f"its {self.top} likeliest labels alone"
 
 
-LOGITS = Reveal()
+LOGITS = Disclosure()
 """What models reveal by default."""

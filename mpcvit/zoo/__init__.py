@@ -13,12 +13,12 @@ DEFAULT = "mpcvit_cifar10"
 
 
 def names() -> list[str]:
-    """Names of all shipped models."""
+    """Return the names of all shipped models."""
     return sorted(path.name for path in MODELS.iterdir() if path.is_dir())
 
 
 def folder(model: str | Path) -> Path:
-    """The folder of the shipped model of that name, trained and exported, or ``model`` itself if it is a folder.
+    """Return the folder of the shipped model of that name, trained and exported, or ``model`` itself if it is a folder.
 
     Raises:
         ModelFileError: neither.

@@ -7,12 +7,12 @@ from functools import cache
 import numpy as np
 import pytest
 
-from mpcvit.program.objective import OBJECTIVES
+from mpcvit.engines.masked.objective import OBJECTIVES
 from mpcvit.program.reference import run_reference
 from mpcvit.ring.fixed_point import decode
-from tests.fast import replay, run_on_fast
-from tests.head_groups import GROUPS, HeadGroup, make_group
-from tests.secure import run_secure
+from tests.support.fast import replay, run_on_fast
+from tests.support.head_groups import GROUPS, HeadGroup, make_group
+from tests.support.secure import run_secure
 
 #: Largest error of outputs up to 6: 16 steps of 12 fractional bits for the reference, 32 with any other rounding.
 REFERENCE_BOUND, SECURE_BOUND = 2.0**-8, 2.0**-7
@@ -43,7 +43,7 @@ def test_the_fast_engine_is_the_reference_bit_for_bit(name: str, objective: str)
     assert (run.output == replay(run, heads.weights, inputs)).all()
     got = decode(run.output, heads.program.types[heads.program.output].frac)
     assert np.abs(got - heads.exact[0]).max() < SECURE_BOUND
-    if not run.reopened:
+    if not run.repeated:
         for trace in run.traces:
             opened = trace.of("weights")
             assert trace.total().rounds - opened.rounds == len(run.plan.messages)

@@ -6,20 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from mpcvit.bench.random_models import export_random
-from mpcvit.program.fast_cost import fast_cost
+from mpcvit.engines.masked.cost import fast_cost
+from mpcvit.engines.masked.objective import DEFAULT_OBJECTIVE, OBJECTIVES
+from mpcvit.engines.masked.plan import make_plan
+from mpcvit.measure.random_models import export_random
 from mpcvit.program.files import load_program
-from mpcvit.program.objective import DEFAULT_OBJECTIVE, OBJECTIVES
-from mpcvit.program.plan import make_plan
 
 MB = 1_000_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "rounds", "megabytes", "material"),
     [
         ("vit_7_4_32.softmax.gelu", 160, 60, None),
-        ("vit_7_4_32.relu_softmax.relu", 115, 35, 100),
+        ("vit_7_4_32.relu_softmax.relu", 115, 35, 105),  # with the check of the input, and exact small weights
         ("vit_7_4_32.scaling.identity", 115, 35, 100),
     ],
 )
@@ -32,7 +33,7 @@ def test_budgets_of_the_cifar_model(
     cost = fast_cost(make_plan(program, DEFAULT_OBJECTIVE))
     assert cost.total.rounds <= rounds
     assert sum(cost.total.bytes_sent) <= megabytes * MB
-    assert cost.reopen_probability < 0.01
+    assert cost.repeat_probability < 0.01
     if material is not None:
         assert max(cost.total.material_bytes) <= material * MB
         frugal = fast_cost(make_plan(program, OBJECTIVES["material"])).total

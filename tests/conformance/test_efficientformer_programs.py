@@ -8,23 +8,28 @@ import numpy as np
 import pytest
 import torch
 
+from mpcvit.engines.masked.objective import OBJECTIVES
+from mpcvit.engines.masked.plan import make_plan
+from mpcvit.export.builder import Precision
 from mpcvit.export.efficientformer import export_efficientformer
 from mpcvit.export.exported import INPUT, Exported
 from mpcvit.models.efficientformer import EfficientFormerConfig
 from mpcvit.ops import AveragePool, Linear, Rescale, Unfold
-from mpcvit.program.objective import OBJECTIVES
-from mpcvit.program.plan import make_plan
 from mpcvit.program.reference import run_reference
-from mpcvit.ring.fixed_point import Codes, decode, encode
-from mpcvit.wire.reveal import Reveal
-from tests.efficientformers import SMALL, make_efficientformer, make_pictures
-from tests.fast import replay, run_on_fast
-from tests.secure import run_secure
+from mpcvit.ring.fixed_point import Codes, decode
+from mpcvit.wire.reveal import Disclosure
+from tests.support.efficientformers import SMALL, make_efficientformer, make_pictures
+from tests.support.fast import replay, run_on_fast
+from tests.support.images import pixel_codes
+from tests.support.secure import run_secure
 
 #: Logits deviate by 0.1 to 0.2 and lie within 2; errors on these pictures are up to 0.0033.
 REFERENCE_BOUND, SECURE_BOUND = 0.01, 0.02
 #: No block with pooling before the attention, and another activation.
 VARIANTS = {"small": {}, "relu": {"activation": "relu", "attention_blocks": 2, "depths": [2, 2]}}
+
+#: Most of these models have no layer norm, so that nothing proves their ranges.
+CALIBRATED = Precision(calibrated=True)
 
 
 @cache
@@ -32,10 +37,10 @@ def exported(name: str) -> tuple[Exported, Codes, np.ndarray]:
     """A Program, codes of calibration pictures, and the float model's logits for them."""
     model = make_efficientformer(**VARIANTS[name])
     images = make_pictures(model.config, 24)
-    result = export_efficientformer(model, images)
+    result = export_efficientformer(model, images, CALIBRATED)
     with torch.no_grad():
         plain = model(images).double().numpy()
-    return result, encode(images.numpy(), result.program.inputs[INPUT].qtype), plain
+    return result, pixel_codes(images), plain
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -56,7 +61,7 @@ def test_the_fast_engine_is_the_reference_bit_for_bit(name: str, objective: str)
     run = run_on_fast(result.program, result.weights, {INPUT: codes[0]}, 1, OBJECTIVES[objective])
     assert (run.output == replay(run, result.weights, {INPUT: codes[0]})).all()
     assert np.abs(decode(run.output, 12) - plain[0]).max() < SECURE_BOUND
-    if not run.reopened:
+    if not run.repeated:
         for trace in run.traces:
             opened = trace.of("weights")
             assert trace.total().rounds - opened.rounds == len(run.plan.messages)
@@ -91,16 +96,16 @@ def test_small_layer_scales_do_not_widen_sums() -> None:
         for name, parameter in model.named_parameters():
             if "scale" in name:
                 parameter.mul_(1e-5)
-    result = export_efficientformer(model, make_pictures(SMALL, 16))
+    result = export_efficientformer(model, make_pictures(SMALL, 16), CALIBRATED)
     assert result.fidelity < 1e-9
-    assert make_plan(result.program, OBJECTIVES["wan"]).reopen_probability < 1e-4
+    assert make_plan(result.program, OBJECTIVES["wan"]).repeat_probability < 1e-4
 
 
 def test_labels_can_be_all_that_is_revealed() -> None:
     """The Program may end in labels, as for other models."""
     model, images = make_efficientformer(), make_pictures(SMALL, 16)
-    result = export_efficientformer(model, images, reveal=Reveal.label())
-    codes = encode(images.numpy(), result.program.inputs[INPUT].qtype)
+    result = export_efficientformer(model, images, CALIBRATED, reveal=Disclosure.label())
+    codes = pixel_codes(images)
     with torch.no_grad():
         plain = model(images)
     top = run_reference(result.program, result.weights, {INPUT: codes})[:, 0]
@@ -114,4 +119,4 @@ def test_grids_of_odd_sides() -> None:
     model = make_efficientformer(image_size=13, pool_side=5)
     assert isinstance(model.config, EfficientFormerConfig)
     assert model.config.side == 2
-    assert export_efficientformer(model, make_pictures(model.config, 8)).fidelity < 1e-9
+    assert export_efficientformer(model, make_pictures(model.config, 8), CALIBRATED).fidelity < 1e-9

@@ -10,36 +10,21 @@ import numpy as np
 import pytest
 import torch
 
+from mpcvit.engines.masked.objective import DEFAULT_OBJECTIVE
+from mpcvit.engines.masked.plan import Plan, make_plan
+from mpcvit.engines.masked.protocol import Protocol
+from mpcvit.engines.masked.protocols.relu_by_one_hot import ReluByOneHot
+from mpcvit.engines.masked.simulate import MaskedRun
 from mpcvit.ops import Add, GridSpline, Linear, Matmul, Multiply, Op, Relu, Rescale, Square, TensorType
-from mpcvit.ops.protocol import Form, Protocol
-from mpcvit.ops.relu_by_one_hot import ReluByOneHot
-from mpcvit.program.objective import DEFAULT_OBJECTIVE
-from mpcvit.program.plan import Plan, make_plan
 from mpcvit.program.program import Node, Program
 from mpcvit.program.reference import run_reference
 from mpcvit.ring.fixed_point import Codes
 from mpcvit.ring.qtype import QType
-from tests.cases import CASES, IDS, t
-from tests.fast import FastRun, replay, run_plan
-from tests.links import RecordingLink
-from tests.secure import one_op, random_codes
-
-#: Fractional bits dropped before an op whose inputs are to come Masked.
-_DROPPED = 4
-
-
-def masked_op(op: Op, *kinds: TensorType) -> Program:
-    """A Program of a single op whose inputs come Masked, out of a rescaling."""
-    program = one_op(op, *kinds)
-    wide = {name: replace(kind, qtype=replace(kind.qtype, frac=kind.frac + _DROPPED)) for name, kind in _kinds(program)}
-    rescaled = tuple(Node(f"masked {name}", Rescale(_DROPPED), (name,), kind) for name, kind in _kinds(program))
-    (node,) = program.nodes
-    node = replace(node, inputs=tuple(f"masked {name}" for name in node.inputs))
-    return Program(wide, {}, (*rescaled, node), "op")
-
-
-def _kinds(program: Program) -> list[tuple[str, TensorType]]:
-    return list(program.inputs.items())
+from tests.support.cases import CASES, IDS, t
+from tests.support.fast import replay, run_plan
+from tests.support.links import RecordingLink
+from tests.support.protocol_variants import DROPPED, masked_op, variants
+from tests.support.secure import one_op, random_codes
 
 
 def with_edges(kind: TensorType, generator: np.random.Generator) -> Codes:
@@ -52,40 +37,23 @@ def with_edges(kind: TensorType, generator: np.random.Generator) -> Codes:
     return codes
 
 
-def variants(program: Program) -> list[Plan]:
-    """The plan with each of the protocols that the node ``op`` offers."""
-    plan = make_plan(program, DEFAULT_OBJECTIVE)
-    (node,) = (node for node in program.nodes if node.name == "op")
-    step = plan.steps[plan.step_index["op"]]
-    forms = [_form(plan, name) for name in step.inputs]
-    plans = []
-    for protocol in node.op.protocols(program.input_types(node), forms):
-        steps = tuple(replace(s, protocol=protocol) if s is step else s for s in plan.steps)
-        plans.append(replace(plan, steps=steps))
-    return plans
-
-
-def _form(plan: Plan, name: str) -> Form:
-    if name in plan.step_index:
-        return plan.steps[plan.step_index[name]].protocol.form
-    return Form.MASKED if name in plan.masked_parameters else Form.SHARED
-
-
 def protocol_of(plan: Plan) -> Protocol:
     """The protocol of the node ``op``."""
     return plan.steps[plan.step_index["op"]].protocol
 
 
-def check(run: FastRun, inputs: dict[str, Codes]) -> None:
+def check(run: MaskedRun, inputs: dict[str, Codes]) -> None:
     """Replay, cost and traces of one run."""
     assert (run.output == replay(run, {}, inputs)).all()
     plan = run.plan
-    assert not run.reopened
+    assert not run.repeated
     for trace in run.traces:
         assert trace.total().rounds == len(plan.messages)
         assert trace.total().bytes_sent == trace.total().bytes_received == sum(plan.messages)
         for tag, count in trace.counts.items():
-            if "+" not in tag:  # the step alone in its messages
+            if tag == "agreement":
+                assert (count.rounds, count.bytes_sent) == (1, 32)
+            elif "+" not in tag:  # the step alone in its messages
                 openings = plan.steps[plan.step_index[tag]].protocol.openings()
                 assert (count.rounds, count.bytes_sent) == (len(openings), sum(openings))
 
@@ -100,7 +68,7 @@ def test_every_protocol_is_the_reference_bit_for_bit(
     Inputs hold the edges of the declared range. Without the dealer's roundings the result is one that the op allows.
     """
     program = build(op, *kinds)
-    shift = _DROPPED if build is masked_op else 0
+    shift = DROPPED if build is masked_op else 0
     for number, plan in enumerate(variants(program), start=1):
         for repeat in range(3):
             generator = np.random.default_rng(repeat)
@@ -214,7 +182,7 @@ def test_what_is_opened_is_uniform(op: Op, kind: TensorType) -> None:
             run = run_plan(
                 plan, {}, {"x0": codes}, number, lambda link, said=said: RecordingLink(link, said[link.index])
             )
-            assert not run.reopened
+            assert not run.repeated
             for depth, (first, second) in enumerate(zip(*said, strict=True)):
                 dtype = np.uint64 if depth == 0 else np.uint8  # first words are opened, then packed bits
                 own, other = np.frombuffer(first, dtype), np.frombuffer(second, dtype)

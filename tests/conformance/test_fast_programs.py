@@ -1,4 +1,4 @@
-"""Whole Programs on the fast engine: replay bit for bit, cost, repeated openings, what the wire shows."""
+"""Whole Programs on the fast engine: replay bit for bit, cost, repeated attempts, what the wire shows."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mpcvit.engines.masked.objective import DEFAULT_OBJECTIVE, OBJECTIVES
+from mpcvit.engines.masked.plan import Plan, make_plan
 from mpcvit.export.vit import INPUT, Exported, export_vit
-from mpcvit.models.config import Activation, AttentionKind, ViTConfig
+from mpcvit.models.config import ViTConfig
+from mpcvit.models.kinds import Activation, AttentionKind
 from mpcvit.ops import (
     Add,
     GridSpline,
@@ -31,40 +34,18 @@ from mpcvit.ops import (
     Subtract,
     TensorType,
 )
-from mpcvit.program.objective import DEFAULT_OBJECTIVE, OBJECTIVES
-from mpcvit.program.plan import Plan, make_plan
 from mpcvit.program.program import Node, Program
 from mpcvit.program.reference import run_reference
-from mpcvit.ring.fixed_point import Codes, decode, encode
+from mpcvit.ring.fixed_point import Codes, decode
 from mpcvit.ring.qtype import QType
-from tests.conftest import TINY, make_images, make_model
-from tests.fast import FastRun, replay, run_on_fast, run_plan
-from tests.links import RecordingLink
-from tests.random_programs import random_case
+from tests.support.columns import column, configured
+from tests.support.fast import assert_cost, replay, run_on_fast, run_plan
+from tests.support.images import make_images, pixel_codes
+from tests.support.links import RecordingLink
+from tests.support.models import TINY, make_model
+from tests.support.random_programs import random_case
 
 AHEAD, LATE = 1 << 30, 0
-#: The tag under which tests.fast opens weights, once per model load.
-WEIGHTS_TAG = "weights"
-
-
-def assert_cost(run: FastRun) -> None:
-    """Assert that both parties counted the rounds and bytes that the plan says, openings repeated where they were."""
-    plan, again = run.plan, Counter(run.reopened)
-    ends: dict[str, int] = {}
-    for step in plan.steps:
-        start = max((ends.get(name, 0) for name in step.inputs), default=0)
-        ends[step.name] = start + len(step.protocol.openings()) + again[step.name]
-    repeated = sum(count * sum(plan.steps[plan.step_index[name]].protocol.openings()) for name, count in again.items())
-    if not again:
-        assert ends == plan.depths
-    for trace in run.traces:
-        opened = trace.of(WEIGHTS_TAG)
-        assert opened.bytes_sent == 8 * sum(plan.program.types[name].size for name in plan.masked_parameters)
-        assert trace.total().rounds - opened.rounds == max(ends.values(), default=0)
-        assert trace.total().bytes_sent - opened.bytes_sent == sum(plan.messages) + repeated
-        assert trace.total().bytes_received == trace.total().bytes_sent
-    first, second = ({tag: (c.rounds, c.bytes_sent) for tag, c in trace.counts.items()} for trace in run.traces)
-    assert list(first.items()) == list(second.items())
 
 
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -88,7 +69,7 @@ def tiny(kinds: str, activation: Activation = Activation.RELU, **fields: Any) ->
     """One block with heads of ``kinds`` on an odd number of patches, unless ``fields`` say otherwise."""
     heads = tuple(AttentionKind(kind) for kind in kinds.split())
     sizes = {"image_size": 12, "patch_size": 4, "classes": 3, "dim": 12, "hidden": 16}
-    return ViTConfig(**{**sizes, "heads": (heads,), "activations": (activation,), **fields})
+    return configured(**{**sizes, "heads": (heads,), "activation": (activation,), **fields})
 
 
 MODELS = {
@@ -112,7 +93,7 @@ def exported_model(name: str) -> tuple[Exported, Codes, np.ndarray]:
     exported = export_vit(model, images)
     with torch.inference_mode():
         plain = model(images[:1]).numpy()[0]
-    return exported, encode(images[0].numpy(), exported.program.inputs[INPUT].qtype), plain
+    return exported, pixel_codes(images[0]), plain
 
 
 @pytest.mark.parametrize("objective", ["wan", "material", "loopback"])
@@ -129,8 +110,8 @@ def test_models_are_the_reference_bit_for_bit(name: str, objective: str) -> None
 def test_models_cover_every_kind() -> None:
     """No attention kind and no activation escapes this file."""
     configs = MODELS.values()
-    assert {kind for config in configs for kind in config.heads[0]} == set(AttentionKind)
-    assert {activation for config in configs for activation in config.activations} == set(Activation)
+    assert {kind for config in configs for kind in column(config, "heads")[0]} == set(AttentionKind)
+    assert {activation for config in configs for activation in column(config, "activation")} == set(Activation)
 
 
 @pytest.mark.parametrize("objective", ["wan", "material"])
@@ -172,7 +153,7 @@ def test_two_runs_share_no_message(tiny_exported: Exported) -> None:
 
 
 def _tiny_codes(exported: Exported) -> Codes:
-    return encode(make_images(TINY, 1, seed=9)[0].numpy(), exported.program.inputs[INPUT].qtype)
+    return pixel_codes(make_images(TINY, 1, seed=9)[0])
 
 
 def typed(shape: tuple[int, ...], frac: int, code_bound: int) -> TensorType:
@@ -227,7 +208,7 @@ WIDE = 59
 _NARROW = 1 << (WIDE - 44)
 
 
-def reopening_program() -> tuple[Program, dict[str, Codes]]:
+def ambiguous_program() -> tuple[Program, dict[str, Codes]]:
     """A Program with ambiguous openings in two layers, read by every kind of step.
 
     The inputs' range of 2**59 makes one element in 16 ambiguous; so does the range that ``again`` declares.
@@ -275,41 +256,39 @@ def reopening_program() -> tuple[Program, dict[str, Codes]]:
 
 @pytest.mark.parametrize("objective", ["wan", "material"])
 @pytest.mark.parametrize("expansion_bytes", [AHEAD, LATE], ids=["ahead", "late"])
-def test_ambiguous_openings_are_repeated(objective: str, expansion_bytes: int) -> None:
-    """Reopened values are right, once and repeatedly, alone and together, and so is all that reads them.
+def test_an_ambiguous_opening_ends_the_attempt(objective: str, expansion_bytes: int) -> None:
+    """Both parties give up in the same round, early or late, and the attempt that succeeds is right bit for bit.
 
-    Rounds and bytes are those of the plan and of the repetitions.
+    Rounds and bytes are those of all attempts.
     """
-    program, weights = reopening_program()
+    program, weights = ambiguous_program()
     plan = make_plan(program, OBJECTIVES[objective])
-    assert plan.reopen_probability > 0.5
+    assert plan.repeat_probability > 0.5
     seen: Counter[str] = Counter()
-    for number in range(1, 41):
+    for number in range(1, 25):
         inputs = _wide_inputs(program, number)
         run = run_plan(plan, weights, inputs, number, expansion_bytes=expansion_bytes)
         assert (run.output == replay(run, weights, inputs)).all()
         assert_cost(run)
-        again = Counter(run.reopened)
-        seen.update({f"{name} again": 1 for name in again})
-        seen["repeatedly"] += max(again.values(), default=0) > 1
-        seen["both summands"] += {"a", "b"} <= again.keys()
-        seen["both layers"] += "again" in again and len(again) > 1
-        seen["never"] += not again
-    assert all(seen[case] for case in ("a again", "b again", "again again", "repeatedly", "both summands", "never"))
-    assert seen["both layers"]
+        given_up = run.rounds[:-1]
+        seen["first layer"] += 1 in given_up
+        seen["second layer"] += any(rounds > 1 for rounds in given_up)
+        seen["several attempts"] += len(given_up) > 2
+        seen["one attempt"] += not given_up
+    assert all(seen[case] for case in ("first layer", "second layer", "several attempts", "one attempt"))
 
 
-def test_repeated_openings_have_fresh_masks() -> None:
-    """What an opening shows the second time has nothing to do with the first; the parties' shares are fresh, too."""
+def test_another_attempt_has_fresh_masks() -> None:
+    """What the parties say in one attempt has nothing to do with what they said in the one before."""
     kind = typed((4, 4), 8, (1 << 60) - 1024)
     node = Node("op", Rescale(4), ("x",), typed((4, 4), 4, 1 << 57))
     program = Program({"x": kind}, {}, (node,), "op")
     codes = np.full((4, 4), 12345, dtype=np.int64)
     plan, differences = make_plan(program, DEFAULT_OBJECTIVE), []
-    for number in range(1, 61):
+    for number in range(1, 31):
         said: list[list[bytes]] = [[], []]
         run = run_plan(plan, {}, {"x": codes}, number, lambda link, said=said: RecordingLink(link, said[link.index]))
-        assert len(said[0]) == 1 + len(run.reopened)
+        assert len(said[0]) == len(run.rounds)
         words = np.array([[np.frombuffer(one, np.uint64) for one in party] for party in said])
         differences.append(np.diff(words, axis=1).reshape(-1))
     bits = np.unpackbits(np.concatenate(differences).view(np.uint8)).reshape(-1, 64).astype(np.float64)

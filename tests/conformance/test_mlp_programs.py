@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 
+from mpcvit.engines.masked.objective import OBJECTIVES
 from mpcvit.export.vit import INPUT, Exported, export_vit
-from mpcvit.models.config import Activation, GateAxis, Norm
-from mpcvit.program.objective import OBJECTIVES
+from mpcvit.models.kinds import Activation, GateAxis, Norm
 from mpcvit.program.reference import run_reference
-from mpcvit.ring.fixed_point import Codes, decode, encode
-from tests.conformance.test_fast_programs import assert_cost
-from tests.conftest import make_images
-from tests.fast import replay, run_on_fast
-from tests.mlp_variants import NARROW, VARIANTS, make_variant
-from tests.secure import run_secure
+from mpcvit.ring.fixed_point import Codes, decode
+from tests.support.columns import column
+from tests.support.fast import assert_cost, replay, run_on_fast
+from tests.support.images import make_images, pixel_codes
+from tests.support.mlp_variants import NARROW, VARIANTS, make_variant
+from tests.support.secure import run_secure
 
 #: Largest difference of logits, of size 1 to 10, between floating point and fixed point with 12 fractional bits.
 BOUND = 0.02
@@ -31,7 +31,7 @@ def exported_variant(name: str) -> tuple[Exported, Codes, np.ndarray]:
     exported = export_vit(model, images, NARROW)
     with torch.inference_mode():
         plain = model(images[:4]).numpy()
-    return exported, encode(images[:4].numpy(), exported.program.inputs[INPUT].qtype), plain
+    return exported, pixel_codes(images[:4]), plain
 
 
 @pytest.mark.parametrize(
@@ -62,12 +62,12 @@ def test_variants_cover_everything() -> None:
     seen = {
         (gate.axis, activation)
         for config in VARIANTS.values()
-        for activation, gate in zip(config.activations, config.block_gates, strict=True)
+        for activation, gate in zip(column(config, "activation"), column(config, "gate"), strict=True)
         if gate is not None
     }
     assert seen == {(axis, activation) for axis in GateAxis for activation in Activation}
     for place in (0, 1):
-        assert {pair[place] for config in VARIANTS.values() for pair in config.block_norms} == set(Norm)
+        assert {pair[place] for config in VARIANTS.values() for pair in column(config, "norms")} == set(Norm)
 
 
 def _real(exported: Exported, codes: Codes) -> np.ndarray:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mpcvit.engines.crypten.cost import largest_message, stock_cost
+from mpcvit.engines.crypten.kernel import kernel_for
+from mpcvit.engines.setup_round import SETUP_TAG
 from mpcvit.ops import OPS, Matmul, Op, Relu, TensorType
-from mpcvit.program.cost import largest_message, stock_cost
 from mpcvit.program.reference import run_reference
 from mpcvit.ring.qtype import QType
-from mpcvit.session.session import SETUP_TAG
-from tests.cases import CASES, IDS, t
-from tests.secure import one_op, random_codes, run_secure
+from tests.support.cases import CASES, IDS, t
+from tests.support.secure import one_op, random_codes, run_secure
 
 
 def test_every_op_has_a_case() -> None:
@@ -22,14 +23,14 @@ def test_every_op_has_a_case() -> None:
 @pytest.mark.parametrize("parties", [2, 3])
 @pytest.mark.parametrize(("op", "kinds"), CASES, ids=IDS)
 def test_stock_equals_reference_within_its_bound(op: Op, kinds: tuple[TensorType, ...], parties: int) -> None:
-    """The joined shares differ from the reference by at most ``stock_error``; exact ops not at all."""
+    """The joined shares differ from the reference by at most their kernel's ``error``; exact ops not at all."""
     program = one_op(op, *kinds)
     generator = np.random.default_rng(7)
     inputs = {name: random_codes(kind, generator) for name, kind in program.inputs.items()}
     expected = run_reference(program, {}, {name: codes[None] for name, codes in inputs.items()})[0]
     got = run_secure(program, {}, inputs, parties).output
     assert got.shape == expected.shape == program.types["op"].shape
-    assert np.abs(got - expected).max() <= op.stock_error(kinds, parties)
+    assert np.abs(got - expected).max() <= kernel_for(op).error(kinds, parties)
 
 
 @pytest.mark.parametrize("parties", [2, 3, 4])

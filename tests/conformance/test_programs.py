@@ -6,33 +6,37 @@ import numpy as np
 import pytest
 import torch
 
+from mpcvit.engines.crypten.cost import stock_cost
+from mpcvit.engines.setup_round import SETUP_TAG
 from mpcvit.export.vit import INPUT, Exported, export_vit
-from mpcvit.models.config import Activation, AttentionKind, ViTConfig
-from mpcvit.program.cost import stock_cost
+from mpcvit.models.config import ViTConfig
+from mpcvit.models.kinds import Activation, AttentionKind
 from mpcvit.program.reference import run_reference
-from mpcvit.ring.fixed_point import decode, encode
-from mpcvit.session.session import SETUP_TAG
-from tests.conftest import TINY, make_images, make_model
-from tests.links import RecordingLink
-from tests.secure import run_secure
+from mpcvit.ring.fixed_point import decode
+from tests.support.columns import configured
+from tests.support.images import make_images, pixel_codes
+from tests.support.links import RecordingLink
+from tests.support.models import TINY, make_model
+from tests.support.secure import run_secure
 
 KINDS = [*AttentionKind]
 
 
 def _config(kind: AttentionKind, activation: Activation, tokens_per_side: int = 2) -> ViTConfig:
-    return ViTConfig(
+    return configured(
         image_size=4 * tokens_per_side,
         patch_size=4,
         classes=3,
         dim=12,
         hidden=16,
         heads=((kind, AttentionKind.SCALING, kind),),
-        activations=(activation,),
+        activation=(activation,),
         linformer_rank=5,
         pooled_side=1,
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "activation"),
     [*((kind, Activation.RELU) for kind in KINDS), *((AttentionKind.SCALING, a) for a in Activation)],
@@ -44,7 +48,7 @@ def test_every_kind_on_shares_is_close_to_float(kind: AttentionKind, activation:
     model, images = make_model(config, gain=1.5), make_images(config, 48)
     exported = export_vit(model, images)
     assert exported.fidelity < 1e-9
-    codes = encode(images[:4].numpy(), exported.program.inputs[INPUT].qtype)
+    codes = pixel_codes(images[:4])
     frac = exported.program.types[exported.program.output].frac
     reference = decode(run_reference(exported.program, exported.weights, {INPUT: codes}), frac)
     with torch.inference_mode():
@@ -106,22 +110,23 @@ def test_two_runs_share_no_message(tiny_exported: Exported) -> None:
             tiny_exported.program,
             tiny_exported.weights,
             {INPUT: codes},
-            dealer_seed=number + 1,
+            number=number + 1,
             wrap_link=lambda link, said=said: RecordingLink(link, said, SETUP_TAG),  # type: ignore[misc]
         )
     assert len(runs[0]) == len(runs[1]) > 50
     assert not set(runs[0]) & set(runs[1])
 
 
+@pytest.mark.slow
 def test_no_silent_wrap_in_200_runs_of_a_block(tiny_exported: Exported) -> None:
     """200 secure runs of one block stay close to the reference: no truncation wrapped."""
     frac = tiny_exported.program.types[tiny_exported.program.output].frac
     images = make_images(TINY, 200, seed=3)
-    codes = encode(images.numpy(), tiny_exported.program.inputs[INPUT].qtype)
+    codes = pixel_codes(images)
     expected = decode(run_reference(tiny_exported.program, tiny_exported.weights, {INPUT: codes}), frac)
     worst = 0.0
     for number in range(200):
-        run = run_secure(tiny_exported.program, tiny_exported.weights, {INPUT: codes[number]}, dealer_seed=number + 1)
+        run = run_secure(tiny_exported.program, tiny_exported.weights, {INPUT: codes[number]}, number=number + 1)
         worst = max(worst, float(np.abs(decode(run.output, frac) - expected[number]).max()))
     assert worst < 0.05
 
@@ -132,7 +137,7 @@ def test_wrap_probability_is_small_and_stated(tiny_exported: Exported) -> None:
 
 
 def _codes(exported: Exported) -> np.ndarray:
-    return encode(make_images(TINY, 1, seed=9)[0].numpy(), exported.program.inputs[INPUT].qtype)
+    return pixel_codes(make_images(TINY, 1, seed=9)[0])
 
 
 def _chi_square(traffic: bytes) -> float:

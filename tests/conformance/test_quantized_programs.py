@@ -8,23 +8,24 @@ import numpy as np
 import pytest
 import torch
 
+from mpcvit.export.quantized.lower import lower
 from mpcvit.export.vit import INPUT, export_vit
-from mpcvit.models.config import Activation, AttentionKind, Norm
-from mpcvit.quantize import Bits, Method, QuantizeConfig, quantize
-from mpcvit.quantize.lower import lower
-from mpcvit.ring.fixed_point import decode, encode
-from tests.conformance.test_fast_programs import assert_cost
-from tests.conftest import make_images
-from tests.fast import replay, run_on_fast
-from tests.mlp_variants import BASE, QUICK, make_variant
+from mpcvit.models.kinds import Activation, AttentionKind, Norm
+from mpcvit.quantize.config import Bits, Method, QuantizeConfig
+from mpcvit.quantize.quantize import quantize
+from mpcvit.ring.fixed_point import decode
+from tests.support.columns import varied
+from tests.support.fast import assert_cost, replay, run_on_fast
+from tests.support.images import make_images, pixel_codes
+from tests.support.mlp_variants import BASE, QUICK, make_variant
 
 #: What quantization makes coarser on shares, comparisons of scores and GELU's spline, and a softmax beside; of the
 #: norms only the last one divides, because splines of divisions take longest to fit.
-CONFIG = replace(
+CONFIG = varied(
     BASE,
     image_size=8,
     heads=((AttentionKind.SOFTMAX, AttentionKind.RELU_SOFTMAX),),
-    activations=(Activation.GELU,),
+    activation=(Activation.GELU,),
     norms=((Norm.AFFINE, Norm.BATCHNORM),),
 )
 SKETCH = replace(QUICK, relative=2.0**-4)
@@ -42,7 +43,7 @@ def test_quantized_models_are_the_reference_bit_for_bit(method: Method, bits: in
     assert lowered.steps or method is Method.ADALOG  # which may have nothing but logarithms there
     exported = export_vit(lowered.model, images, replace(SKETCH, steps=lowered.steps))
     assert exported.fidelity < 1e-9
-    codes = encode(images[0].numpy(), exported.program.inputs[INPUT].qtype)
+    codes = pixel_codes(images[0])
     run = run_on_fast(exported.program, exported.weights, {INPUT: codes})
     assert (run.output == replay(run, exported.weights, {INPUT: codes})).all()
     with torch.inference_mode():

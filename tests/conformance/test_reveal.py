@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from mpcvit.engines.crypten.cost import stock_cost
+from mpcvit.engines.masked.objective import OBJECTIVES
+from mpcvit.engines.masked.plan import make_plan
+from mpcvit.engines.masked.protocols.nonnegative import sign_protocols
 from mpcvit.errors import ProgramError, RangeError
 from mpcvit.export.builder import Builder, Precision
 from mpcvit.export.ranking import top_labels
 from mpcvit.export.vit import INPUT, export_vit
 from mpcvit.models.vit import VisionTransformer
 from mpcvit.ops import Nonnegative, Op, PairDifferences, Pick, Ranks, TensorType
-from mpcvit.program.cost import stock_cost
-from mpcvit.program.objective import OBJECTIVES
-from mpcvit.program.plan import make_plan
 from mpcvit.program.program import Program
 from mpcvit.program.reference import run_reference
-from mpcvit.ring.fixed_point import Codes, encode
+from mpcvit.ring.fixed_point import Codes
 from mpcvit.ring.qtype import QType
-from mpcvit.wire.reveal import Reveal
-from tests.conftest import TINY, make_images
-from tests.fast import replay, run_on_fast
-from tests.secure import one_op, random_codes, run_secure
+from mpcvit.wire.reveal import Disclosure
+from tests.support.fast import replay, run_on_fast, run_plan
+from tests.support.images import make_images, pixel_codes
+from tests.support.models import TINY
+from tests.support.secure import one_op, random_codes, run_secure
 
 BOUND = 8.0
 SCORES = QType(frac=12, lo=-BOUND, hi=BOUND)
@@ -37,8 +41,8 @@ def ranking(classes: int, top: int) -> Program:
 
 
 def in_order(codes: Codes, top: int) -> list[int]:
-    """The definition: largest first, equal ones by position."""
-    return sorted(range(len(codes)), key=lambda i: (-int(codes[i]), i))[:top]
+    """The definition: largest first, equal ones by position; and how many there are."""
+    return [*sorted(range(len(codes)), key=lambda i: (-int(codes[i]), i))[:top], top]
 
 
 def scores(classes: int, kind: str, seed: int = 1) -> Codes:
@@ -102,17 +106,14 @@ def test_all_signs_are_exact_in_every_way() -> None:
     kind = TensorType((8,), QType(frac=0, lo=-300.0, hi=300.0))
     program = one_op(Nonnegative(), kind)
     codes = np.array([0, 1, -1, 300, -300, 255, -256, 299])
-    protocols = Nonnegative().protocols([kind], [])
+    plan = make_plan(program, OBJECTIVES["lan"])
+    protocols = sign_protocols(kind.shape, kind.qtype.code_bound)
     assert len(protocols) == 4
-    for protocol in protocols:
-
-        class Only(Nonnegative):
-            def protocols(self, inputs: object, forms: object, chosen: object = protocol) -> list:
-                return [chosen]
-
-        node = program.nodes[0]
-        forced = Program(program.inputs, {}, (type(node)(node.name, Only(), node.inputs, node.type),), "op")
-        run = run_on_fast(forced, {}, {"x0": codes})
+    guarded = [one for protocol in protocols if (one := protocol.with_guard()) is not None]
+    assert len(guarded) == 1
+    for protocol in protocols + guarded:
+        steps = (replace(step, protocol=protocol) if step.name == "op" else step for step in plan.steps)
+        run = run_plan(replace(plan, steps=tuple(steps)), {}, {"x0": codes})
         assert run.output.tolist() == [1, 1, 0, 1, 0, 1, 0, 1], protocol
         assert [count.bytes_sent for trace in run.traces for count in [trace.total()]] == [sum(run.plan.messages)] * 2
 
@@ -149,19 +150,19 @@ def test_a_thousand_labels() -> None:
 
 @pytest.mark.parametrize("groups", [(3, 1), (5, 2, 1), (5, 1)])
 @pytest.mark.parametrize("top", [1, 2])
-def test_an_opening_that_is_repeated_changes_nothing(
+def test_an_attempt_that_is_repeated_changes_nothing(
     monkeypatch: pytest.MonkeyPatch, groups: tuple[int, ...], top: int
 ) -> None:
-    """Scores rescaled with bounds so wide that openings are ambiguous: all readers of the spare masks stay right."""
+    """Scores rescaled with bounds so wide that openings are ambiguous: the attempt that succeeds is right."""
     monkeypatch.setattr("mpcvit.export.ranking.tournament", lambda count, top: groups)
     b = Builder(Precision())
     wide = b.input("scores", torch.zeros(1, 10, dtype=torch.float64), QType(frac=40, lo=-(2.0**18), hi=2.0**18))
     program = b.program(top_labels(b, "labels", b.rescale("short", wide), top))
     codes = scores(10, "any") << 28
-    runs = [run_on_fast(program, {}, {"scores": codes}, number=number) for number in range(1, 9)]
+    runs = [run_on_fast(program, {}, {"scores": codes}, number=number) for number in range(1, 17)]
     for run in runs:
         assert run.output.tolist() == replay(run, {}, {"scores": codes}).tolist() == in_order(codes, top)
-    assert any(run.reopened for run in runs)
+    assert any(run.repeated for run in runs)
 
 
 VALUES = TensorType((9,), QType(frac=5, lo=-20.0, hi=20.0))
@@ -180,6 +181,9 @@ CASES: list[tuple[Op, tuple[TensorType, ...]]] = [
     (Pick(2, 9), (_integers(9, 4.0), VALUES)),
     (Pick(4, 3), (_integers(9, 2.0), VALUES)),
     (Pick(1, 1), (_integers(2, 1.0), TensorType((2,), SCORES))),
+    (Pick(1, 2, counted=True), (_integers(9, 8.0),)),
+    (Pick(1, 9, counted=True), (_integers(9, 8.0),)),
+    (Pick(2, 2, counted=True), (_integers(9, 4.0), _integers(9, 30.0))),
 ]
 
 
@@ -211,6 +215,7 @@ def test_every_op_is_exact_alone(op: Op, kinds: tuple[TensorType, ...]) -> None:
         (Pick(1, 1), (_integers(5000, 4999.0),), ProgramError),
         (Pick(1, 1), (_integers(9, 9.0),), RangeError),
         (Pick(3, 1), (_integers(9, 8.0),), RangeError),
+        (Pick(1, 1, counted=True), (_integers(9, 8.0), VALUES), ProgramError),
     ],
 )
 def test_inputs_that_do_not_fit_are_refused(op: Op, kinds: tuple[TensorType, ...], error: type) -> None:
@@ -219,14 +224,16 @@ def test_inputs_that_do_not_fit_are_refused(op: Op, kinds: tuple[TensorType, ...
         op.infer(*kinds)
 
 
-@pytest.mark.parametrize("reveal", [Reveal.label(), Reveal.topk(2), Reveal.topk(3)], ids=str)
-def test_a_model_that_reveals_labels(tiny_model: VisionTransformer, reveal: Reveal) -> None:
+@pytest.mark.parametrize("reveal", [Disclosure.label(), Disclosure.topk(2), Disclosure.topk(3)], ids=str)
+def test_a_model_that_reveals_labels(tiny_model: VisionTransformer, reveal: Disclosure) -> None:
     """An exported model gives its likeliest labels on both engines, and its reference those of the float model."""
     images = make_images(TINY, 64)
     exported = export_vit(tiny_model, images, reveal=reveal)
-    codes = encode(images.numpy(), exported.program.inputs[INPUT].qtype)
+    codes = pixel_codes(images)
     with torch.inference_mode():
         expected = np.argsort(-tiny_model(images).numpy(), kind="stable")[:, : reveal.top]
+    found = np.full((len(images), 1), reveal.top)
+    expected = np.concatenate([expected, found], axis=1)
     assert (run_reference(exported.program, exported.weights, {INPUT: codes}) == expected).mean() > 0.95
     inputs = {INPUT: codes[0]}
     run = run_on_fast(exported.program, exported.weights, inputs)

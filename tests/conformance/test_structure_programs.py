@@ -11,23 +11,24 @@ import torch
 
 from mpcvit.export.factors import Factors
 from mpcvit.export.vit import INPUT, Exported, export_vit
-from mpcvit.program.model_folder import Description, ModelFolder
 from mpcvit.program.reference import run_reference
-from mpcvit.program.shares import load_share, share_model
-from mpcvit.ring.fixed_point import Codes, decode, encode
+from mpcvit.ring.fixed_point import Codes, decode
 from mpcvit.ring.sharing import join
-from tests.conformance.test_fast_programs import assert_cost
-from tests.conftest import make_images
-from tests.fast import replay, run_on_fast
-from tests.mlp_variants import QUICK, make_variant
-from tests.secure import run_secure
-from tests.structure_variants import STRUCTURES
+from mpcvit.store.exported import Description, ModelFolder
+from mpcvit.store.shared import load_share, share_model
+from mpcvit.wire.owners import ANYBODY
+from tests.support.columns import column
+from tests.support.fast import assert_cost, replay, run_on_fast
+from tests.support.images import make_images, pixel_codes
+from tests.support.mlp_variants import QUICK, make_variant
+from tests.support.secure import run_secure
+from tests.support.structure_variants import STRUCTURES
 
 #: Largest difference of logits, of size 1 to 10, between floating point and fixed point with coarse splines.
 BOUND = 0.3
 CASES = [
     *((name, Factors.MERGED) for name in STRUCTURES),
-    *((name, Factors.KEPT) for name, config in STRUCTURES.items() if config.ranks),
+    *((name, Factors.KEPT) for name, config in STRUCTURES.items() if column(config, "ranks")),
 ]
 
 
@@ -35,11 +36,11 @@ CASES = [
 def exported_structure(name: str, factors: Factors) -> tuple[Exported, Codes, np.ndarray]:
     """A tiny model, two images' codes, and their logits in floating point."""
     config = STRUCTURES[name]
-    model, images = make_variant(config), make_images(config, 16)
+    model, images = make_variant(config), make_images(config, 16, seed=3)
     exported = export_vit(model, images, QUICK, factors=factors)
     with torch.inference_mode():
         plain = model(images[:2]).numpy()
-    return exported, encode(images[:2].numpy(), exported.program.inputs[INPUT].qtype), plain
+    return exported, pixel_codes(images[:2]), plain
 
 
 @pytest.mark.parametrize(("name", "factors"), CASES)
@@ -72,7 +73,7 @@ def test_a_shared_parameter_is_shared_and_stored_once(tmp_path: Path) -> None:
     model = ModelFolder.load(tmp_path / "model")
     assert model.program == exported.program
     _, folders = share_model(model, 2, tmp_path / "shares")
-    shares = [load_share(folder, index).weights for index, folder in enumerate(folders)]
+    shares = [load_share(folder, index, ANYBODY).weights for index, folder in enumerate(folders)]
     assert not any(name.startswith("block1.fc2.matmul") for name in shares[0])
     for name, codes in exported.weights.items():
         assert np.array_equal(join([share[name] for share in shares]), codes)

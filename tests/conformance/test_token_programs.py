@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -10,16 +9,20 @@ import numpy as np
 import pytest
 import torch
 
+from mpcvit.engines.masked.objective import DEFAULT_OBJECTIVE, OBJECTIVES
+from mpcvit.engines.masked.plan import make_plan
 from mpcvit.export.vit import INPUT, Exported, export_vit
-from mpcvit.models.config import Activation, AttentionKind, Reduction, ReductionKind, ViTConfig
+from mpcvit.models.config import ViTConfig
+from mpcvit.models.kinds import Activation, AttentionKind, ReductionKind
+from mpcvit.models.token_flow import Reduction
 from mpcvit.ops import Order
-from mpcvit.program.objective import DEFAULT_OBJECTIVE, OBJECTIVES
-from mpcvit.program.plan import make_plan
 from mpcvit.program.reference import run_reference
-from mpcvit.ring.fixed_point import Codes, decode, encode
-from tests.conftest import make_images, make_model
-from tests.fast import replay, run_on_fast
-from tests.secure import run_secure
+from mpcvit.ring.fixed_point import Codes, decode
+from tests.support.columns import configured, varied
+from tests.support.fast import replay, run_on_fast
+from tests.support.images import make_images, pixel_codes
+from tests.support.models import make_model
+from tests.support.secure import run_secure
 
 #: As in test_fast_programs: larger weights would give a residual stream of too many magnitudes.
 _GAIN = 1.5
@@ -31,9 +34,9 @@ def tiny(kinds: str, *reductions: Reduction, **fields: Any) -> ViTConfig:
     heads = tuple(AttentionKind(kind) for kind in kinds.split())
     sizes = {"image_size": 16, "patch_size": 4, "classes": 3, "dim": 12, "hidden": 16}
     depth = len(reductions)
-    return ViTConfig(
-        **{**sizes, "heads": (heads,) * depth, "activations": (Activation.RELU,) * depth, **fields},
-        reductions=reductions,
+    return configured(
+        **{**sizes, "heads": (heads,) * depth, "activation": (Activation.RELU,) * depth, **fields},
+        reduction=reductions,
     )
 
 
@@ -41,6 +44,8 @@ def to(kind: str, keep: int) -> Reduction:
     """A reduction by its name."""
     return Reduction(kind=ReductionKind(kind), keep=keep)
 
+
+pytestmark = pytest.mark.slow  # exports of fifteen models
 
 MODELS = {
     "evit-softmax": tiny("softmax softmax", to("evit", 9)),
@@ -71,7 +76,7 @@ def exported_model(name: str) -> tuple[Exported, Codes, np.ndarray]:
     exported = export_vit(model, images)
     with torch.inference_mode():
         plain = model(images).numpy()
-    return exported, encode(images.numpy(), exported.program.inputs[INPUT].qtype), plain
+    return exported, pixel_codes(images), plain
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -95,7 +100,7 @@ def test_the_fast_engine_is_the_reference_bit_for_bit(name: str) -> None:
         assert (run.output == replay(run, exported.weights, inputs)).all()
         got = decode(run.output, exported.program.types[exported.program.output].frac)
         assert np.abs(got - plain[0]).max() < 0.1
-        if not run.reopened:
+        if not run.repeated:
             for trace in run.traces:
                 opened = trace.of("weights")
                 assert trace.total().rounds - opened.rounds == len(run.plan.messages)
@@ -113,7 +118,7 @@ def test_stock_shares_are_close(name: str) -> None:
 def depth_without(name: str) -> tuple[int, int]:
     """Rounds of a model, and of the same without reductions."""
     config = MODELS[name]
-    bare = replace(config, reductions=())
+    bare = varied(config, reduction=())
     exported = export_vit(make_model(bare, gain=_GAIN), make_images(bare, 8))
     plans = [make_plan(program, DEFAULT_OBJECTIVE) for program in (exported_model(name)[0].program, exported.program)]
     with_, without = (len(plan.messages) for plan in plans)

@@ -1,4 +1,4 @@
-"""``mpcvit bench latency`` as users run it."""
+"""``mpcvit bench`` as users run it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mpcvit.bench.network.namespaces import require_emulation
 from mpcvit.errors import ConfigError
+from mpcvit.measure.network.namespaces import require_emulation
 from tests.e2e.test_commands import mpcvit_json
 
 FIELDS = {
@@ -38,6 +38,17 @@ def test_latency_of_an_exported_model(tiny_folder: Path, engine: str) -> None:
     assert 0 < result["floor_s"] < result["online_s"]
     declared = mpcvit_json("cost", "--model", str(tiny_folder), "--engine", engine)
     assert (result["rounds"], result["bytes_sent"]) == (declared["rounds"], declared["bytes_sent"])
+
+
+def test_load_by_several_clients(tiny_folder: Path) -> None:
+    """All promised fields, from real processes, with right answers to all requests."""
+    command = ("bench", "load", "--model", str(tiny_folder), "--clients", "3", "--requests", "7")
+    result = mpcvit_json(*command)
+    counts = {name: result.pop(name) for name in ("clients", "requests", "answered", "wrong", "overloaded", "errors")}
+    assert counts == {"clients": 3, "requests": 7, "answered": 7, "wrong": 0, "overloaded": 0, "errors": 0}
+    assert set(result) == {"p50_s", "p99_s", "pictures_per_s", "offline_s"}
+    assert 0 < result["p50_s"] <= result["p99_s"]
+    assert result["pictures_per_s"] > 0
 
 
 def test_latency_on_an_emulated_network(tiny_folder: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from mpcvit.data.image_set import ImageSet
-from mpcvit.models.files import model_digest
-from tests.e2e.test_commands import mpcvit, mpcvit_json
+from mpcvit.store.trained import model_digest
+from tests.e2e.test_commands import mpcvit, mpcvit_json, refused
 
 
 def _write_images(images: ImageSet, folder: Path) -> None:
@@ -101,9 +101,9 @@ def test_passes_are_listed_with_their_settings() -> None:
     ],
 )
 def test_bad_settings_are_named(arguments: tuple[str, ...], words: str, tiny_folder: Path, data: Path) -> None:
-    """The error says what was got."""
+    """The error says what was found."""
     command = [str(tiny_folder) if argument == "FOLDER" else argument for argument in arguments]
-    error = mpcvit_json(*command, "--data", str(data), "--out", str(data / "out"), code=4)["error"]
+    error = refused(*command, "--data", str(data), "--out", str(data / "out"), code=4)
     assert error["reason"] == "CONFIG"
     assert words in error["got"]
 
@@ -111,7 +111,7 @@ def test_bad_settings_are_named(arguments: tuple[str, ...], words: str, tiny_fol
 def test_a_model_that_is_not_quantized_has_no_such_score(tiny_folder: Path, data: Path) -> None:
     """The executor 'quantized' asks for a folder that was quantized."""
     arguments = ("eval", "--model", str(tiny_folder), "--data", str(data), "--executor", "quantized")
-    assert mpcvit_json(*arguments, code=4)["error"]["reason"] == "CONFIG"
+    assert refused(*arguments, code=4)["reason"] == "CONFIG"
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_file_in_the_place_of_the_folder_is_refused_at_once(
     """Nothing is computed for a result that could not be written."""
     (data / "taken").write_text("")
     command = [str(tiny_folder) if argument == "FOLDER" else argument for argument in arguments]
-    error = mpcvit_json(*command, "--data", str(data), "--out", str(data / "taken"), code=4)["error"]
+    error = refused(*command, "--data", str(data), "--out", str(data / "taken"), code=4)
     assert error["reason"] == "CONFIG"
     assert "taken" in error["got"]
 
@@ -131,7 +131,7 @@ def test_a_file_in_the_place_of_the_folder_is_refused_at_once(
 def test_more_pictures_than_there_are_is_refused(tiny_folder: Path, data: Path) -> None:
     """Where a number is asked for, it is that number."""
     arguments = ("quantize", str(tiny_folder), "--name", "x", "--images", "13", "--out", str(data / "out"))
-    error = mpcvit_json(*arguments, "--data", str(data), code=4)["error"]
+    error = refused(*arguments, "--data", str(data), code=4)
     assert "--images 13 for a folder of 12" in error["got"]
 
 

@@ -7,18 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mpcvit.program.model_folder import ModelFolder
-from mpcvit.program.shares import share_model
-from parties.local_cluster import LocalCluster
-
-#: Short deadlines, so that faults show soon.
-TIMEOUTS = {"pair_s": 4, "offline_s": 20, "stall_s": 3, "op_s": 10, "session_s": 60, "drain_s": 2}
-
-
-def make_cluster(model: Path, folder: Path, parties: int = 2, **overrides: object) -> LocalCluster:
-    """A cluster of the model in ``model`` that is not started yet; ``overrides`` go to every party's configuration."""
-    _, shares = share_model(ModelFolder.load(model), parties, folder / "shares")
-    return LocalCluster(shares, folder, overrides={"timeouts": TIMEOUTS, **overrides})
+from parties.local.cluster import LocalCluster
+from tests.support.clusters import make_cluster
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import yaml
 from mpcvit import zoo
 from mpcvit.client.settings import ClientSettings
 from mpcvit.config_file import ConfigFile
-from parties.settings import DealerSettings, PartySettings
+from parties.common.settings import DealerSettings, PartySettings
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 CONFIGS: dict[str, type[ConfigFile]] = {

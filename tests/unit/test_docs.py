@@ -7,17 +7,19 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from pkgutil import resolve_name
 from types import ModuleType
 
 import pytest
 from pydantic import BaseModel
 
+from mpcvit.config_file import without_none
+from mpcvit.engines.masked.cost import fast_cost
+from mpcvit.engines.masked.objective import OBJECTIVES
+from mpcvit.engines.masked.protocol import Protocol
+from mpcvit.export.vit import Exported
 from mpcvit.fss import compare, dcf, onehot
-from mpcvit.ops.protocol import Protocol
-from mpcvit.program.fast_cost import fast_cost
-from mpcvit.program.objective import OBJECTIVES
-from parties.settings import DealerSettings, PartySettings
-from tests.conftest import Exported
+from parties.common.settings import DealerSettings, PartySettings
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -50,6 +52,49 @@ def test_links_lead_somewhere(page: Path) -> None:
         file = (page.parent / path).resolve() if path else page
         assert file.exists(), target
         assert not anchor or anchor in _anchors(file), target
+
+
+def _files(page: Path) -> Iterator[str]:
+    """The names of Python files in ``page``, one for each alternative in braces."""
+    for name in re.findall(r"`([\w./*{},-]+/[\w.*{},-]+\.py)`", page.read_text()):
+        before, _, rest = name.partition("{")
+        inside, _, after = rest.partition("}")
+        yield from (before + choice + after for choice in inside.split(","))
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md", ROOT / "CHANGELOG.md"], ids=lambda page: page.stem)
+def test_files_are_where_pages_say(page: Path) -> None:
+    """Every Python file that a page names is there, from the root or from mpcvit/; ``*`` stands for some."""
+    files = set(_files(page))
+    assert not [name for name in files if not any(ROOT.glob(name)) and not any((ROOT / "mpcvit").glob(name))]
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md", ROOT / "CHANGELOG.md"], ids=lambda page: page.stem)
+def test_names_are_those_of_the_code(page: Path) -> None:
+    """Every dotted name of the package that a page uses is a module, or something in one."""
+    names = set(re.findall(r"`(mpcvit(?:\.\w+)+)`", page.read_text())) - {"mpcvit.v1"}  # the services' protobuf package
+    assert not [name for name in names if not _exists(name)]
+
+
+def _exists(name: str) -> bool:
+    try:
+        resolve_name(name)
+    except (ImportError, AttributeError):
+        owner, _, attribute = name.rpartition(".")  # a field without default is no attribute of its class
+        try:
+            return attribute in getattr(resolve_name(owner), "__dataclass_fields__", ())
+        except (ImportError, AttributeError):
+            return False
+    return True
+
+
+def test_every_package_is_listed() -> None:
+    """architecture.md has a row for every package, and rows for no others."""
+    listed = set(re.findall(r"`((?:mpcvit|parties)/(?:[a-z0-9_]+/)*)`", (DOCS / "architecture.md").read_text()))
+    packages = {path.parent for root in ("mpcvit", "parties") for path in (ROOT / root).rglob("__init__.py")}
+    names = {f"{path.relative_to(ROOT)}/" for path in packages}
+    assert names - listed <= {"mpcvit/"}
+    assert listed <= names
 
 
 def _protocols(base: type[Protocol] = Protocol) -> Iterator[type[Protocol]]:
@@ -91,8 +136,9 @@ def test_key_sizes_are_those_of_the_code() -> None:
 
 def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _keys(field.annotation, f"{prefix}{name}.")
+        kind = without_none(field.annotation)
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from _keys(kind, f"{prefix}{name}.")
         else:
             yield prefix + name
 
@@ -101,7 +147,7 @@ def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 def test_every_configuration_key_is_described(settings: type[BaseModel]) -> None:
     """architecture.md has a row with every key of the configuration files."""
     page = (DOCS / "architecture.md").read_text()
-    described = set(re.findall(r"`([a-z_.<>]+)`", " ".join(re.findall(r"^\| (`[^|]*)\|", page, flags=re.MULTILINE))))
+    described = set(re.findall(r"`([a-z0-9_.<>]+)`", " ".join(re.findall(r"^\| (`[^|]*)\|", page, flags=re.MULTILINE))))
     described |= {key.removesuffix(".<number>") for key in described}
     assert not set(_keys(settings)) - described
 

@@ -7,14 +7,15 @@ denominator are divided by 2^e <= M, which costs nothing and cancels.
 
 from __future__ import annotations
 
-from mpcvit.export.attention.heads import Heads, denominator
+from mpcvit.export.attention.heads import AttentionLowering, Heads, denominator
 from mpcvit.export.builder import Builder, Value
 from mpcvit.export.normalise import normalise_rows
 from mpcvit.models.attention.linear_relu import EPSILON
+from mpcvit.models.kinds import AttentionKind
 
 
 def lower_linear_relu(b: Builder, name: str, heads: Heads) -> Value:
-    """Output of linear ReLU heads, normalised after the product with V."""
+    """Return the output of linear ReLU heads, normalised after the product with V."""
     exponent = heads.exponent
     queries = b.relu(f"{name}.relu_queries", heads.q, heads.q.type.qtype.step)
     keys = b.relu(f"{name}.relu_keys", heads.keys, heads.keys.type.qtype.step)
@@ -26,5 +27,8 @@ def lower_linear_relu(b: Builder, name: str, heads: Heads) -> Value:
 
 
 def _mean(b: Builder, name: str, x: Value, exponent: int) -> Value:
-    """x / 2**exponent at ordinary precision."""
+    """Return x / 2**exponent at ordinary precision."""
     return b.rescale(name, b.scale(f"{name}_scaled", x, 2.0**-exponent, exponent))
+
+
+LOWERING = AttentionLowering(AttentionKind.LINEAR_RELU, lower_linear_relu)

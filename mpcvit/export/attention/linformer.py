@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import cast
 
-from mpcvit.export.attention.heads import Heads
+from mpcvit.export.attention.heads import AttentionLowering, Heads
 from mpcvit.export.attention.softmax import lower_softmax
 from mpcvit.export.builder import Builder, Value
 from mpcvit.models.attention.linformer import Linformer
+from mpcvit.models.kinds import AttentionKind
 
 
 def lower_linformer(b: Builder, name: str, heads: Heads) -> Value:
-    """Output of Linformer heads."""
+    """Return the output of Linformer heads."""
     kernel = cast(Linformer, heads.kernel)
     projected = b.linear(f"{name}.keys_matmul", heads.keys, kernel.key_projection.detach().T)
     keys = b.rescale(f"{name}.projected_keys", projected)
@@ -20,4 +21,8 @@ def lower_linformer(b: Builder, name: str, heads: Heads) -> Value:
     projected = b.linear(f"{name}.v_matmul", columns, kernel.value_projection.detach().T)
     columns = b.rescale(f"{name}.projected_v_columns", projected)
     v = b.permute(f"{name}.projected_v", columns, 0, 2, 1)
-    return lower_softmax(b, name, replace(heads, keys=keys, v=v))
+    output = lower_softmax(b, name, replace(heads, keys=keys, v=v, scores=None))
+    return replace(output, mix=None)  # of projected values, not of values
+
+
+LOWERING = AttentionLowering(AttentionKind.LINFORMER, lower_linformer)

@@ -5,24 +5,29 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import cast
 
-from mpcvit.export.attention.heads import Heads
+from mpcvit.export.attention.heads import AttentionLowering, Heads
 from mpcvit.export.attention.softmax import lower_softmax
 from mpcvit.export.builder import Builder, Value
 from mpcvit.models.attention.pooled_kv import PooledKV
+from mpcvit.models.kinds import AttentionKind
 
 
 def lower_pooled_kv(b: Builder, name: str, heads: Heads) -> Value:
-    """Output of pooled heads."""
+    """Return the output of pooled heads."""
     kernel = cast(PooledKV, heads.kernel)
     if kernel.window == 1:
         return lower_softmax(b, name, heads)
     columns = b.permute(f"{name}.v_columns", heads.v, 0, 2, 1)
     v = b.permute(f"{name}.pooled_v", _pool(b, f"{name}.pooled_v_columns", columns, kernel), 0, 2, 1)
-    return lower_softmax(b, name, replace(heads, keys=_pool(b, f"{name}.pooled_keys", heads.keys, kernel), v=v))
+    keys = _pool(b, f"{name}.pooled_keys", heads.keys, kernel)
+    # means are rounded unless they are over a power of two
+    exact = kernel.window**2 & (kernel.window**2 - 1) == 0
+    output = lower_softmax(b, name, replace(heads, keys=keys, v=v, scores=heads.scores if exact else None))
+    return output if exact else replace(output, mix=None)
 
 
 def _pool(b: Builder, name: str, x: Value, kernel: PooledKV) -> Value:
-    """[H, D, side^2] from [H, D, M], and one column more before for a class token.
+    """Return [H, D, side^2] from [H, D, M], and one column more before for a class token.
 
     Means over a power of two get more fractional bits instead of a rescaling.
     """
@@ -44,3 +49,6 @@ def _pool(b: Builder, name: str, x: Value, kernel: PooledKV) -> Value:
     if pooled.type.frac != x.type.frac:
         class_token = b.scale(f"{name}.class_scaled", class_token, 1.0, pooled.type.frac - x.type.frac)
     return b.concat(f"{name}.joined", [class_token, pooled], axis=-1)
+
+
+LOWERING = AttentionLowering(AttentionKind.POOLED_KV, lower_pooled_kv)

@@ -10,9 +10,10 @@ from typing import cast
 
 import torch
 
-from mpcvit.export.attention.heads import Heads, scores_product
+from mpcvit.export.attention.heads import AttentionLowering, Heads, scores_product
 from mpcvit.export.builder import Builder, Value
 from mpcvit.models.attention.thex import TheX
+from mpcvit.models.kinds import AttentionKind
 
 #: Extra fractional bits of a product that a row factor still scales.
 _EXTRA_FRAC = 2
@@ -21,7 +22,7 @@ _CUBED = 3
 
 
 def lower_thex(b: Builder, name: str, heads: Heads) -> Value:
-    """Output of THE-X heads."""
+    """Return the output of THE-X heads."""
     scores = b.rescale(f"{name}.scores", scores_product(b, name, heads))
     row = _row(b, name, scores, heads)
     slope, intercept = (part.detach() for part in cast(TheX, heads.kernel).slope_and_intercept())
@@ -39,7 +40,7 @@ def lower_thex(b: Builder, name: str, heads: Heads) -> Value:
 
 
 def _row(b: Builder, name: str, scores: Value, heads: Heads) -> Value:
-    """sum_j ReLU(s_j / 2 + 1)^3 / 2^e [H, N, 1]: the mean but for a factor that w takes up."""
+    """Return sum_j ReLU(s_j / 2 + 1)^3 / 2^e [H, N, 1]: the mean but for a factor that w takes up."""
     double = b.relu(f"{name}.double", b.offset(f"{name}.from_zero", scores, 2.0))
     square = b.rescale(f"{name}.square", b.square(f"{name}.squares", double))
     total = b.sum(f"{name}.sum", b.multiply(f"{name}.cubes", square, double), axis=-1)
@@ -48,6 +49,9 @@ def _row(b: Builder, name: str, scores: Value, heads: Heads) -> Value:
 
 
 def _weighted(b: Builder, name: str, heads: Heads, factors: torch.Tensor) -> Value:
-    """v with each of its rows times a secret factor; e more fractional bits, as factors are about 1 / M."""
+    """Return v with each of its rows times a secret factor; e more fractional bits, as factors are about 1 / M."""
     product = b.multiply(f"{name}.product", heads.v, b.parameter(f"{name}.factors", factors[:, None]))
     return b.rescale(name, product, b.precision.frac + heads.exponent)
+
+
+LOWERING = AttentionLowering(AttentionKind.THEX, lower_thex)

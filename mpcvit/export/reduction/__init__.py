@@ -1,7 +1,11 @@
 """How token reductions become ops, one file per kind."""
 
-from mpcvit.export.reduction.evit import lower_evit
-from mpcvit.export.reduction.spvit import lower_spvit
-from mpcvit.export.reduction.window_pool import lower_window_pool
+from mpcvit.export.reduction.lowering import Read, ReductionLowering
+from mpcvit.members import instances
+from mpcvit.models.kinds import ReductionKind
 
-__all__ = ["lower_evit", "lower_spvit", "lower_window_pool"]
+REDUCTION: dict[ReductionKind, ReductionLowering] = {
+    found.kind: found for found in instances(__name__, ReductionLowering)
+}
+
+__all__ = ["REDUCTION", "Read", "ReductionLowering"]

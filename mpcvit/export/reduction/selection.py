@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import torch
+from dataclasses import replace
 
-from mpcvit.export.builder import Builder, Value, widen
+from mpcvit.export.builder import Builder, Value
 from mpcvit.export.fold_reduction import FoldedReduction
+from mpcvit.ops.bounds import Bounds
 
-#: By how much scores may exceed those of calibration. More than elsewhere, because scores that exceed it wrap around in
-#: comparisons: that ends the session where ranks contradict each other, and else orders tokens wrongly without notice.
-#: A factor of 2 costs a bit per comparison.
-_MARGIN = 4.0
+#: Where ranges are calibrated, by how much scores may exceed those of calibration. More than elsewhere, because scores
+#: that exceed it wrap around in comparisons: that ends the session where ranks contradict each other, and else orders
+#: tokens wrongly without notice. A factor of 2 costs a bit per comparison.
+SCORE_MARGIN = 4.0
 #: Significant bits of the reciprocal of a public divisor.
 _DIVISOR_BITS = 13
-
-
-def score_bounds(real: torch.Tensor) -> tuple[float, float]:
-    """The range that is declared for scores like these."""
-    return widen(real, _MARGIN)
+#: By how much that reciprocal may be off, relative.
+_DIVISOR = 2.0**-12
 
 
 def keep_and_fuse(b: Builder, name: str, x: Value, scores: Value, reduction: FoldedReduction) -> Value:
-    """The tokens of ``x`` that are kept, best first behind a class token, and the mean of the others, at x's precision.
+    """Return the tokens of ``x`` that are kept, best first behind a class token, and the mean of the others, at x's
+    precision.
 
     Args:
         scores: [N], of all tokens but a class token.
@@ -29,17 +28,24 @@ def keep_and_fuse(b: Builder, name: str, x: Value, scores: Value, reduction: Fol
     own, count = reduction.before.own, reduction.before.count
     rest = b.slice(f"{name}.patches", x, -2, own, count) if own else x
     chosen = b.slice(f"{name}.chosen", b.order(f"{name}.order", scores), -2, 0, reduction.chosen)
-    kept = b.matmul(f"{name}.kept", chosen, rest, (x.type.qtype.lo, x.type.qtype.hi))
+    # each row is one of the tokens
+    columns = Bounds(rest.assumed.lo.amin(-2), rest.assumed.hi.amax(-2)).times(rest.type.qtype.step)
+    kept = replace(b.matmul(f"{name}.kept", chosen, rest, columns), radius=rest.radius)
     # 1 for what is not chosen; a sum of what is not kept would have to wait until that is opened
     others = b.scale(f"{name}.not_chosen", b.sum(f"{name}.is_chosen", chosen, axis=-2), -1.0, 0)
-    dropped = b.matmul(f"{name}.dropped", b.offset(f"{name}.is_dropped", others, 1.0), rest)
-    fused = _divided(b, f"{name}.fused", dropped, count - own - reduction.chosen)
+    left = count - own - reduction.chosen
+    dropped = b.matmul(f"{name}.dropped", b.offset(f"{name}.is_dropped", others, 1.0), rest, columns.times(left))
+    fused = _divided(b, f"{name}.fused", dropped, left)
+    if rest.radius is not None:
+        fused = replace(fused, radius=rest.radius * (1 + _DIVISOR) + b.rounding(fused))
     parts = [b.slice(f"{name}.own", x, -2, 0, own)] if own else []
     return b.concat(name, [*parts, kept, fused], axis=-2)
 
 
 def _divided(b: Builder, name: str, total: Value, count: int) -> Value:
-    """total / count, one rescaling beside the opening of what is kept: tokens leave room in the ring for that."""
+    """Return total / count, one rescaling beside the opening of what is kept: tokens leave room in the ring for
+    that.
+    """
     if count == 1:
         return total
     exponent = count.bit_length() - 1

@@ -6,11 +6,13 @@ from mpcvit.export.activation.gelu import lower_gelu
 from mpcvit.export.builder import Builder, Value
 from mpcvit.export.fold_reduction import FoldedReduction, FoldedSelector
 from mpcvit.export.normalise import normed, read_affine
-from mpcvit.export.reduction.selection import keep_and_fuse, score_bounds
+from mpcvit.export.reduction.lowering import Read, ReductionLowering
+from mpcvit.export.reduction.selection import SCORE_MARGIN, keep_and_fuse
+from mpcvit.models.kinds import ReductionKind
 
 
-def lower_spvit(b: Builder, name: str, x: Value, reduction: FoldedReduction) -> Value:
-    """The tokens of ``x`` that enter the block."""
+def lower_spvit(b: Builder, name: str, x: Value, reduction: FoldedReduction, attention: Read | None = None) -> Value:
+    """Return the tokens of ``x`` that enter the block."""
     assert reduction.selector is not None  # noqa: S101 - folded with its kind
     own, count = reduction.before.own, reduction.before.count
     rest = b.slice(f"{name}.read", x, -2, own, count) if own else x
@@ -18,7 +20,7 @@ def lower_spvit(b: Builder, name: str, x: Value, reduction: FoldedReduction) -> 
 
 
 def _logits(b: Builder, name: str, x: Value, selector: FoldedSelector) -> Value:
-    """[N]: the logits but for a constant."""
+    """Return [N]: the logits but for a constant."""
     part = len(selector.bias)
     stream = normed(b, f"{name}.norm", x, selector.norm)
     embedded = b.rescale(f"{name}.embed", read_affine(b, f"{name}.norm_embed", stream, selector.embed))
@@ -34,6 +36,9 @@ def _logits(b: Builder, name: str, x: Value, selector: FoldedSelector) -> Value:
     )
     mixed = b.add(f"{name}.mixed", mixed, b.parameter(f"{name}.mix.bias", selector.bias, most))
     mixed = lower_gelu(b, f"{name}.activated", b.rescale(f"{name}.mix", mixed))
-    bounds = score_bounds(mixed.real @ selector.score)
-    scores = b.rescale(f"{name}.score", b.linear(f"{name}.score.matmul", mixed, selector.score, bounds=bounds))
+    product = b.linear(f"{name}.score.matmul", mixed, selector.score, margin=SCORE_MARGIN)
+    scores = b.rescale(f"{name}.score", product)
     return b.reshape(f"{name}.logits", scores, x.type.shape[-2])
+
+
+LOWERING = ReductionLowering(ReductionKind.SPVIT, lower_spvit)

@@ -3,23 +3,18 @@
 Axes: B batch, N tokens, M channels of the MLP (``hidden``).
 """
 
-from collections.abc import Callable
-
 from torch import nn
 
+from mpcvit.members import members
 from mpcvit.models.activation.gated import HardGate, RelaxedGate
-from mpcvit.models.activation.gelu import Gelu
-from mpcvit.models.activation.identity import Identity
 from mpcvit.models.activation.quad import Quad
-from mpcvit.models.activation.relu import Relu
-from mpcvit.models.config import Activation
+from mpcvit.models.kinds import Activation
 
-#: Makes one block's activation, a module [B, N, M] -> [B, N, M].
-ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
-    Activation.GELU: Gelu,
-    Activation.RELU: Relu,
-    Activation.QUAD: Quad,
-    Activation.IDENTITY: Identity,
+#: Made without arguments: one block's activation, a module [B, N, M] -> [B, N, M].
+ACTIVATIONS: dict[Activation, type[nn.Module]] = {
+    one.kind: one
+    for one in members(__name__, nn.Module)
+    if hasattr(one, "kind")  # gates are no activations
 }
 
-__all__ = ["ACTIVATIONS", "Gelu", "HardGate", "Identity", "Quad", "RelaxedGate", "Relu"]
+__all__ = ["ACTIVATIONS", "HardGate", "Quad", "RelaxedGate"]

@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from mpcvit.models.config import Gate, GateAxis
+from mpcvit.models.block import Gate
+from mpcvit.models.kinds import GateAxis
 
 
 class HardGate(nn.Module):
@@ -25,7 +26,7 @@ class HardGate(nn.Module):
         self.register_buffer("mask", mask, persistent=False)
 
     def forward(self, h_BNM: torch.Tensor, activated_BNM: torch.Tensor) -> torch.Tensor:
-        """One of the two at every position."""
+        """Return one of the two at every position."""
         return torch.where(_along(self.gate.axis, self.mask), activated_BNM, h_BNM)
 
 
@@ -43,11 +44,11 @@ class RelaxedGate(nn.Module):
         self.beta = nn.Parameter(gate.mask.float() if gate is not None and known else torch.ones(size))
 
     def forward(self, h_BNM: torch.Tensor, activated_BNM: torch.Tensor) -> torch.Tensor:
-        """beta * activated + (1 - beta) * h."""
+        """Return beta * activated + (1 - beta) * h."""
         beta = _along(self.axis, self.beta.clamp(0, 1))
         return torch.lerp(h_BNM, activated_BNM, beta.to(h_BNM.dtype))  # which autocast chooses
 
 
 def _along(axis: GateAxis, values: torch.Tensor) -> torch.Tensor:
-    """``values`` in a shape that broadcasts along ``axis`` of [B, N, M]."""
+    """Return ``values`` in a shape that broadcasts along ``axis`` of [B, N, M]."""
     return values[:, None] if axis is GateAxis.TOKEN else values

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import nn
+
+from mpcvit.models.kinds import Activation
 
 #: MPCFormer trains 0.125 x^2 + 0.25 x + 0.5; constant term first.
 QUAD_COEFFICIENTS = (0.5, 0.25, 0.125)
@@ -14,6 +18,8 @@ class Quad(nn.Module):
 
     It grows without bound: clip gradients when training it, and distil from a teacher with the activation itself.
     """
+
+    kind: ClassVar[Activation] = Activation.QUAD
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,6 +40,6 @@ class Quad(nn.Module):
         self.coefficients.copy_(solution[:, 0])
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The polynomial of every value."""
+        """Return the polynomial of every value."""
         c0, c1, c2 = self.coefficients.unbind()
         return (c2 * x + c1) * x + c0

@@ -1,4 +1,4 @@
-"""A mask on the scores that falls with distance: a mixture of 2-parameter Gaussians (GMM attention; dossier C.10).
+"""A mask on the scores that falls with distance: a mixture of 2-parameter Gaussians (GMM attention).
 
 M_ij = sum_k alpha_k exp(-d_ij^2 / 2)^(1 / (sigma_k^2 + epsilon)), d_ij the distance of two patches in the grid.
 
@@ -41,7 +41,7 @@ class GmmMask(nn.Module):
         self.register_buffer("squared_distance", squares, persistent=False)
 
     def forward(self) -> torch.Tensor:
-        """Factors [H, N, M] of the scores; N = M = tokens."""
+        """Return factors [H, N, M] of the scores; N = M = tokens."""
         rate_HK = 1 / (2 * (self.sigma.square() + _EPSILON))
         gaussians_HKNM = torch.exp(-rate_HK[..., None, None] * self.squared_distance)
         mask_HNM = (self.alpha[..., None, None] * gaussians_HKNM).sum(dim=1)

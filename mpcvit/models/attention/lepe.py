@@ -35,7 +35,7 @@ class Lepe(nn.Module):
         self.weight = nn.Parameter(torch.zeros(heads * config.filters_per_head, 1, _SIDE, _SIDE))
 
     def forward(self, v_BHND: torch.Tensor) -> torch.Tensor:
-        """What is added to the heads' outputs [B, H, N, D]."""
+        """Return what is added to the heads' outputs [B, H, N, D]."""
         batch, heads, _, width = v_BHND.shape
         grid = v_BHND[:, :, self.own :].permute(0, 1, 3, 2).reshape(batch, heads * width, self.side, self.side)
         weight = self.weight.repeat_interleave(self.channels, dim=0)
@@ -44,7 +44,7 @@ class Lepe(nn.Module):
         return nn.functional.pad(mixed_BHND, (0, 0, self.own, 0)) if self.own else mixed_BHND
 
     def matrices(self) -> torch.Tensor:
-        """The filters as matrices [filters, N, N] over tokens."""
+        """Return the filters as matrices [filters, N, N] over tokens."""
         basis = torch.eye(self.patches, dtype=self.weight.dtype, device=self.weight.device)
         grid = basis.reshape(self.patches, 1, self.side, self.side)
         columns = conv2d(grid, self.weight, padding=_SIDE // 2).reshape(self.patches, -1, self.patches)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import nn
 
 from mpcvit.models.attention.kernel import AttentionKernel
 from mpcvit.models.config import ViTConfig
+from mpcvit.models.kinds import AttentionKind
 from mpcvit.models.token_flow import Tokens
 
 
@@ -15,6 +18,8 @@ class Linformer(AttentionKernel):
 
     The row maximum, the exponentials and the rest of the softmax run over k columns instead of M.
     """
+
+    kind: ClassVar[AttentionKind] = AttentionKind.LINFORMER
 
     def __init__(self, config: ViTConfig, heads: int, tokens: Tokens | None = None) -> None:
         super().__init__(config, heads, tokens)

@@ -5,10 +5,13 @@ A small part of DualToken-ViT (2023), whose global tokens also carry position an
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 
 from mpcvit.models.attention.kernel import AttentionKernel
 from mpcvit.models.config import ViTConfig
+from mpcvit.models.kinds import AttentionKind
 from mpcvit.models.token_flow import Tokens
 
 
@@ -23,6 +26,8 @@ class PooledKV(AttentionKernel):
         window: patches on each side of a window.
         patches: how many there are.
     """
+
+    kind: ClassVar[AttentionKind] = AttentionKind.POOLED_KV
 
     def __init__(self, config: ViTConfig, heads: int, tokens: Tokens | None = None) -> None:
         super().__init__(config, heads, tokens)

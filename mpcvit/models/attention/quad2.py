@@ -5,11 +5,14 @@ MPCFormer (ICLR 2023) has a = 1 and c = 5; SAL-ViT (ICCV 2023, L2Q) learns both.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import nn
 
 from mpcvit.models.attention.kernel import ScoreKernel
 from mpcvit.models.config import ViTConfig
+from mpcvit.models.kinds import AttentionKind
 from mpcvit.models.token_flow import Tokens
 
 #: Added to the mean weight of a row, so that no choice of a and c brings the denominator near 0.
@@ -21,6 +24,8 @@ SCALE, SHIFT = 0.25, 1.25
 
 class Quad2(ScoreKernel):
     """2Quad heads; every head has its own scale a and shift c."""
+
+    kind: ClassVar[AttentionKind] = AttentionKind.QUAD2
 
     def __init__(self, config: ViTConfig, heads: int, tokens: Tokens | None = None) -> None:
         super().__init__(config, heads, tokens)

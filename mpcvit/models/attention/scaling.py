@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 
 from mpcvit.models.attention.kernel import ScoreKernel
+from mpcvit.models.kinds import AttentionKind
 
 
 class Scaling(ScoreKernel):
@@ -12,6 +15,8 @@ class Scaling(ScoreKernel):
 
     A mask on the scores forbids that order.
     """
+
+    kind: ClassVar[AttentionKind] = AttentionKind.SCALING
 
     def forward(
         self,

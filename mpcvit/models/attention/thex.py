@@ -8,13 +8,14 @@ begins at a softmax model's weights and its cubes are in the hundreds.
 
 from __future__ import annotations
 
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import nn
 
 from mpcvit.models.attention.kernel import ScoreKernel
 from mpcvit.models.config import ViTConfig
+from mpcvit.models.kinds import AttentionKind
 from mpcvit.models.token_flow import Tokens
 
 _WIDTHS = (64, 128)
@@ -26,6 +27,8 @@ _PART = 1 / 64
 
 class TheX(ScoreKernel):
     """THE-X heads; the heads of a block share T."""
+
+    kind: ClassVar[AttentionKind] = AttentionKind.THEX
 
     def __init__(self, config: ViTConfig, heads: int, tokens: Tokens | None = None) -> None:
         super().__init__(config, heads, tokens)
@@ -45,12 +48,12 @@ class TheX(ScoreKernel):
         return output_BHND
 
     def slope_and_intercept(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """T as one layer: [M] and [M] so that T(r) = r * slope + intercept."""
+        """Return T as one layer: [M] and [M] so that T(r) = r * slope + intercept."""
         zero = torch.zeros_like(cast(nn.Linear, self.layers[0]).weight[0])
         intercept = self._factors(zero)
         return self._factors(zero + 1) - intercept, intercept
 
     def _factors(self, means: torch.Tensor) -> torch.Tensor:
-        """T [..., M] of means of cubes [..., 1]."""
+        """Return T [..., M] of means of cubes [..., 1]."""
         factors: torch.Tensor = self.layers(means * _PART) / self.tokens.count
         return factors

@@ -1,7 +1,12 @@
-"""Modules that reduce the number of tokens, one file per kind. Axes: B batch, N tokens, K fewer tokens, D width."""
+"""Reductions of tokens, one file per kind. Axes: B batch, N tokens, D width."""
 
-from mpcvit.models.reduction.evit import Evit
-from mpcvit.models.reduction.spvit import Spvit
-from mpcvit.models.reduction.window_pool import WindowPool
+from mpcvit.members import members
+from mpcvit.models.kinds import ReductionKind
+from mpcvit.models.reduction.reduction import TokenReduction
 
-__all__ = ["Evit", "Spvit", "WindowPool"]
+REDUCTIONS: dict[ReductionKind, type[TokenReduction]] = {
+    one.kind: one
+    for one in members(__name__, TokenReduction)  # type: ignore[type-abstract]
+}
+
+__all__ = ["REDUCTIONS", "TokenReduction"]

@@ -12,37 +12,44 @@ Differences to the source, all for the sake of MPC or of other kinds of heads:
 
 from __future__ import annotations
 
-import torch
-from torch import nn
+from typing import ClassVar
 
+import torch
+
+from mpcvit.models.kinds import ReductionKind
 from mpcvit.models.reduction.ordering import ordered
+from mpcvit.models.reduction.reduction import TokenReduction
 from mpcvit.models.token_flow import Tokens
 
 
-class Evit(nn.Module):
-    """Keeps ``keep`` of the tokens, the class token first, then the best in order, and appends the mean of the others.
+class EvitReduction(TokenReduction):
+    """Keeps K of the tokens, the class token first, then the best in order, and appends the mean of the others.
 
     Has no parameters. Gradients reach the tokens, not the scores, as in the source without its weights.
 
     Args:
-        tokens: that come in.
-        keep: how many stay, the class token among them.
+        before, after: the tokens that come in and go out, which are K + 1.
     """
 
-    def __init__(self, tokens: Tokens, keep: int) -> None:
-        super().__init__()
-        self.own = tokens.own
-        self.chosen = keep - tokens.own
+    kind: ClassVar[ReductionKind] = ReductionKind.EVIT
 
-    def forward(self, x_BND: torch.Tensor, q_BHND: torch.Tensor, k_BHND: torch.Tensor) -> torch.Tensor:
-        """[B, keep + 1, D], ranked by the queries and keys of the attention before."""
+    def __init__(self, dim: int, before: Tokens, after: Tokens) -> None:
+        super().__init__(dim, before, after)
+        self.chosen = after.count - 1 - before.own
+
+    def forward(self, x_BND: torch.Tensor, *attention: torch.Tensor) -> torch.Tensor:
+        """Return [B, K + 1, D], ranked by the queries and keys of the attention before."""
+        q_BHND, k_BHND = attention
         best_BND = ordered(x_BND[:, self.own :], evit_scores(q_BHND, k_BHND, self.own))
         kept_BKD, dropped_BMD = best_BND[:, : self.chosen], best_BND[:, self.chosen :]
         return torch.cat([x_BND[:, : self.own], kept_BKD, dropped_BMD.mean(dim=1, keepdim=True)], dim=1)
 
 
 def evit_scores(q_BHND: torch.Tensor, k_BHND: torch.Tensor, own: int) -> torch.Tensor:
-    """[B, N - own]: how much every token but the class token is asked for; ``own`` is 1 with a class token, or 0."""
+    """Return [B, N - own]: how much every token but the class token is asked for.
+
+    ``own`` is 1 with a class token, or 0.
+    """
     reader_BH1D = q_BHND[:, :, :1] if own else q_BHND.mean(dim=-2, keepdim=True)
     scores: torch.Tensor = (reader_BH1D @ k_BHND.mT).sum(dim=1).squeeze(1)
     return scores[:, own:]

@@ -6,6 +6,6 @@ import torch
 
 
 def ordered(x_BND: torch.Tensor, scores_BN: torch.Tensor) -> torch.Tensor:
-    """The tokens with the largest scores first, equal ones as they came: as the op ``order`` puts them."""
+    """Return the tokens with the largest scores first, equal ones as they came: as the op ``order`` puts them."""
     order_BN = scores_BN.argsort(dim=-1, descending=True, stable=True)
     return x_BND.take_along_dim(order_BN[..., None], dim=-2)

@@ -18,34 +18,38 @@ Differences to the source:
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import nn
 from torch.nn.functional import gelu
 
+from mpcvit.models.kinds import ReductionKind
 from mpcvit.models.norm import LayerNorm
 from mpcvit.models.reduction.ordering import ordered
+from mpcvit.models.reduction.reduction import TokenReduction
 from mpcvit.models.token_flow import Tokens
 
 #: The stream's width in parts of the selector's.
 _SHRINKING = 4
 
 
-class Spvit(nn.Module):
-    """Keeps ``keep`` of the tokens, the class token first, then the best in order, and appends the mean of the others.
+class SpvitReduction(TokenReduction):
+    """Keeps K of the tokens, the class token first, then the best in order, and appends the mean of the others.
 
     A token's logit is mlp([local, global]): both are halves of gelu(linear(norm(x))), the second one averaged over
     tokens.
 
     Args:
         dim: D.
-        tokens: that come in.
-        keep: how many stay, the class token among them.
+        before, after: the tokens that come in and go out, which are K + 1.
     """
 
-    def __init__(self, dim: int, tokens: Tokens, keep: int) -> None:
-        super().__init__()
-        self.own = tokens.own
-        self.chosen = keep - tokens.own
+    kind: ClassVar[ReductionKind] = ReductionKind.SPVIT
+
+    def __init__(self, dim: int, before: Tokens, after: Tokens) -> None:
+        super().__init__(dim, before, after)
+        self.chosen = after.count - 1 - before.own
         self.part = max(dim // (2 * _SHRINKING), 1)
         self.norm = LayerNorm(dim)
         self.embed = nn.Linear(dim, 2 * self.part)
@@ -53,15 +57,15 @@ class Spvit(nn.Module):
         self.score = nn.Linear(self.part, 1)
 
     def logits(self, x_BND: torch.Tensor) -> torch.Tensor:
-        """[B, N]: how much every token is to be kept."""
+        """Return [B, N]: how much every token is to be kept."""
         h_BNW = gelu(self.embed(self.norm(x_BND)))
         local, average = h_BNW[..., : self.part], h_BNW[..., self.part :].mean(dim=-2, keepdim=True)
         mixed = gelu(self.mix(torch.cat([local, average.expand_as(local)], dim=-1)))
         logits: torch.Tensor = self.score(mixed).squeeze(-1)
         return logits
 
-    def forward(self, x_BND: torch.Tensor) -> torch.Tensor:
-        """[B, keep + 1, D]."""
+    def forward(self, x_BND: torch.Tensor, *attention: torch.Tensor) -> torch.Tensor:
+        """Return [B, K + 1, D]."""
         own, rest = x_BND[:, : self.own], x_BND[:, self.own :]
         logits_BN = self.logits(rest.detach())
         scores_BN = logits_BN - torch.empty_like(logits_BN).exponential_().log() if self.training else logits_BN

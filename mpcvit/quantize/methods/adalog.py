@@ -11,17 +11,20 @@ Axes: R rows, C channels, B pictures, H heads, N queries, M keys, D head dim.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 
-from mpcvit.quantize.adalog import GELU_MINIMUM, AdaLog, least_value
-from mpcvit.quantize.methods.calibration import Calibration, LinearSite, ProductSite
-from mpcvit.quantize.methods.families import AdaLogFamily, Family, UniformFamily
-from mpcvit.quantize.methods.operand import Operand, alternate, product_error
+from mpcvit.quantize.calibrate.calibration import Calibration, LinearSite, ProductSite
+from mpcvit.quantize.config import Method
 from mpcvit.quantize.methods.repq import to_one_scale
-from mpcvit.quantize.quantized import QuantLinear
-from mpcvit.quantize.quantizer import Quantizer
-from mpcvit.quantize.sample import Rows
-from mpcvit.quantize.uniform import Uniform
+from mpcvit.quantize.places import QuantLinear
+from mpcvit.quantize.quantizers.adalog import GELU_MINIMUM, AdaLog, least_value
+from mpcvit.quantize.quantizers.quantizer import Quantizer
+from mpcvit.quantize.quantizers.uniform import Uniform
+from mpcvit.quantize.ranges.sample import Rows
+from mpcvit.quantize.search.families import AdaLogFamily, QuantizerFamily, UniformFamily
+from mpcvit.quantize.search.operand import Operand, alternate, product_error
 
 _ROUNDS = 3
 #: Rows of what a layer reads, and pictures of attentions' operands, that errors are measured on.
@@ -31,6 +34,8 @@ _HEADS = 1  # the axis
 
 class AdaLogCalibration(Calibration):
     """Weights per output channel, inputs per tensor, operands of attention's products per head."""
+
+    method: ClassVar[Method] = Method.ADALOG
 
     def linear(self, site: LinearSite) -> None:
         layer, bits, shared = site.layer, site.bits, site.layer.quantize_weight
@@ -73,7 +78,7 @@ class AdaLogCalibration(Calibration):
     def _weights_and_values(
         self, weights_BHNM: torch.Tensor, v_BHMD: torch.Tensor, pictures: Rows, bits: int
     ) -> tuple[Quantizer, Quantizer]:
-        """The quantizers of the attention weights of a kind and of the values that they meet."""
+        """Return the quantizers of the attention weights of a kind and of the values that they meet."""
         values_family = UniformFamily(bits, _HEADS)
         best: tuple[Quantizer, Quantizer] | None = None
         least = torch.inf
@@ -92,7 +97,7 @@ class AdaLogCalibration(Calibration):
 
 
 def absorb_shift(layer: QuantLinear) -> None:
-    """Bias reparameterization: let the layer's bias take back the shift of its input's logarithm.
+    """Reparameterize the bias: let the layer's bias take back the shift of its input's logarithm.
 
     W' (v - shift) + c = W' v + (c - shift W' 1), W' the rounded weight, v what the codes stand for.
     """
@@ -102,8 +107,8 @@ def absorb_shift(layer: QuantLinear) -> None:
         quantizer.restore = False
 
 
-def _families(x: torch.Tensor, bits: int, axis: int | None) -> list[Family]:
-    """What quantizers there are to choose from for values like ``x``."""
+def _families(x: torch.Tensor, bits: int, axis: int | None) -> list[QuantizerFamily]:
+    """Return what quantizers there are to choose from for values like ``x``."""
     uniform = UniformFamily(bits, axis)
     if float(x.min()) < GELU_MINIMUM:
         return [uniform]

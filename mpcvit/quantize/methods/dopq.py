@@ -9,12 +9,15 @@ same.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 
-from mpcvit.quantize.methods.calibration import fitted
+from mpcvit.quantize.calibrate.place_by_place import fitted
+from mpcvit.quantize.config import Method
 from mpcvit.quantize.methods.repq import RepQCalibration
-from mpcvit.quantize.quantizer import Quantizer
-from mpcvit.quantize.tanq import ReconstructedTanQ
+from mpcvit.quantize.quantizers.quantizer import Quantizer
+from mpcvit.quantize.quantizers.tanq import ReconstructedTanQ
 
 
 class DopQCalibration(RepQCalibration):
@@ -23,6 +26,8 @@ class DopQCalibration(RepQCalibration):
     The rewriting keeps every channel's code, and weights have a scale per output channel, which takes up any common
     factor: the median changes the size of the rewritten weights and zero points, and nothing that codes stand for.
     """
+
+    method: ClassVar[Method] = Method.DOPQ
 
     def centre(self, scales_C: torch.Tensor) -> torch.Tensor:
         return scales_C.median()

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
 from typing import ClassVar
 
 import torch
-from torch import nn
 
-from mpcvit.quantize.methods.calibration import fitted
+from mpcvit.quantize.calibrate.place_by_place import fitted
+from mpcvit.quantize.config import Method
 from mpcvit.quantize.methods.repq import RepQCalibration
-from mpcvit.quantize.quantized import QuantLinear
-from mpcvit.quantize.quantizer import Quantizer
-from mpcvit.quantize.range import Percentile, RangeRule
-from mpcvit.quantize.reconstruct import Learner, Rate, Stage
-from mpcvit.quantize.sulq import ShiftUniformLog2
-from mpcvit.quantize.uniform import Uniform
+from mpcvit.quantize.quantizers.quantizer import Quantizer
+from mpcvit.quantize.quantizers.sulq import ShiftUniformLog2
+from mpcvit.quantize.quantizers.uniform import Uniform
+from mpcvit.quantize.ranges import Percentile, RangeRule
+from mpcvit.quantize.reconstruct.learner import Learner
+from mpcvit.quantize.reconstruct.smooth_optimisation import SmoothOptimisation
 
 _WEIGHT_PERCENTILES = Percentile((0.97, 0.98, 0.99, 0.995, 0.9995, 0.9997, 0.9999, 0.99995, 0.99999))
-#: Steps times learning rate, as the source has it with 1,000 steps for 3 and 4 bits, up to a rate that is still stable.
-_PATH, _LARGEST_RATE = 0.04, 4e-4
 
 
 class IsVitCalibration(RepQCalibration):
     """RepQ-ViT's, with SULQ for attention weights and a search over percentiles for weights."""
 
+    method: ClassVar[Method] = Method.IS_VIT
+    learner: ClassVar[type[Learner]] = SmoothOptimisation
     weight_rule: ClassVar[RangeRule] = _WEIGHT_PERCENTILES
 
     def weight(self, weight: torch.Tensor, bits: int) -> Quantizer:
@@ -34,31 +33,3 @@ class IsVitCalibration(RepQCalibration):
         if weights.min() < 0:  # THE-X's have no logarithm
             return self.activation(weights, bits)
         return fitted(ShiftUniformLog2(bits), weights)
-
-
-class SmoothOptimisation(Learner):
-    """The source's three stages (SOS): real weights first, quantized ones after the step to one scale per tensor.
-
-    First, a part's weights and biases are fine-tuned with quantized activations and weights in real arithmetic. The
-    source does that with a scale per channel behind norms, and only then rewrites norms and layers to one scale; as the
-    rewriting leaves every code what it was, both are the same function, and calibration has done the second stage
-    already. In the third stage ranges of weights are chosen anew, and weights are fine-tuned through their rounding.
-    """
-
-    batch: ClassVar[int] = 64
-
-    def stages(self, part: nn.Module, steps: int, learnt: Set[nn.Parameter] = frozenset()) -> Iterator[Stage]:
-        everything = [module for module in part.modules() if isinstance(module, QuantLinear)]
-        layers = [layer for layer in everything if layer.weight not in learnt]
-        own = {parameter: None for layer in everything for parameter in layer.parameters(recurse=False)}
-        parameters = tuple(parameter for parameter in own if parameter not in learnt)
-        stage = Stage(rates=(Rate(parameters, min(_PATH / steps, _LARGEST_RATE), cosine=True),))
-        quantizers = {layer: layer.quantize_weight for layer in layers}
-        for layer in layers:
-            layer.quantize_weight = nn.Identity()
-        yield stage
-        for layer, quantizer in quantizers.items():
-            if isinstance(quantizer, Quantizer):
-                quantizer.fit(layer.weight.detach())
-            layer.quantize_weight = quantizer
-        yield stage

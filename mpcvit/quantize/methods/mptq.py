@@ -1,6 +1,6 @@
 """MPTQ-ViT (2024): SQ-b behind norms, OPT-m for GELU and attention weights, uniform quantizers elsewhere.
 
-The source has no public code; the choice of alpha and of ranges is ours (dossier B.6).
+The source has no public code; the choice of alpha and of ranges is ours.
 """
 
 from __future__ import annotations
@@ -9,13 +9,15 @@ from typing import ClassVar
 
 import torch
 
-from mpcvit.quantize.adalog import GELU_MINIMUM
-from mpcvit.quantize.methods.calibration import LinearSite, PlaceByPlace, fitted
-from mpcvit.quantize.methods.norm_rewrite import rewrite
-from mpcvit.quantize.quantizer import Quantizer
-from mpcvit.quantize.range import LeastError, RangeRule
-from mpcvit.quantize.twin import Split, TwinUniform
-from mpcvit.quantize.uniform import Uniform
+from mpcvit.quantize.calibrate.calibration import LinearSite
+from mpcvit.quantize.calibrate.norm_rewrite import rewrite
+from mpcvit.quantize.calibrate.place_by_place import PlaceByPlace, fitted
+from mpcvit.quantize.config import Method
+from mpcvit.quantize.quantizers.adalog import GELU_MINIMUM
+from mpcvit.quantize.quantizers.quantizer import Quantizer
+from mpcvit.quantize.quantizers.twin import Split, TwinUniform
+from mpcvit.quantize.quantizers.uniform import Uniform
+from mpcvit.quantize.ranges import LeastError, RangeRule
 
 #: How much of a channel's range goes from the activations into the weights: all at 1, as in RepQ-ViT.
 _ALPHAS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -27,6 +29,7 @@ _TINY = 1e-5
 class MptqCalibration(PlaceByPlace):
     """Ranges of least squared error; behind norms SQ-b with the alpha of least error of the layer's output."""
 
+    method: ClassVar[Method] = Method.MPTQ
     rule: ClassVar[RangeRule] = LeastError()
 
     def behind_norm(self, site: LinearSite) -> Quantizer:
@@ -41,7 +44,7 @@ class MptqCalibration(PlaceByPlace):
         return self.activation(rewrite(site, divisor_C, centre_C / divisor_C).x, site.bits.activation)
 
     def _error(self, site: LinearSite, x_RC: torch.Tensor, centre_C: torch.Tensor, divisor_C: torch.Tensor) -> float:
-        """Squared error of the layer's output with these divisors."""
+        """Return the squared error of the layer's output with these divisors."""
         smooth_RC, weight = (x_RC - centre_C) / divisor_C, site.layer.weight * divisor_C
         quantize_x = self.activation(smooth_RC, site.bits.activation)
         quantize_weight = self.weight(weight, site.bits.weight)

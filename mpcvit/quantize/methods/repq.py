@@ -7,12 +7,14 @@ from typing import ClassVar
 
 import torch
 
-from mpcvit.quantize.log_sqrt2 import LogSqrt2
-from mpcvit.quantize.methods.calibration import LinearSite, PlaceByPlace, fitted
-from mpcvit.quantize.methods.norm_rewrite import rewrite
-from mpcvit.quantize.quantizer import Quantizer
-from mpcvit.quantize.range import Percentile, RangeRule
-from mpcvit.quantize.uniform import Uniform
+from mpcvit.quantize.calibrate.calibration import LinearSite
+from mpcvit.quantize.calibrate.norm_rewrite import rewrite
+from mpcvit.quantize.calibrate.place_by_place import PlaceByPlace, fitted
+from mpcvit.quantize.config import Method
+from mpcvit.quantize.quantizers.log_sqrt2 import LogSqrt2
+from mpcvit.quantize.quantizers.quantizer import Quantizer
+from mpcvit.quantize.quantizers.uniform import Uniform
+from mpcvit.quantize.ranges import Percentile, RangeRule
 
 PERCENTILES = Percentile((0.999, 0.9999, 0.99999))
 #: A channel's scale is at least this part of the largest one, so that a dead channel does not blow up its norm.
@@ -22,6 +24,7 @@ _SMALLEST = 2.0**-10
 class RepQCalibration(PlaceByPlace):
     """Norms' outputs channel by channel first, then with one scale and zero point."""
 
+    method: ClassVar[Method] = Method.REPQ
     sequential: ClassVar[bool] = True
     rule: ClassVar[RangeRule] = PERCENTILES
 
@@ -31,7 +34,7 @@ class RepQCalibration(PlaceByPlace):
         return to_one_scale(site, by_channel, self.centre)[1]
 
     def centre(self, scales_C: torch.Tensor) -> torch.Tensor:
-        """The one scale that stands for those of all channels."""
+        """Return the one scale that stands for those of all channels."""
         return scales_C.mean()
 
     def attention_weights(self, weights: torch.Tensor, bits: int) -> Quantizer:

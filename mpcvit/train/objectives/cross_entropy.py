@@ -21,5 +21,5 @@ class CrossEntropy:
     smoothing: float = 0.0
 
     def __call__(self, model: nn.Module, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """The loss, a scalar."""
+        """Return the loss, a scalar."""
         return label_loss(model(images), targets, self.smoothing)

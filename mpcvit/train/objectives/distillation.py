@@ -29,7 +29,7 @@ class Distillation:
     smoothing: float = 0.0
 
     def __call__(self, model: nn.Module, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """The loss, a scalar."""
+        """Return the loss, a scalar."""
         logits, out = intermediates(model, images)
         teacher_logits, teacher_out = self.teacher(images)
         loss = label_loss(logits, targets, self.smoothing) + soft_label_loss(logits, teacher_logits)

@@ -11,11 +11,11 @@ from mpcvit.train.config import ObjectiveName, TrainConfig
 from mpcvit.train.objectives.cross_entropy import CrossEntropy
 from mpcvit.train.objectives.distillation import Distillation
 from mpcvit.train.objectives.mpcformer import HiddenStates, SoftLabels
-from mpcvit.train.objectives.objective import Objective
+from mpcvit.train.objectives.objective import Loss
 from mpcvit.train.objectives.teacher import Teacher
 from mpcvit.train.objectives.weight_distillation import WeightDistillation
 
-_TAUGHT: dict[ObjectiveName, Callable[[TrainConfig, Teacher], Objective]] = {
+_TAUGHT: dict[ObjectiveName, Callable[[TrainConfig, Teacher], Loss]] = {
     ObjectiveName.DISTILLATION: lambda config, teacher: Distillation(
         teacher, token_weight=config.token_weight, smoothing=config.smoothing
     ),
@@ -25,8 +25,8 @@ _TAUGHT: dict[ObjectiveName, Callable[[TrainConfig, Teacher], Objective]] = {
 }
 
 
-def make_objective(config: TrainConfig, teacher: nn.Module | None) -> Objective:
-    """The objective that ``config`` names; ``teacher`` is put in eval mode and frozen.
+def make_objective(config: TrainConfig, teacher: nn.Module | None) -> Loss:
+    """Return the objective that ``config`` names; ``teacher`` is put in eval mode and frozen.
 
     Raises:
         ConfigError: it needs a teacher and there is none.

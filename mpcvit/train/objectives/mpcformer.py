@@ -28,7 +28,7 @@ class HiddenStates:
     teacher: Teacher
 
     def __call__(self, model: nn.Module, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """The loss, a scalar; ``targets`` are not used."""
+        """Return the loss, a scalar; ``targets`` are not used."""
         _, out = intermediates(model, images)
         _, wanted = self.teacher(images)
         if depth(out) != depth(wanted):
@@ -54,6 +54,6 @@ class SoftLabels:
     teacher: Teacher
 
     def __call__(self, model: nn.Module, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """The loss, a scalar; ``targets`` are not used."""
+        """Return the loss, a scalar; ``targets`` are not used."""
         teacher_logits, _ = self.teacher(images)
         return soft_label_loss(model(images), teacher_logits)

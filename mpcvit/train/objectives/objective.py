@@ -10,12 +10,11 @@ from torch import nn
 from torch.nn import functional
 
 from mpcvit.errors import ConfigError
+from mpcvit.models.vit import Intermediates
 
 #: (model, images [B, channels, height, width], targets) -> loss, a scalar. Targets are class numbers int64 [B], or with
 #: mixup distributions float32 [B, classes]. The model is never wrapped, so its methods may be called.
-Objective = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
-
-Intermediates = dict[str, torch.Tensor]
+Loss = Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @runtime_checkable
@@ -25,11 +24,13 @@ class ReturnsIntermediates(Protocol):
     norm: nn.Module
 
     def intermediates(self, images_BCHW: torch.Tensor) -> tuple[torch.Tensor, Intermediates]:
-        """Logits [B, classes], and results by name: ``embed``, ``block0.attn``, ``block0.mlp``, ``block0``, ..."""
+        """Return the logits [B, classes], and results by name: ``embed``, ``block0.attn``, ``block0.mlp``, ``block0``,
+        ...
+        """
 
 
 def intermediates(model: nn.Module, images: torch.Tensor) -> tuple[torch.Tensor, Intermediates]:
-    """Logits [B, classes] and intermediates of ``model``.
+    """Return the logits [B, classes] and intermediates of ``model``.
 
     Raises:
         ConfigError: the model cannot give them.
@@ -44,12 +45,12 @@ def intermediates(model: nn.Module, images: torch.Tensor) -> tuple[torch.Tensor,
 
 
 def depth(out: Intermediates) -> int:
-    """Number of blocks that ``out`` is of."""
+    """Return the number of blocks that ``out`` is of."""
     return sum(f"block{number}" in out for number in range(len(out)))
 
 
 def last_tokens(model: nn.Module, out: Intermediates) -> torch.Tensor:
-    """All tokens behind the final norm [B, N, D].
+    """Return all tokens behind the final norm [B, N, D].
 
     The models pool before they normalise, so this runs their final norm on the last block's tokens.
     """
@@ -60,17 +61,17 @@ def last_tokens(model: nn.Module, out: Intermediates) -> torch.Tensor:
 
 
 def label_loss(logits: torch.Tensor, targets: torch.Tensor, smoothing: float) -> torch.Tensor:
-    """Cross entropy with ``targets``; soft ones have their smoothing already."""
+    """Return cross entropy with ``targets``; soft ones have their smoothing already."""
     return functional.cross_entropy(logits, targets, label_smoothing=smoothing if targets.ndim == 1 else 0.0)
 
 
 def soft_label_loss(logits: torch.Tensor, teacher_logits: torch.Tensor) -> torch.Tensor:
-    """Cross entropy with the teacher's softmax at temperature 1, mean over the batch."""
+    """Return cross entropy with the teacher's softmax at temperature 1, mean over the batch."""
     return functional.cross_entropy(logits.float(), teacher_logits.float().softmax(dim=-1))
 
 
 def squared_error(name: str, student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-    """Mean squared difference of two intermediates.
+    """Return the mean squared difference of two intermediates.
 
     Raises:
         ConfigError: their shapes differ.

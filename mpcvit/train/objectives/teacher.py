@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from mpcvit.train.objectives.objective import Intermediates, intermediates
+from mpcvit.models.vit import Intermediates
+from mpcvit.train.objectives.objective import intermediates
 
 
 class Teacher:
@@ -19,6 +20,6 @@ class Teacher:
 
     @torch.no_grad()
     def __call__(self, images_BCHW: torch.Tensor) -> tuple[torch.Tensor, Intermediates]:
-        """Logits [B, classes] and intermediates."""
+        """Return the logits [B, classes] and intermediates."""
         self.model.to(images_BCHW.device)
         return intermediates(self.model, images_BCHW)

@@ -41,7 +41,7 @@ class WeightDistillation:
     hidden_weight: float = 0.1
 
     def __call__(self, model: nn.Module, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """The loss, a scalar; ``targets`` are not used."""
+        """Return the loss, a scalar; ``targets`` are not used."""
         with _recorded(model) as ours:
             logits, out = intermediates(model, images)
         with _recorded(self.teacher.model) as theirs:
@@ -59,14 +59,17 @@ class WeightDistillation:
 
 
 def attention_relations(qkv: torch.Tensor, teacher_qkv: torch.Tensor) -> torch.Tensor:
-    """L_attn of one pair of blocks from their [B, N, 3 D]; D may differ. In float32, which is also faster on a CPU."""
+    """Return L_attn of one pair of blocks from their [B, N, 3 D]; D may differ.
+
+    In float32, which is also faster on a CPU.
+    """
     with torch.autocast(qkv.device.type, enabled=False):
         wanted = _relations(teacher_qkv.float()).softmax(-1)
         return functional.cross_entropy(_relations(qkv.float()), wanted)
 
 
 def _relations(qkv: torch.Tensor) -> torch.Tensor:
-    """All nine products of Q, K and V as rows, from [B, N, 3 D] to [9 B N, N]."""
+    """Return all nine products of Q, K and V as rows, from [B, N, 3 D] to [9 B N, N]."""
     count, tokens, width = qkv.shape
     stacked = torch.cat(qkv.chunk(3, dim=-1), dim=1)
     scores: torch.Tensor = stacked @ stacked.mT / (width // 3) ** 0.5
@@ -74,19 +77,19 @@ def _relations(qkv: torch.Tensor) -> torch.Tensor:
 
 
 def hidden_relations(stream_BND: torch.Tensor, teacher_BND: torch.Tensor) -> torch.Tensor:
-    """L_hid of one pair of blocks; widths may differ."""
+    """Return L_hid of one pair of blocks; widths may differ."""
     ours, theirs = (functional.normalize(part.float(), dim=-1) for part in (stream_BND, teacher_BND))
     return functional.mse_loss(ours @ ours.mT, theirs @ theirs.mT) * stream_BND.shape[1]
 
 
 def _pairs(student: int, teacher: int) -> list[tuple[int, int]]:
-    """Numbers of blocks that are compared."""
+    """Return the numbers of blocks that are compared."""
     return [(number, max((number + 1) * teacher // student - 1, 0)) for number in range(student - 1, -1, -2)]
 
 
 @contextmanager
 def _recorded(model: nn.Module) -> Iterator[dict[int, torch.Tensor]]:
-    """What each block's qkv layer writes while the model runs, the first time if there are several."""
+    """Yield what each block's qkv layer writes while the model runs, the first time if there are several."""
     blocks = getattr(model, "blocks", None)
     if not isinstance(blocks, nn.ModuleList):
         raise ConfigError(

@@ -22,35 +22,36 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from mpcvit.wire.v1 import session_pb2 as mpcvit_dot_v1_dot_session__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16mpcvit/v1/dealer.proto\x12\tmpcvit.v1\"\xa6\x01\n\x14LeaseMaterialRequest\x12\x13\n\x0bmaterial_id\x18\x01 \x01(\x0c\x12\x16\n\x0eprogram_sha256\x18\x02 \x01(\x0c\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\x0f\n\x07parties\x18\x04 \x01(\r\x12\x0e\n\x06\x65ngine\x18\x05 \x01(\t\x12\x11\n\tobjective\x18\x06 \x01(\t\x12\x16\n\x0eweight_mask_id\x18\x07 \x01(\x0c\"d\n\x15LeaseMaterialResponse\x12\x10\n\x08lease_id\x18\x01 \x01(\x0c\x12\x0c\n\x04seed\x18\x02 \x01(\x0c\x12\x16\n\x0ematerial_bytes\x18\x03 \x01(\x04\x12\x13\n\x0bplan_sha256\x18\x04 \x01(\x0c\",\n\x15StreamMaterialRequest\x12\x13\n\x0bmaterial_id\x18\x01 \x01(\x0c\";\n\x16StreamMaterialResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\"\xdf\x01\n\x15RedealMaterialRequest\x12.\n\x05lease\x18\x01 \x01(\x0b\x32\x1f.mpcvit.v1.LeaseMaterialRequest\x12\x10\n\x08lease_id\x18\x02 \x01(\x0c\x12@\n\x08\x61ttempts\x18\x03 \x03(\x0b\x32..mpcvit.v1.RedealMaterialRequest.AttemptsEntry\x12\x11\n\tambiguous\x18\x04 \x03(\t\x1a/\n\rAttemptsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\"7\n\x16RedealMaterialResponse\x12\x0c\n\x04step\x18\x01 \x01(\t\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\"a\n\x16LeaseWeightMaskRequest\x12\x16\n\x0eweight_mask_id\x18\x01 \x01(\x0c\x12\x16\n\x0eprogram_sha256\x18\x02 \x01(\x0c\x12\x17\n\x0fmanifest_sha256\x18\x03 \x01(\x0c\"\'\n\x17LeaseWeightMaskResponse\x12\x0c\n\x04seed\x18\x01 \x01(\x0c\x32\xef\x02\n\rDealerService\x12R\n\rLeaseMaterial\x12\x1f.mpcvit.v1.LeaseMaterialRequest\x1a .mpcvit.v1.LeaseMaterialResponse\x12W\n\x0eStreamMaterial\x12 .mpcvit.v1.StreamMaterialRequest\x1a!.mpcvit.v1.StreamMaterialResponse0\x01\x12W\n\x0eRedealMaterial\x12 .mpcvit.v1.RedealMaterialRequest\x1a!.mpcvit.v1.RedealMaterialResponse0\x01\x12X\n\x0fLeaseWeightMask\x12!.mpcvit.v1.LeaseWeightMaskRequest\x1a\".mpcvit.v1.LeaseWeightMaskResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16mpcvit/v1/dealer.proto\x12\tmpcvit.v1\x1a\x17mpcvit/v1/session.proto\".\n\x12\x43heckDealerRequest\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\"\x90\x01\n\x13\x43heckDealerResponse\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12%\n\x06ledger\x18\x02 \x01(\x0b\x32\x15.mpcvit.v1.LedgerMark\x12\x13\n\x0bunix_time_s\x18\x03 \x01(\x01\x12#\n\x05\x61udit\x18\x04 \x01(\x0b\x32\x14.mpcvit.v1.AuditHead\"\xcd\x01\n\x14LeaseMaterialRequest\x12\x13\n\x0bmaterial_id\x18\x01 \x01(\x0c\x12\x16\n\x0eprogram_sha256\x18\x02 \x01(\x0c\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\x0f\n\x07parties\x18\x04 \x01(\r\x12\x0e\n\x06\x65ngine\x18\x05 \x01(\t\x12\x11\n\tobjective\x18\x06 \x01(\t\x12\x16\n\x0eweight_mask_id\x18\x07 \x01(\x0c\x12%\n\x06ledger\x18\x08 \x01(\x0b\x32\x15.mpcvit.v1.LedgerMark\"d\n\x15LeaseMaterialResponse\x12\x10\n\x08lease_id\x18\x01 \x01(\x0c\x12\x0c\n\x04seed\x18\x02 \x01(\x0c\x12\x16\n\x0ematerial_bytes\x18\x03 \x01(\x04\x12\x13\n\x0bplan_sha256\x18\x04 \x01(\x0c\",\n\x15StreamMaterialRequest\x12\x13\n\x0bmaterial_id\x18\x01 \x01(\x0c\";\n\x16StreamMaterialResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0f\n\x07payload\x18\x02 \x01(\x0c\"-\n\x16ReleaseMaterialRequest\x12\x13\n\x0bmaterial_id\x18\x01 \x01(\x0c\"\x19\n\x17ReleaseMaterialResponse\"a\n\x16LeaseWeightMaskRequest\x12\x16\n\x0eweight_mask_id\x18\x01 \x01(\x0c\x12\x16\n\x0eprogram_sha256\x18\x02 \x01(\x0c\x12\x17\n\x0fmanifest_sha256\x18\x03 \x01(\x0c\"\'\n\x17LeaseWeightMaskResponse\x12\x0c\n\x04seed\x18\x01 \x01(\x0c\x32\xbe\x03\n\rDealerService\x12L\n\x0b\x43heckDealer\x12\x1d.mpcvit.v1.CheckDealerRequest\x1a\x1e.mpcvit.v1.CheckDealerResponse\x12R\n\rLeaseMaterial\x12\x1f.mpcvit.v1.LeaseMaterialRequest\x1a .mpcvit.v1.LeaseMaterialResponse\x12W\n\x0eStreamMaterial\x12 .mpcvit.v1.StreamMaterialRequest\x1a!.mpcvit.v1.StreamMaterialResponse0\x01\x12X\n\x0fReleaseMaterial\x12!.mpcvit.v1.ReleaseMaterialRequest\x1a\".mpcvit.v1.ReleaseMaterialResponse\x12X\n\x0fLeaseWeightMask\x12!.mpcvit.v1.LeaseWeightMaskRequest\x1a\".mpcvit.v1.LeaseWeightMaskResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mpcvit.v1.dealer_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REDEALMATERIALREQUEST_ATTEMPTSENTRY']._loaded_options = None
-  _globals['_REDEALMATERIALREQUEST_ATTEMPTSENTRY']._serialized_options = b'8\001'
-  _globals['_LEASEMATERIALREQUEST']._serialized_start=38
-  _globals['_LEASEMATERIALREQUEST']._serialized_end=204
-  _globals['_LEASEMATERIALRESPONSE']._serialized_start=206
-  _globals['_LEASEMATERIALRESPONSE']._serialized_end=306
-  _globals['_STREAMMATERIALREQUEST']._serialized_start=308
-  _globals['_STREAMMATERIALREQUEST']._serialized_end=352
-  _globals['_STREAMMATERIALRESPONSE']._serialized_start=354
-  _globals['_STREAMMATERIALRESPONSE']._serialized_end=413
-  _globals['_REDEALMATERIALREQUEST']._serialized_start=416
-  _globals['_REDEALMATERIALREQUEST']._serialized_end=639
-  _globals['_REDEALMATERIALREQUEST_ATTEMPTSENTRY']._serialized_start=592
-  _globals['_REDEALMATERIALREQUEST_ATTEMPTSENTRY']._serialized_end=639
-  _globals['_REDEALMATERIALRESPONSE']._serialized_start=641
-  _globals['_REDEALMATERIALRESPONSE']._serialized_end=696
-  _globals['_LEASEWEIGHTMASKREQUEST']._serialized_start=698
-  _globals['_LEASEWEIGHTMASKREQUEST']._serialized_end=795
-  _globals['_LEASEWEIGHTMASKRESPONSE']._serialized_start=797
-  _globals['_LEASEWEIGHTMASKRESPONSE']._serialized_end=836
-  _globals['_DEALERSERVICE']._serialized_start=839
-  _globals['_DEALERSERVICE']._serialized_end=1206
+  _globals['_CHECKDEALERREQUEST']._serialized_start=62
+  _globals['_CHECKDEALERREQUEST']._serialized_end=108
+  _globals['_CHECKDEALERRESPONSE']._serialized_start=111
+  _globals['_CHECKDEALERRESPONSE']._serialized_end=255
+  _globals['_LEASEMATERIALREQUEST']._serialized_start=258
+  _globals['_LEASEMATERIALREQUEST']._serialized_end=463
+  _globals['_LEASEMATERIALRESPONSE']._serialized_start=465
+  _globals['_LEASEMATERIALRESPONSE']._serialized_end=565
+  _globals['_STREAMMATERIALREQUEST']._serialized_start=567
+  _globals['_STREAMMATERIALREQUEST']._serialized_end=611
+  _globals['_STREAMMATERIALRESPONSE']._serialized_start=613
+  _globals['_STREAMMATERIALRESPONSE']._serialized_end=672
+  _globals['_RELEASEMATERIALREQUEST']._serialized_start=674
+  _globals['_RELEASEMATERIALREQUEST']._serialized_end=719
+  _globals['_RELEASEMATERIALRESPONSE']._serialized_start=721
+  _globals['_RELEASEMATERIALRESPONSE']._serialized_end=746
+  _globals['_LEASEWEIGHTMASKREQUEST']._serialized_start=748
+  _globals['_LEASEWEIGHTMASKREQUEST']._serialized_end=845
+  _globals['_LEASEWEIGHTMASKRESPONSE']._serialized_start=847
+  _globals['_LEASEWEIGHTMASKRESPONSE']._serialized_end=886
+  _globals['_DEALERSERVICE']._serialized_start=889
+  _globals['_DEALERSERVICE']._serialized_end=1335
 # @@protoc_insertion_point(module_scope)

@@ -35,6 +35,11 @@ class DealerServiceStub(object):
         Args:
             channel: A grpc.Channel.
         """
+        self.CheckDealer = channel.unary_unary(
+                '/mpcvit.v1.DealerService/CheckDealer',
+                request_serializer=mpcvit_dot_v1_dot_dealer__pb2.CheckDealerRequest.SerializeToString,
+                response_deserializer=mpcvit_dot_v1_dot_dealer__pb2.CheckDealerResponse.FromString,
+                _registered_method=True)
         self.LeaseMaterial = channel.unary_unary(
                 '/mpcvit.v1.DealerService/LeaseMaterial',
                 request_serializer=mpcvit_dot_v1_dot_dealer__pb2.LeaseMaterialRequest.SerializeToString,
@@ -45,10 +50,10 @@ class DealerServiceStub(object):
                 request_serializer=mpcvit_dot_v1_dot_dealer__pb2.StreamMaterialRequest.SerializeToString,
                 response_deserializer=mpcvit_dot_v1_dot_dealer__pb2.StreamMaterialResponse.FromString,
                 _registered_method=True)
-        self.RedealMaterial = channel.unary_stream(
-                '/mpcvit.v1.DealerService/RedealMaterial',
-                request_serializer=mpcvit_dot_v1_dot_dealer__pb2.RedealMaterialRequest.SerializeToString,
-                response_deserializer=mpcvit_dot_v1_dot_dealer__pb2.RedealMaterialResponse.FromString,
+        self.ReleaseMaterial = channel.unary_unary(
+                '/mpcvit.v1.DealerService/ReleaseMaterial',
+                request_serializer=mpcvit_dot_v1_dot_dealer__pb2.ReleaseMaterialRequest.SerializeToString,
+                response_deserializer=mpcvit_dot_v1_dot_dealer__pb2.ReleaseMaterialResponse.FromString,
                 _registered_method=True)
         self.LeaseWeightMask = channel.unary_unary(
                 '/mpcvit.v1.DealerService/LeaseWeightMask',
@@ -60,6 +65,13 @@ class DealerServiceStub(object):
 class DealerServiceServicer(object):
     """Compute party to dealer. Needs a party certificate. The dealer never sees a share, a masked value or a weight.
     """
+
+    def CheckDealer(self, request, context):
+        """Answers at once: a sign of life, and what both sides must know of each other.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def LeaseMaterial(self, request, context):
         """Reserves correlated randomness for one inference and gives the calling party its seed. Once per id and party.
@@ -75,8 +87,8 @@ class DealerServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def RedealMaterial(self, request, context):
-        """Fast engine: spare masks for openings that were ambiguous, and the material that depends on them.
+    def ReleaseMaterial(self, request, context):
+        """Gives a lease up whose material nobody will use: at once, not when it expires.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -92,6 +104,11 @@ class DealerServiceServicer(object):
 
 def add_DealerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'CheckDealer': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckDealer,
+                    request_deserializer=mpcvit_dot_v1_dot_dealer__pb2.CheckDealerRequest.FromString,
+                    response_serializer=mpcvit_dot_v1_dot_dealer__pb2.CheckDealerResponse.SerializeToString,
+            ),
             'LeaseMaterial': grpc.unary_unary_rpc_method_handler(
                     servicer.LeaseMaterial,
                     request_deserializer=mpcvit_dot_v1_dot_dealer__pb2.LeaseMaterialRequest.FromString,
@@ -102,10 +119,10 @@ def add_DealerServiceServicer_to_server(servicer, server):
                     request_deserializer=mpcvit_dot_v1_dot_dealer__pb2.StreamMaterialRequest.FromString,
                     response_serializer=mpcvit_dot_v1_dot_dealer__pb2.StreamMaterialResponse.SerializeToString,
             ),
-            'RedealMaterial': grpc.unary_stream_rpc_method_handler(
-                    servicer.RedealMaterial,
-                    request_deserializer=mpcvit_dot_v1_dot_dealer__pb2.RedealMaterialRequest.FromString,
-                    response_serializer=mpcvit_dot_v1_dot_dealer__pb2.RedealMaterialResponse.SerializeToString,
+            'ReleaseMaterial': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseMaterial,
+                    request_deserializer=mpcvit_dot_v1_dot_dealer__pb2.ReleaseMaterialRequest.FromString,
+                    response_serializer=mpcvit_dot_v1_dot_dealer__pb2.ReleaseMaterialResponse.SerializeToString,
             ),
             'LeaseWeightMask': grpc.unary_unary_rpc_method_handler(
                     servicer.LeaseWeightMask,
@@ -123,6 +140,33 @@ def add_DealerServiceServicer_to_server(servicer, server):
 class DealerService(object):
     """Compute party to dealer. Needs a party certificate. The dealer never sees a share, a masked value or a weight.
     """
+
+    @staticmethod
+    def CheckDealer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mpcvit.v1.DealerService/CheckDealer',
+            mpcvit_dot_v1_dot_dealer__pb2.CheckDealerRequest.SerializeToString,
+            mpcvit_dot_v1_dot_dealer__pb2.CheckDealerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def LeaseMaterial(request,
@@ -179,7 +223,7 @@ class DealerService(object):
             _registered_method=True)
 
     @staticmethod
-    def RedealMaterial(request,
+    def ReleaseMaterial(request,
             target,
             options=(),
             channel_credentials=None,
@@ -189,12 +233,12 @@ class DealerService(object):
             wait_for_ready=None,
             timeout=None,
             metadata=None):
-        return grpc.experimental.unary_stream(
+        return grpc.experimental.unary_unary(
             request,
             target,
-            '/mpcvit.v1.DealerService/RedealMaterial',
-            mpcvit_dot_v1_dot_dealer__pb2.RedealMaterialRequest.SerializeToString,
-            mpcvit_dot_v1_dot_dealer__pb2.RedealMaterialResponse.FromString,
+            '/mpcvit.v1.DealerService/ReleaseMaterial',
+            mpcvit_dot_v1_dot_dealer__pb2.ReleaseMaterialRequest.SerializeToString,
+            mpcvit_dot_v1_dot_dealer__pb2.ReleaseMaterialResponse.FromString,
             options,
             channel_credentials,
             insecure,

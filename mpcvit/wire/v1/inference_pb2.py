@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from mpcvit.wire.v1 import session_pb2 as mpcvit_dot_v1_dot_session__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19mpcvit/v1/inference.proto\x12\tmpcvit.v1\x1a\x17mpcvit/v1/session.proto\"\x13\n\x11ListModelsRequest\"\'\n\x12ListModelsResponse\x12\x11\n\tmanifests\x18\x01 \x03(\x0c\"W\n\x12SubmitShareRequest\x12(\n\x06header\x18\x01 \x01(\x0b\x32\x16.mpcvit.v1.ShareHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"d\n\x0bShareHeader\x12$\n\x04spec\x18\x01 \x01(\x0b\x32\x16.mpcvit.v1.SessionSpec\x12\x0e\n\x04seed\x18\x02 \x01(\x0cH\x00\x12\x16\n\x0cmasked_bytes\x18\x03 \x01(\x04H\x00\x42\x07\n\x05share\"\x15\n\x13SubmitShareResponse\"(\n\x12\x46\x65tchResultRequest\x12\x12\n\nsession_id\x18\x01 \x01(\x0c\"\x83\x01\n\x13\x46\x65tchResultResponse\x12\'\n\x08progress\x18\x01 \x01(\x0b\x32\x13.mpcvit.v1.ProgressH\x00\x12)\n\x06header\x18\x02 \x01(\x0b\x32\x17.mpcvit.v1.ResultHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x03 \x01(\x0cH\x00\x42\x07\n\x05\x65vent\"6\n\x08Progress\x12\r\n\x05phase\x18\x01 \x01(\t\x12\x0c\n\x04\x64one\x18\x02 \x01(\r\x12\r\n\x05total\x18\x03 \x01(\r\"L\n\x0cResultHeader\x12\x14\n\x0cresult_bytes\x18\x01 \x01(\x04\x12&\n\x05stats\x18\x02 \x01(\x0b\x32\x17.mpcvit.v1.SessionStats\"\x9d\x01\n\x0cSessionStats\x12\x11\n\toffline_s\x18\x01 \x01(\x01\x12\x10\n\x08online_s\x18\x02 \x01(\x01\x12\x13\n\x0bpeer_wait_s\x18\x03 \x01(\x01\x12\x17\n\x0fmaterial_wait_s\x18\x04 \x01(\x01\x12\x0e\n\x06rounds\x18\x05 \x01(\x04\x12\x12\n\nbytes_sent\x18\x06 \x01(\x04\x12\x16\n\x0ematerial_bytes\x18\x07 \x01(\x04\"*\n\x14\x43\x61ncelSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\x0c\"\x17\n\x15\x43\x61ncelSessionResponse2\xd1\x02\n\x10InferenceService\x12I\n\nListModels\x12\x1c.mpcvit.v1.ListModelsRequest\x1a\x1d.mpcvit.v1.ListModelsResponse\x12N\n\x0bSubmitShare\x12\x1d.mpcvit.v1.SubmitShareRequest\x1a\x1e.mpcvit.v1.SubmitShareResponse(\x01\x12N\n\x0b\x46\x65tchResult\x12\x1d.mpcvit.v1.FetchResultRequest\x1a\x1e.mpcvit.v1.FetchResultResponse0\x01\x12R\n\rCancelSession\x12\x1f.mpcvit.v1.CancelSessionRequest\x1a .mpcvit.v1.CancelSessionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19mpcvit/v1/inference.proto\x12\tmpcvit.v1\x1a\x17mpcvit/v1/session.proto\"-\n\x11ListModelsRequest\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\";\n\x12ListModelsResponse\x12\x11\n\tmanifests\x18\x01 \x03(\x0c\x12\x12\n\nsignatures\x18\x02 \x03(\x0c\"W\n\x12SubmitShareRequest\x12(\n\x06header\x18\x01 \x01(\x0b\x32\x16.mpcvit.v1.ShareHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"d\n\x0bShareHeader\x12$\n\x04spec\x18\x01 \x01(\x0b\x32\x16.mpcvit.v1.SessionSpec\x12\x0e\n\x04seed\x18\x02 \x01(\x0cH\x00\x12\x16\n\x0cmasked_bytes\x18\x03 \x01(\x04H\x00\x42\x07\n\x05share\"\x15\n\x13SubmitShareResponse\"(\n\x12\x46\x65tchResultRequest\x12\x12\n\nsession_id\x18\x01 \x01(\x0c\"\x83\x01\n\x13\x46\x65tchResultResponse\x12\'\n\x08progress\x18\x01 \x01(\x0b\x32\x13.mpcvit.v1.ProgressH\x00\x12)\n\x06header\x18\x02 \x01(\x0b\x32\x17.mpcvit.v1.ResultHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x03 \x01(\x0cH\x00\x42\x07\n\x05\x65vent\"6\n\x08Progress\x12\r\n\x05phase\x18\x01 \x01(\t\x12\x0c\n\x04\x64one\x18\x02 \x01(\r\x12\r\n\x05total\x18\x03 \x01(\r\"b\n\x0cResultHeader\x12\x14\n\x0cresult_bytes\x18\x01 \x01(\x04\x12&\n\x05stats\x18\x02 \x01(\x0b\x32\x17.mpcvit.v1.SessionStats\x12\x14\n\x0cguard_digest\x18\x03 \x01(\x0c\"\x9d\x01\n\x0cSessionStats\x12\x11\n\toffline_s\x18\x01 \x01(\x01\x12\x10\n\x08online_s\x18\x02 \x01(\x01\x12\x13\n\x0bpeer_wait_s\x18\x03 \x01(\x01\x12\x17\n\x0fmaterial_wait_s\x18\x04 \x01(\x01\x12\x0e\n\x06rounds\x18\x05 \x01(\x04\x12\x12\n\nbytes_sent\x18\x06 \x01(\x04\x12\x16\n\x0ematerial_bytes\x18\x07 \x01(\x04\"*\n\x14\x43\x61ncelSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\x0c\"\x17\n\x15\x43\x61ncelSessionResponse2\xd1\x02\n\x10InferenceService\x12I\n\nListModels\x12\x1c.mpcvit.v1.ListModelsRequest\x1a\x1d.mpcvit.v1.ListModelsResponse\x12N\n\x0bSubmitShare\x12\x1d.mpcvit.v1.SubmitShareRequest\x1a\x1e.mpcvit.v1.SubmitShareResponse(\x01\x12N\n\x0b\x46\x65tchResult\x12\x1d.mpcvit.v1.FetchResultRequest\x1a\x1e.mpcvit.v1.FetchResultResponse0\x01\x12R\n\rCancelSession\x12\x1f.mpcvit.v1.CancelSessionRequest\x1a .mpcvit.v1.CancelSessionResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,29 +33,29 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mpcvit.v1.inference_pb2', _
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_LISTMODELSREQUEST']._serialized_start=65
-  _globals['_LISTMODELSREQUEST']._serialized_end=84
-  _globals['_LISTMODELSRESPONSE']._serialized_start=86
-  _globals['_LISTMODELSRESPONSE']._serialized_end=125
-  _globals['_SUBMITSHAREREQUEST']._serialized_start=127
-  _globals['_SUBMITSHAREREQUEST']._serialized_end=214
-  _globals['_SHAREHEADER']._serialized_start=216
-  _globals['_SHAREHEADER']._serialized_end=316
-  _globals['_SUBMITSHARERESPONSE']._serialized_start=318
-  _globals['_SUBMITSHARERESPONSE']._serialized_end=339
-  _globals['_FETCHRESULTREQUEST']._serialized_start=341
-  _globals['_FETCHRESULTREQUEST']._serialized_end=381
-  _globals['_FETCHRESULTRESPONSE']._serialized_start=384
-  _globals['_FETCHRESULTRESPONSE']._serialized_end=515
-  _globals['_PROGRESS']._serialized_start=517
-  _globals['_PROGRESS']._serialized_end=571
-  _globals['_RESULTHEADER']._serialized_start=573
-  _globals['_RESULTHEADER']._serialized_end=649
-  _globals['_SESSIONSTATS']._serialized_start=652
-  _globals['_SESSIONSTATS']._serialized_end=809
-  _globals['_CANCELSESSIONREQUEST']._serialized_start=811
-  _globals['_CANCELSESSIONREQUEST']._serialized_end=853
-  _globals['_CANCELSESSIONRESPONSE']._serialized_start=855
-  _globals['_CANCELSESSIONRESPONSE']._serialized_end=878
-  _globals['_INFERENCESERVICE']._serialized_start=881
-  _globals['_INFERENCESERVICE']._serialized_end=1218
+  _globals['_LISTMODELSREQUEST']._serialized_end=110
+  _globals['_LISTMODELSRESPONSE']._serialized_start=112
+  _globals['_LISTMODELSRESPONSE']._serialized_end=171
+  _globals['_SUBMITSHAREREQUEST']._serialized_start=173
+  _globals['_SUBMITSHAREREQUEST']._serialized_end=260
+  _globals['_SHAREHEADER']._serialized_start=262
+  _globals['_SHAREHEADER']._serialized_end=362
+  _globals['_SUBMITSHARERESPONSE']._serialized_start=364
+  _globals['_SUBMITSHARERESPONSE']._serialized_end=385
+  _globals['_FETCHRESULTREQUEST']._serialized_start=387
+  _globals['_FETCHRESULTREQUEST']._serialized_end=427
+  _globals['_FETCHRESULTRESPONSE']._serialized_start=430
+  _globals['_FETCHRESULTRESPONSE']._serialized_end=561
+  _globals['_PROGRESS']._serialized_start=563
+  _globals['_PROGRESS']._serialized_end=617
+  _globals['_RESULTHEADER']._serialized_start=619
+  _globals['_RESULTHEADER']._serialized_end=717
+  _globals['_SESSIONSTATS']._serialized_start=720
+  _globals['_SESSIONSTATS']._serialized_end=877
+  _globals['_CANCELSESSIONREQUEST']._serialized_start=879
+  _globals['_CANCELSESSIONREQUEST']._serialized_end=921
+  _globals['_CANCELSESSIONRESPONSE']._serialized_start=923
+  _globals['_CANCELSESSIONRESPONSE']._serialized_end=946
+  _globals['_INFERENCESERVICE']._serialized_start=949
+  _globals['_INFERENCESERVICE']._serialized_end=1286
 # @@protoc_insertion_point(module_scope)

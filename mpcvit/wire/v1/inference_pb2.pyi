@@ -8,14 +8,18 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class ListModelsRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("protocol_version",)
+    PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    protocol_version: int
+    def __init__(self, protocol_version: _Optional[int] = ...) -> None: ...
 
 class ListModelsResponse(_message.Message):
-    __slots__ = ("manifests",)
+    __slots__ = ("manifests", "signatures")
     MANIFESTS_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURES_FIELD_NUMBER: _ClassVar[int]
     manifests: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, manifests: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    signatures: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, manifests: _Optional[_Iterable[bytes]] = ..., signatures: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class SubmitShareRequest(_message.Message):
     __slots__ = ("header", "chunk")
@@ -66,12 +70,14 @@ class Progress(_message.Message):
     def __init__(self, phase: _Optional[str] = ..., done: _Optional[int] = ..., total: _Optional[int] = ...) -> None: ...
 
 class ResultHeader(_message.Message):
-    __slots__ = ("result_bytes", "stats")
+    __slots__ = ("result_bytes", "stats", "guard_digest")
     RESULT_BYTES_FIELD_NUMBER: _ClassVar[int]
     STATS_FIELD_NUMBER: _ClassVar[int]
+    GUARD_DIGEST_FIELD_NUMBER: _ClassVar[int]
     result_bytes: int
     stats: SessionStats
-    def __init__(self, result_bytes: _Optional[int] = ..., stats: _Optional[_Union[SessionStats, _Mapping]] = ...) -> None: ...
+    guard_digest: bytes
+    def __init__(self, result_bytes: _Optional[int] = ..., stats: _Optional[_Union[SessionStats, _Mapping]] = ..., guard_digest: _Optional[bytes] = ...) -> None: ...
 
 class SessionStats(_message.Message):
     __slots__ = ("offline_s", "online_s", "peer_wait_s", "material_wait_s", "rounds", "bytes_sent", "material_bytes")

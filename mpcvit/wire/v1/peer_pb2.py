@@ -25,39 +25,45 @@ _sym_db = _symbol_database.Default()
 from mpcvit.wire.v1 import session_pb2 as mpcvit_dot_v1_dot_session__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14mpcvit/v1/peer.proto\x12\tmpcvit.v1\x1a\x17mpcvit/v1/session.proto\"J\n\x12OpenSessionRequest\x12$\n\x04spec\x18\x01 \x01(\x0b\x32\x16.mpcvit.v1.SessionSpec\x12\x0e\n\x06\x65ngine\x18\x02 \x01(\t\"\x15\n\x13OpenSessionResponse\"Q\n\nFrameChunk\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0b\n\x03tag\x18\x02 \x01(\t\x12\x13\n\x0b\x66rame_bytes\x18\x03 \x01(\x04\x12\x0f\n\x07payload\x18\x04 \x01(\x0c\"\x0b\n\tHeartbeat\"l\n\x0f\x45xchangeRequest\x12&\n\x05\x63hunk\x18\x01 \x01(\x0b\x32\x15.mpcvit.v1.FrameChunkH\x00\x12)\n\theartbeat\x18\x02 \x01(\x0b\x32\x14.mpcvit.v1.HeartbeatH\x00\x42\x06\n\x04part\"m\n\x10\x45xchangeResponse\x12&\n\x05\x63hunk\x18\x01 \x01(\x0b\x32\x15.mpcvit.v1.FrameChunkH\x00\x12)\n\theartbeat\x18\x02 \x01(\x0b\x32\x14.mpcvit.v1.HeartbeatH\x00\x42\x06\n\x04part\"Q\n\nWeightMask\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x17\n\x0fmanifest_sha256\x18\x02 \x01(\x0c\x12\x16\n\x0eweight_mask_id\x18\x03 \x01(\x0c\"x\n\x16PrepareMaterialRequest\x12&\n\x07weights\x18\x01 \x01(\x0b\x32\x15.mpcvit.v1.WeightMask\x12\x13\n\x0bmaterial_id\x18\x02 \x01(\x0c\x12\x13\n\x0bplan_sha256\x18\x03 \x01(\x0c\x12\x0c\n\x04kept\x18\x04 \x03(\x0c\"\x19\n\x17PrepareMaterialResponse\"W\n\x12OpenWeightsRequest\x12(\n\x07weights\x18\x01 \x01(\x0b\x32\x15.mpcvit.v1.WeightMaskH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"$\n\x13OpenWeightsResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"9\n\x13\x41\x62ortSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\x0c\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x16\n\x14\x41\x62ortSessionResponse2\xa1\x03\n\x0bPeerService\x12L\n\x0bOpenSession\x12\x1d.mpcvit.v1.OpenSessionRequest\x1a\x1e.mpcvit.v1.OpenSessionResponse\x12G\n\x08\x45xchange\x12\x1a.mpcvit.v1.ExchangeRequest\x1a\x1b.mpcvit.v1.ExchangeResponse(\x01\x30\x01\x12X\n\x0fPrepareMaterial\x12!.mpcvit.v1.PrepareMaterialRequest\x1a\".mpcvit.v1.PrepareMaterialResponse\x12P\n\x0bOpenWeights\x12\x1d.mpcvit.v1.OpenWeightsRequest\x1a\x1e.mpcvit.v1.OpenWeightsResponse(\x01\x30\x01\x12O\n\x0c\x41\x62ortSession\x12\x1e.mpcvit.v1.AbortSessionRequest\x1a\x1f.mpcvit.v1.AbortSessionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14mpcvit/v1/peer.proto\x12\tmpcvit.v1\x1a\x17mpcvit/v1/session.proto\"S\n\x10\x43heckPeerRequest\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12%\n\x06ledger\x18\x02 \x01(\x0b\x32\x15.mpcvit.v1.LedgerMark\"\xa7\x01\n\x11\x43heckPeerResponse\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12%\n\x06ledger\x18\x02 \x01(\x0b\x32\x15.mpcvit.v1.LedgerMark\x12\x13\n\x0bunix_time_s\x18\x03 \x01(\x01\x12#\n\x05\x61udit\x18\x04 \x01(\x0b\x32\x14.mpcvit.v1.AuditHead\x12\x17\n\x0fmanifest_sha256\x18\x05 \x03(\x0c\"t\n\x12OpenSessionRequest\x12$\n\x04spec\x18\x01 \x01(\x0b\x32\x16.mpcvit.v1.SessionSpec\x12\x0e\n\x06\x65ngine\x18\x02 \x01(\t\x12\x18\n\x10protocol_version\x18\x03 \x01(\r\x12\x0e\n\x06\x64\x65\x61ler\x18\x04 \x01(\r\"\'\n\x13OpenSessionResponse\x12\x10\n\x08sessions\x18\x01 \x01(\r\"Q\n\nFrameChunk\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0b\n\x03tag\x18\x02 \x01(\t\x12\x13\n\x0b\x66rame_bytes\x18\x03 \x01(\x04\x12\x0f\n\x07payload\x18\x04 \x01(\x0c\"\x0b\n\tHeartbeat\"\x07\n\x05Start\"\x8f\x01\n\x0f\x45xchangeRequest\x12&\n\x05\x63hunk\x18\x01 \x01(\x0b\x32\x15.mpcvit.v1.FrameChunkH\x00\x12)\n\theartbeat\x18\x02 \x01(\x0b\x32\x14.mpcvit.v1.HeartbeatH\x00\x12!\n\x05start\x18\x03 \x01(\x0b\x32\x10.mpcvit.v1.StartH\x00\x42\x06\n\x04part\"m\n\x10\x45xchangeResponse\x12&\n\x05\x63hunk\x18\x01 \x01(\x0b\x32\x15.mpcvit.v1.FrameChunkH\x00\x12)\n\theartbeat\x18\x02 \x01(\x0b\x32\x14.mpcvit.v1.HeartbeatH\x00\x42\x06\n\x04part\"a\n\nWeightMask\x12\x12\n\nmodel_name\x18\x01 \x01(\t\x12\x17\n\x0fmanifest_sha256\x18\x02 \x01(\x0c\x12\x16\n\x0eweight_mask_id\x18\x03 \x01(\x0c\x12\x0e\n\x06\x64\x65\x61ler\x18\x04 \x01(\r\"x\n\x16PrepareMaterialRequest\x12&\n\x07weights\x18\x01 \x01(\x0b\x32\x15.mpcvit.v1.WeightMask\x12\x13\n\x0bmaterial_id\x18\x02 \x01(\x0c\x12\x13\n\x0bplan_sha256\x18\x03 \x01(\x0c\x12\x0c\n\x04kept\x18\x04 \x03(\x0c\"\x19\n\x17PrepareMaterialResponse\"W\n\x12OpenWeightsRequest\x12(\n\x07weights\x18\x01 \x01(\x0b\x32\x15.mpcvit.v1.WeightMaskH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"$\n\x13OpenWeightsResponse\x12\r\n\x05\x63hunk\x18\x01 \x01(\x0c\"9\n\x13\x41\x62ortSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\x0c\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x16\n\x14\x41\x62ortSessionResponse2\xe9\x03\n\x0bPeerService\x12\x46\n\tCheckPeer\x12\x1b.mpcvit.v1.CheckPeerRequest\x1a\x1c.mpcvit.v1.CheckPeerResponse\x12L\n\x0bOpenSession\x12\x1d.mpcvit.v1.OpenSessionRequest\x1a\x1e.mpcvit.v1.OpenSessionResponse\x12G\n\x08\x45xchange\x12\x1a.mpcvit.v1.ExchangeRequest\x1a\x1b.mpcvit.v1.ExchangeResponse(\x01\x30\x01\x12X\n\x0fPrepareMaterial\x12!.mpcvit.v1.PrepareMaterialRequest\x1a\".mpcvit.v1.PrepareMaterialResponse\x12P\n\x0bOpenWeights\x12\x1d.mpcvit.v1.OpenWeightsRequest\x1a\x1e.mpcvit.v1.OpenWeightsResponse(\x01\x30\x01\x12O\n\x0c\x41\x62ortSession\x12\x1e.mpcvit.v1.AbortSessionRequest\x1a\x1f.mpcvit.v1.AbortSessionResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mpcvit.v1.peer_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_OPENSESSIONREQUEST']._serialized_start=60
-  _globals['_OPENSESSIONREQUEST']._serialized_end=134
-  _globals['_OPENSESSIONRESPONSE']._serialized_start=136
-  _globals['_OPENSESSIONRESPONSE']._serialized_end=157
-  _globals['_FRAMECHUNK']._serialized_start=159
-  _globals['_FRAMECHUNK']._serialized_end=240
-  _globals['_HEARTBEAT']._serialized_start=242
-  _globals['_HEARTBEAT']._serialized_end=253
-  _globals['_EXCHANGEREQUEST']._serialized_start=255
-  _globals['_EXCHANGEREQUEST']._serialized_end=363
-  _globals['_EXCHANGERESPONSE']._serialized_start=365
-  _globals['_EXCHANGERESPONSE']._serialized_end=474
-  _globals['_WEIGHTMASK']._serialized_start=476
-  _globals['_WEIGHTMASK']._serialized_end=557
-  _globals['_PREPAREMATERIALREQUEST']._serialized_start=559
-  _globals['_PREPAREMATERIALREQUEST']._serialized_end=679
-  _globals['_PREPAREMATERIALRESPONSE']._serialized_start=681
-  _globals['_PREPAREMATERIALRESPONSE']._serialized_end=706
-  _globals['_OPENWEIGHTSREQUEST']._serialized_start=708
-  _globals['_OPENWEIGHTSREQUEST']._serialized_end=795
-  _globals['_OPENWEIGHTSRESPONSE']._serialized_start=797
-  _globals['_OPENWEIGHTSRESPONSE']._serialized_end=833
-  _globals['_ABORTSESSIONREQUEST']._serialized_start=835
-  _globals['_ABORTSESSIONREQUEST']._serialized_end=892
-  _globals['_ABORTSESSIONRESPONSE']._serialized_start=894
-  _globals['_ABORTSESSIONRESPONSE']._serialized_end=916
-  _globals['_PEERSERVICE']._serialized_start=919
-  _globals['_PEERSERVICE']._serialized_end=1336
+  _globals['_CHECKPEERREQUEST']._serialized_start=60
+  _globals['_CHECKPEERREQUEST']._serialized_end=143
+  _globals['_CHECKPEERRESPONSE']._serialized_start=146
+  _globals['_CHECKPEERRESPONSE']._serialized_end=313
+  _globals['_OPENSESSIONREQUEST']._serialized_start=315
+  _globals['_OPENSESSIONREQUEST']._serialized_end=431
+  _globals['_OPENSESSIONRESPONSE']._serialized_start=433
+  _globals['_OPENSESSIONRESPONSE']._serialized_end=472
+  _globals['_FRAMECHUNK']._serialized_start=474
+  _globals['_FRAMECHUNK']._serialized_end=555
+  _globals['_HEARTBEAT']._serialized_start=557
+  _globals['_HEARTBEAT']._serialized_end=568
+  _globals['_START']._serialized_start=570
+  _globals['_START']._serialized_end=577
+  _globals['_EXCHANGEREQUEST']._serialized_start=580
+  _globals['_EXCHANGEREQUEST']._serialized_end=723
+  _globals['_EXCHANGERESPONSE']._serialized_start=725
+  _globals['_EXCHANGERESPONSE']._serialized_end=834
+  _globals['_WEIGHTMASK']._serialized_start=836
+  _globals['_WEIGHTMASK']._serialized_end=933
+  _globals['_PREPAREMATERIALREQUEST']._serialized_start=935
+  _globals['_PREPAREMATERIALREQUEST']._serialized_end=1055
+  _globals['_PREPAREMATERIALRESPONSE']._serialized_start=1057
+  _globals['_PREPAREMATERIALRESPONSE']._serialized_end=1082
+  _globals['_OPENWEIGHTSREQUEST']._serialized_start=1084
+  _globals['_OPENWEIGHTSREQUEST']._serialized_end=1171
+  _globals['_OPENWEIGHTSRESPONSE']._serialized_start=1173
+  _globals['_OPENWEIGHTSRESPONSE']._serialized_end=1209
+  _globals['_ABORTSESSIONREQUEST']._serialized_start=1211
+  _globals['_ABORTSESSIONREQUEST']._serialized_end=1268
+  _globals['_ABORTSESSIONRESPONSE']._serialized_start=1270
+  _globals['_ABORTSESSIONRESPONSE']._serialized_end=1292
+  _globals['_PEERSERVICE']._serialized_start=1295
+  _globals['_PEERSERVICE']._serialized_end=1784
 # @@protoc_insertion_point(module_scope)

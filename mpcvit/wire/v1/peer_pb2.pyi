@@ -7,17 +7,45 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class CheckPeerRequest(_message.Message):
+    __slots__ = ("protocol_version", "ledger")
+    PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    LEDGER_FIELD_NUMBER: _ClassVar[int]
+    protocol_version: int
+    ledger: _session_pb2.LedgerMark
+    def __init__(self, protocol_version: _Optional[int] = ..., ledger: _Optional[_Union[_session_pb2.LedgerMark, _Mapping]] = ...) -> None: ...
+
+class CheckPeerResponse(_message.Message):
+    __slots__ = ("protocol_version", "ledger", "unix_time_s", "audit", "manifest_sha256")
+    PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    LEDGER_FIELD_NUMBER: _ClassVar[int]
+    UNIX_TIME_S_FIELD_NUMBER: _ClassVar[int]
+    AUDIT_FIELD_NUMBER: _ClassVar[int]
+    MANIFEST_SHA256_FIELD_NUMBER: _ClassVar[int]
+    protocol_version: int
+    ledger: _session_pb2.LedgerMark
+    unix_time_s: float
+    audit: _session_pb2.AuditHead
+    manifest_sha256: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, protocol_version: _Optional[int] = ..., ledger: _Optional[_Union[_session_pb2.LedgerMark, _Mapping]] = ..., unix_time_s: _Optional[float] = ..., audit: _Optional[_Union[_session_pb2.AuditHead, _Mapping]] = ..., manifest_sha256: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
 class OpenSessionRequest(_message.Message):
-    __slots__ = ("spec", "engine")
+    __slots__ = ("spec", "engine", "protocol_version", "dealer")
     SPEC_FIELD_NUMBER: _ClassVar[int]
     ENGINE_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    DEALER_FIELD_NUMBER: _ClassVar[int]
     spec: _session_pb2.SessionSpec
     engine: str
-    def __init__(self, spec: _Optional[_Union[_session_pb2.SessionSpec, _Mapping]] = ..., engine: _Optional[str] = ...) -> None: ...
+    protocol_version: int
+    dealer: int
+    def __init__(self, spec: _Optional[_Union[_session_pb2.SessionSpec, _Mapping]] = ..., engine: _Optional[str] = ..., protocol_version: _Optional[int] = ..., dealer: _Optional[int] = ...) -> None: ...
 
 class OpenSessionResponse(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("sessions",)
+    SESSIONS_FIELD_NUMBER: _ClassVar[int]
+    sessions: int
+    def __init__(self, sessions: _Optional[int] = ...) -> None: ...
 
 class FrameChunk(_message.Message):
     __slots__ = ("sequence", "tag", "frame_bytes", "payload")
@@ -35,13 +63,19 @@ class Heartbeat(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class Start(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class ExchangeRequest(_message.Message):
-    __slots__ = ("chunk", "heartbeat")
+    __slots__ = ("chunk", "heartbeat", "start")
     CHUNK_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
     chunk: FrameChunk
     heartbeat: Heartbeat
-    def __init__(self, chunk: _Optional[_Union[FrameChunk, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ...) -> None: ...
+    start: Start
+    def __init__(self, chunk: _Optional[_Union[FrameChunk, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., start: _Optional[_Union[Start, _Mapping]] = ...) -> None: ...
 
 class ExchangeResponse(_message.Message):
     __slots__ = ("chunk", "heartbeat")
@@ -52,14 +86,16 @@ class ExchangeResponse(_message.Message):
     def __init__(self, chunk: _Optional[_Union[FrameChunk, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ...) -> None: ...
 
 class WeightMask(_message.Message):
-    __slots__ = ("model_name", "manifest_sha256", "weight_mask_id")
+    __slots__ = ("model_name", "manifest_sha256", "weight_mask_id", "dealer")
     MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
     MANIFEST_SHA256_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_MASK_ID_FIELD_NUMBER: _ClassVar[int]
+    DEALER_FIELD_NUMBER: _ClassVar[int]
     model_name: str
     manifest_sha256: bytes
     weight_mask_id: bytes
-    def __init__(self, model_name: _Optional[str] = ..., manifest_sha256: _Optional[bytes] = ..., weight_mask_id: _Optional[bytes] = ...) -> None: ...
+    dealer: int
+    def __init__(self, model_name: _Optional[str] = ..., manifest_sha256: _Optional[bytes] = ..., weight_mask_id: _Optional[bytes] = ..., dealer: _Optional[int] = ...) -> None: ...
 
 class PrepareMaterialRequest(_message.Message):
     __slots__ = ("weights", "material_id", "plan_sha256", "kept")

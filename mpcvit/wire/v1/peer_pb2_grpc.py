@@ -35,6 +35,11 @@ class PeerServiceStub(object):
         Args:
             channel: A grpc.Channel.
         """
+        self.CheckPeer = channel.unary_unary(
+                '/mpcvit.v1.PeerService/CheckPeer',
+                request_serializer=mpcvit_dot_v1_dot_peer__pb2.CheckPeerRequest.SerializeToString,
+                response_deserializer=mpcvit_dot_v1_dot_peer__pb2.CheckPeerResponse.FromString,
+                _registered_method=True)
         self.OpenSession = channel.unary_unary(
                 '/mpcvit.v1.PeerService/OpenSession',
                 request_serializer=mpcvit_dot_v1_dot_peer__pb2.OpenSessionRequest.SerializeToString,
@@ -66,6 +71,13 @@ class PeerServiceServicer(object):
     """Compute party to compute party. Needs a party certificate.
     """
 
+    def CheckPeer(self, request, context):
+        """Answers at once: a sign of life, and what both sides must know of each other.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def OpenSession(self, request, context):
         """Answers once the called party holds the same session and is ready to run it.
         """
@@ -74,7 +86,8 @@ class PeerServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def Exchange(self, request_iterator, context):
-        """One long-lived stream per session and pair; request metadata "mpcvit-session-bin" names the session.
+        """One stream per session and pair, from pairing to the session's end; request metadata "mpcvit-session-bin" names
+        the session. Heartbeats flow while the session waits; party 0's Start says when to run it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -104,6 +117,11 @@ class PeerServiceServicer(object):
 
 def add_PeerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'CheckPeer': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckPeer,
+                    request_deserializer=mpcvit_dot_v1_dot_peer__pb2.CheckPeerRequest.FromString,
+                    response_serializer=mpcvit_dot_v1_dot_peer__pb2.CheckPeerResponse.SerializeToString,
+            ),
             'OpenSession': grpc.unary_unary_rpc_method_handler(
                     servicer.OpenSession,
                     request_deserializer=mpcvit_dot_v1_dot_peer__pb2.OpenSessionRequest.FromString,
@@ -140,6 +158,33 @@ def add_PeerServiceServicer_to_server(servicer, server):
 class PeerService(object):
     """Compute party to compute party. Needs a party certificate.
     """
+
+    @staticmethod
+    def CheckPeer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mpcvit.v1.PeerService/CheckPeer',
+            mpcvit_dot_v1_dot_peer__pb2.CheckPeerRequest.SerializeToString,
+            mpcvit_dot_v1_dot_peer__pb2.CheckPeerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def OpenSession(request,

@@ -25,3 +25,23 @@ class SessionSpec(_message.Message):
     protocol_version: int
     expires_at: int
     def __init__(self, session_id: _Optional[bytes] = ..., model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., manifest_sha256: _Optional[bytes] = ..., program_sha256: _Optional[bytes] = ..., input_shape: _Optional[_Iterable[int]] = ..., protocol_version: _Optional[int] = ..., expires_at: _Optional[int] = ...) -> None: ...
+
+class LedgerMark(_message.Message):
+    __slots__ = ("ledger_id", "epoch", "start_id")
+    LEDGER_ID_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    START_ID_FIELD_NUMBER: _ClassVar[int]
+    ledger_id: bytes
+    epoch: int
+    start_id: bytes
+    def __init__(self, ledger_id: _Optional[bytes] = ..., epoch: _Optional[int] = ..., start_id: _Optional[bytes] = ...) -> None: ...
+
+class AuditHead(_message.Message):
+    __slots__ = ("log_id", "line", "sha256")
+    LOG_ID_FIELD_NUMBER: _ClassVar[int]
+    LINE_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    log_id: bytes
+    line: int
+    sha256: bytes
+    def __init__(self, log_id: _Optional[bytes] = ..., line: _Optional[int] = ..., sha256: _Optional[bytes] = ...) -> None: ...

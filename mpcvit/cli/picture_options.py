@@ -1,0 +1,15 @@
+"""Options of commands that read pictures."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+FitOption = Annotated[
+    str,
+    typer.Option("--fit", help="model: resize pictures of another size and crop their centre. Default: refuse them."),
+]
+SkipUnreadable = Annotated[
+    bool, typer.Option("--skip-unreadable", help="Leave out files that cannot be read as pictures, and count them.")
+]

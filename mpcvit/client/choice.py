@@ -1,0 +1,84 @@
+"""Which of the models that parties offer answers a request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from mpcvit.client.transport import Offer
+from mpcvit.errors import ModelMismatch
+from mpcvit.wire.manifest import Manifest
+from mpcvit.wire.owners import Owners
+
+
+def choose(offers: Sequence[Sequence[Offer]], model: str | None, pins: Mapping[str, str], owners: Owners) -> Manifest:
+    """Return the manifest of ``model`` that all parties serve.
+
+    Of several versions of a name that is the pinned one, or else the first in party 0's list that all parties serve:
+    parties list the active version first, and not all of them change to another one at the same moment.
+
+    Args:
+        offers: what each party serves.
+        model: NAME or NAME:VERSION; None if there is just one name.
+        pins: manifest digests (64 lower-case hex digits) by model name.
+        owners: whose models are accepted.
+
+    Raises:
+        NotSigned: no party has a signature of one of the owners for it.
+        ModelMismatch: there is none, not the same at every party, for another number of parties, or not the pinned one.
+    """
+    names = sorted({offer.manifest.name for served in offers for offer in served})
+    if unknown := sorted(set(pins) - set(names)):
+        raise ModelMismatch(
+            f"a pin for '{', '.join(unknown)}', which no party serves",
+            expected=f"pins for models that are served: {', '.join(names) or 'none'}",
+            remedy="Correct the name under 'pins', or delete the pin.",
+        )
+    if model is None:
+        if len(names) != 1:
+            raise ModelMismatch(
+                f"{len(names)} models: {', '.join(names)}",
+                expected="the name of one of them",
+                remedy="Pass model=NAME.",
+            )
+        model = names[0]
+    name, version = (model, "") if model in names else model.rpartition(":")[::2]
+    pin = pins.get(name)
+    first = _served_by_all(offers, name, version, pin)
+    if first is None:
+        raise _not_served(model, names, _served_by_all(offers, name, version, None), pin)
+    if first.parties != len(offers):
+        raise ModelMismatch(
+            f"'{model}', shared among {first.parties} parties",
+            expected=f"a model shared among {len(offers)}",
+            remedy="List all parties in the client's configuration.",
+        )
+    signatures = [
+        offer.signature for served in offers for offer in served if offer.manifest == first and offer.signature
+    ]
+    owners.check(first, signatures[0] if signatures else b"", "as the parties serve it")
+    return first
+
+
+def _served_by_all(offers: Sequence[Sequence[Offer]], name: str, version: str, pin: str | None) -> Manifest | None:
+    """Return the first manifest of party 0 with this name that all parties have; a version and a pin are wanted."""
+    first, *others = [[offer.manifest for offer in served] for served in offers]
+    for manifest in first:
+        wanted = manifest.name == name and version in ("", manifest.version) and pin in (None, manifest.digest.hex())
+        if wanted and all(manifest in other for other in others):
+            return manifest
+    return None
+
+
+def _not_served(model: str, names: Sequence[str], other: Manifest | None, pin: str | None) -> ModelMismatch:
+    """Return the error for a model that not all parties serve, or of which they serve an ``other`` than is pinned."""
+    if other is not None:
+        return ModelMismatch(
+            f"'{model}' with manifest digest {other.digest.hex()}",
+            expected=f"the pinned digest {pin}",
+            remedy="Ask the model owner which digest is right, then correct the pin.",
+        )
+    return ModelMismatch(
+        f"'{model}' served differently by the parties (they serve: {', '.join(names) or 'nothing'})",
+        expected="one and the same version and share set at every party",
+        remedy="Ask the operators to load shares of one 'mpcvit model share' run.",
+    )

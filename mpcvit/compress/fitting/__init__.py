@@ -1,0 +1,1 @@
+"""Fits of smaller layers to what larger ones wrote."""

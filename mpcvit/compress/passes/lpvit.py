@@ -1,0 +1,189 @@
+"""Block-sparse linear layers (LPViT, ECCV 2024): whole square blocks of weights become 0, in place.
+
+Every layer has a curve of distortion over sparsity, and one budget is spent so that all layers end at the same slope
+of their curves. Distortion is the squared error of the layer's outputs relative to their variance, a quadratic form of
+what goes, with the covariance of the layer's inputs. (Weighting it with the likelihood's gradients, for a second-order
+estimate of what the model's answers lose, was tried and was worse: it takes whole layers away.) Blocks go in the order
+of the error that each makes alone. Then the weights that are left are fitted anew to what the layer wrote, and the
+change of the mean goes into the bias. The paper samples its curves on the model's output and smooths them.
+
+The secure path multiplies dense matrices: zeros that only the owner knows save nothing there, and a public mask of
+blocks, which would save products and weights to open, tells about the model. In plaintext they save what the kernel
+skips. Fine-tuning afterwards must keep the zeros by itself; there is no mask in the model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, cast
+
+import torch
+from torch import nn
+
+from mpcvit.compress.compression import Compression, Notify
+from mpcvit.compress.fitting.calibration import LAYERS, Moments, input_moments
+from mpcvit.compress.fitting.least_squares import restricted, ridged
+from mpcvit.compress.rebuild import rebuilt
+from mpcvit.compress.requirements import check_ordinary_layers, check_own_weights
+from mpcvit.errors import ConfigError
+from mpcvit.models.vit import VisionTransformer
+
+#: Points of a layer's curve.
+_LEVELS = 41
+#: Halvings of the interval of slopes.
+_BISECTIONS = 60
+
+
+@dataclass(frozen=True, kw_only=True)
+class LPViT(Compression):
+    """Zero blocks.
+
+    Attributes:
+        sparsity: share of the weights of all linear layers of blocks that become 0, between 0 and 1.
+        block: side of a block; at the edges of matrices blocks may be smaller.
+        least: sparsity that every layer has at least.
+
+    Raises:
+        ConfigError: a number is out of its range, or blocks are so large that a layer loses too much with its first.
+    """
+
+    name: ClassVar[str] = "lpvit"
+    sparsity: float
+    block: int = 16
+    least: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.least <= self.sparsity < 1 or self.sparsity == 0 or self.block < 1:
+            raise ConfigError(
+                f"a sparsity of {self.sparsity}, at least {self.least} everywhere, in blocks of {self.block}",
+                expected="0 <= least <= sparsity, 0 < sparsity < 1, and blocks of 1 or more",
+                remedy="Correct the settings.",
+            )
+
+    def apply(self, model: VisionTransformer, images: torch.Tensor, report: Notify) -> VisionTransformer:
+        check_ordinary_layers(model, self.name)
+        check_own_weights(model, self.name)
+        names = [f"blocks.{number}.{layer}" for number in range(model.config.depth) for layer in LAYERS]
+        moments = input_moments(model, names, images)
+        result = rebuilt(model, model.config)
+        layers = {name: cast(nn.Linear, result.get_submodule(name)) for name in names}
+        curves = {
+            name: Curve.of(layer.weight.detach().double().T, moments[name].covariance, self.block)
+            for name, layer in layers.items()
+        }
+        for name, curve in curves.items():
+            first = curve.zeros[_floor(curve, self.least)] / curve.zeros[-1]
+            if first > self.sparsity:
+                raise ConfigError(
+                    f"blocks of {self.block} x {self.block}, the first of which is {first:.0%} of {name}",
+                    expected=f"smaller blocks, so that no layer must lose more than {self.sparsity:.0%}",
+                    remedy="Give smaller blocks, a greater sparsity, or least=0.",
+                )
+        zeros = round(self.sparsity * sum(layer.weight.numel() for layer in layers.values()))
+        for name, level in equal_slopes(curves, zeros, self.least).items():
+            _cut(layers[name], curves[name].mask(level), moments[name])
+        return result
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Distortion over sparsity of one layer.
+
+    Attributes:
+        order: [I, O], the place of each weight's block in the order in which blocks go.
+        counts: blocks that are gone at each level, ascending from 0.
+        zeros: weights that are 0 then.
+        distortion: of its outputs then, before weights are fitted anew, relative to their variance; not falling.
+    """
+
+    order: torch.Tensor
+    counts: list[int]
+    zeros: list[int]
+    distortion: list[float]
+
+    @classmethod
+    def of(cls, weight: torch.Tensor, covariance: torch.Tensor, block: int) -> Curve:
+        """Return the curve of a layer with ``weight`` [I, O] whose inputs have the ``covariance`` [I, I], float64."""
+        order, blocks = _block_order(weight, covariance, block)
+        variance = float((weight * (covariance @ weight)).sum())
+        counts = sorted({round(level * blocks / (_LEVELS - 1)) for level in range(_LEVELS)})
+        zeros, distortion, worst = [], [], 0.0
+        for count in counts:
+            gone = order < count
+            lost = torch.where(gone, weight, 0.0)
+            error = float((lost * (covariance @ lost)).sum())
+            worst = max(worst, error / variance if variance > 0 else 0.0)
+            zeros.append(int(gone.sum()))
+            distortion.append(worst)
+        return cls(order, counts, zeros, distortion)
+
+    def mask(self, level: int) -> torch.Tensor:
+        """Return which weights [I, O] stay at a level."""
+        return self.order >= self.counts[level]
+
+
+def _block_order(weight: torch.Tensor, covariance: torch.Tensor, block: int) -> tuple[torch.Tensor, int]:
+    """Return the place of each weight's block in the order of the output error that it makes alone, and how many there
+    are.
+    """
+    rows, columns = (torch.arange(size) // block for size in weight.shape)
+    # tr(W_b^T C_bb W_b) for the block of rows b and each column, then summed over the columns of a block
+    errors = torch.stack(
+        [
+            (weight[rows == row] * (covariance[rows == row][:, rows == row] @ weight[rows == row])).sum(0)
+            for row in range(int(rows[-1]) + 1)
+        ]
+    )
+    by_block = torch.zeros(len(errors), int(columns[-1]) + 1, dtype=errors.dtype).index_add_(1, columns, errors)
+    places = torch.empty(by_block.numel(), dtype=torch.int64)
+    places[torch.argsort(by_block.flatten(), stable=True)] = torch.arange(by_block.numel())
+    return places.reshape(by_block.shape)[rows][:, columns], by_block.numel()
+
+
+def equal_slopes(curves: dict[str, Curve], zeros: int, least: float) -> dict[str, int]:
+    """Return each layer's level, so that at least ``zeros`` weights are 0 at the least total distortion per weight.
+
+    For a price per weight kept, every layer chooses for itself the level of least distortion plus price; the price is
+    found by bisection. Where the chosen levels give more zeros than asked for, the largest price that gives enough
+    is the best that one price for all can do.
+    """
+    floors = {name: _floor(curve, least) for name, curve in curves.items()}
+
+    def chosen(price: float) -> dict[str, int]:
+        return {
+            name: min(
+                range(floors[name], len(curve.counts)),
+                key=lambda level, curve=curve: (curve.distortion[level] - price * curve.zeros[level], level),  # type: ignore[misc]
+            )
+            for name, curve in curves.items()
+        }
+
+    low, high = 0.0, 1.0 + sum(curve.distortion[-1] for curve in curves.values())  # a weight cannot be worth more
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        found = sum(curves[name].zeros[level] for name, level in chosen(middle).items())
+        low, high = (low, middle) if found >= zeros else (middle, high)
+    return chosen(high)
+
+
+def _floor(curve: Curve, least: float) -> int:
+    """Return the first level with the share ``least`` of zeros."""
+    return next(level for level, zeros in enumerate(curve.zeros) if zeros >= least * curve.zeros[-1])
+
+
+@torch.no_grad()
+def _cut(layer: nn.Linear, kept: torch.Tensor, moments: Moments) -> None:
+    """Make all weights 0 but those ``kept`` [I, O], and fit these to what the layer wrote; the mean output stays."""
+    weight = layer.weight.double().T
+    fitted = refitted(weight, kept, moments.covariance)
+    layer.bias.add_((moments.mean @ (weight - fitted)).to(layer.bias))
+    layer.weight.copy_(fitted.T)
+
+
+def refitted(weight: torch.Tensor, kept: torch.Tensor, covariance: torch.Tensor) -> torch.Tensor:
+    """Return the weights [I, O], 0 but where ``kept``, whose outputs are nearest to those of ``weight``."""
+    metric, result = ridged(covariance), torch.zeros_like(weight)
+    for pattern in kept.T.unique(dim=0):  # columns of a block have it in common
+        columns = (pattern == kept.T).all(1)
+        result[pattern.nonzero(), columns.nonzero().T] = restricted(weight[:, columns], pattern, metric)
+    return result

@@ -1,0 +1,1 @@
+"""Removal of heads and MLP channels: what each is worth, and what is left without some."""

@@ -1,0 +1,1 @@
+"""What token-pruning passes share."""

@@ -1,0 +1,1 @@
+"""Ways to run a Program on secret shares, one package each."""

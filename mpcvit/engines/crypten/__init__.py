@@ -1,0 +1,1 @@
+"""CrypTen's own protocols, for any number of parties from 2."""

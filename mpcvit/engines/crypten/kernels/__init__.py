@@ -1,0 +1,1 @@
+"""How CrypTen runs each op, one file each."""

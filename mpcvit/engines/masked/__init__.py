@@ -1,0 +1,1 @@
+"""Masked wires and function secret sharing, for two parties and a dealer."""

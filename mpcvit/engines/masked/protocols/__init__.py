@@ -1,0 +1,1 @@
+"""The protocols of the masked engine, one file each."""

@@ -1,0 +1,238 @@
+"""What ``mpcvit model export`` exports: a trained folder, or a backbone of timm's; with pictures to calibrate on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from mpcvit.data.catalogue import data_set
+from mpcvit.data.cifar10 import CIFAR10
+from mpcvit.data.class_folders import listed
+from mpcvit.data.normalise import normalise
+from mpcvit.data.prepared import PreparedImages, load_prepared
+from mpcvit.errors import ConfigError, InputError, ModelFileError
+from mpcvit.export.normalisation import Normalisation
+from mpcvit.models.backbones import FloatModel
+from mpcvit.models.timm_import import Backbone, import_timm
+from mpcvit.picture.fit import fitted
+from mpcvit.store.exported import DESCRIPTION_FILE, Description
+from mpcvit.store.trained import TRAIN_FILE, load_any_model
+from mpcvit.wire.reveal import Disclosure
+
+_TRAINED_PICTURES = 512
+#: Pictures of 224 x 224 pixels take hundreds of times the memory of CIFAR's.
+_LARGE_PICTURES = 32
+_CHANNELS = 3
+#: Pixels; what is wider is large.
+_WIDEST_SMALL = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceChoice:
+    """What the user typed; None or False where nothing."""
+
+    trained: Path | None = None
+    timm: str | None = None
+    weights: Path | None = None
+    image_size: int | None = None
+    classes: int | None = None
+    data: Path | None = None
+    noise: bool = False
+    images: int | None = None
+    skip_unreadable: bool = False
+
+    def __post_init__(self) -> None:
+        own = [self.weights, self.image_size, self.classes, self.noise or None]
+        problems = [
+            (
+                (self.trained is None) == (self.timm is None),
+                "neither a trained folder nor --timm" if self.timm is None else "a trained folder and --timm",
+                "mpcvit model export FOLDER ..., or mpcvit model export --timm NAME ...",
+            ),
+            (
+                self.timm is None and any(option is not None for option in own),
+                "a trained folder with --weights, --image-size, --classes or --noise",
+                "these with --timm only",
+            ),
+            (
+                (self.data is None) != self.noise,
+                "both --data and --noise" if self.noise else "no pictures to calibrate on",
+                "--data FOLDER, or --noise to time random weights of --timm",
+            ),
+        ]
+        for wrong, got, expected in problems:
+            if wrong:
+                raise ConfigError(got, expected=expected, remedy="Correct the options.")
+
+
+@dataclass(frozen=True, repr=False)
+class ExportSource:
+    """A model and its calibration pictures.
+
+    Attributes:
+        images: normalised float32 [count, channels, size, size].
+        labels: one name per class.
+        mean, std: per channel, for pixels in [0, 1].
+        facts: where weights, pictures, labels, mean and std come from, in words.
+        description: what the folder says, where an exported model is in it: its name, and what it reveals.
+        unreadable: files that were left out, as they cannot be read as pictures.
+        notices: what should be known of how pictures were read; sentences.
+    """
+
+    model: FloatModel
+    images: torch.Tensor
+    labels: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    facts: dict[str, str]
+    description: Description | None = None
+    unreadable: int = 0
+    notices: tuple[str, ...] = ()
+
+    @property
+    def read(self) -> dict[str, Any]:
+        """How the pictures were read, for ``--json``."""
+        return {"unreadable": self.unreadable, "notices": list(self.notices)}
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """That of ``images``."""
+        return Normalisation(self.mean, self.std)
+
+    def describe(self, name: str, version: str, reveal: Disclosure) -> Description:
+        """Return the description of an export under a public name."""
+        return Description(name=name, version=version, labels=self.labels, mean=self.mean, std=self.std, reveal=reveal)
+
+
+def open_source(choice: SourceChoice) -> ExportSource:
+    """Return the model that ``choice`` names.
+
+    Raises:
+        ConfigError, ModelFileError: of the model.
+        InputError: of the pictures, which may be those of another data set.
+    """
+    if choice.timm is not None:
+        torch.manual_seed(0)  # of random weights and of noise
+        backbone = import_timm(choice.timm, choice.weights, image_size=choice.image_size, classes=choice.classes)
+        found, labels, facts = _pictures(backbone, choice)
+        weights = "random, seed 0" if choice.weights is None else str(choice.weights)
+        return ExportSource(
+            backbone.model,
+            found.images,
+            labels,
+            backbone.mean,
+            backbone.std,
+            {"weights": weights, **facts},
+            unreadable=found.unreadable,
+            notices=found.notices,
+        )
+    assert choice.trained is not None and choice.data is not None  # noqa: S101, PT018 - a choice is checked
+    return _trained(choice.trained, choice.data, choice)
+
+
+def open_calibrated(choice: SourceChoice, count: int | None, default: int) -> tuple[ExportSource, torch.Tensor]:
+    """Return the model that ``choice`` names, and pictures at even distances to calibrate quantizers on.
+
+    Args:
+        count: how many, or None for ``default``, or as many as there are if less.
+
+    Raises:
+        ConfigError, ModelFileError: of the model.
+        InputError: of the pictures, or there are fewer than ``count``.
+    """
+    wanted = count or default
+    source = open_source(choice)
+    found = source.images
+    if wanted > len(found):
+        found = open_source(replace(choice, images=wanted)).images
+    if count is not None and count > len(found):
+        raise InputError(
+            f"--images {count} for a folder of {len(found)} pictures",
+            expected=f"at most {len(found)}",
+            remedy="Ask for fewer pictures, or point --data at more.",
+        )
+    wanted = min(wanted, len(found))
+    return source, found[torch.arange(wanted) * len(found) // wanted]
+
+
+def _trained(folder: Path, data: Path, choice: SourceChoice) -> ExportSource:
+    """Return the trained model in ``folder``, exported before or not, with pictures of ``data``'s training part."""
+    model = load_any_model(folder)
+    if model.config.channels != _CHANNELS:
+        raise ConfigError(
+            f"a model in {folder} for pictures of {model.config.channels} channel(s)",
+            expected=f"{_CHANNELS}: pictures are RGB here",
+            remedy=f"Train a model with 'channels': {_CHANNELS} in its configuration.",
+        )
+    size = model.config.image_size
+    description = Description.load(folder) if (folder / DESCRIPTION_FILE).exists() else None
+    mean, std, preprocessing = _preprocessing(folder, description)
+    count = choice.images or (_TRAINED_PICTURES if size <= _WIDEST_SMALL else _LARGE_PICTURES)
+    prepare = partial(_fitted, size=size, mean=mean, std=std)
+    found = load_prepared(data / "train", count, prepare, skip_unreadable=choice.skip_unreadable)
+    labels = _folder_labels(found, model.config.classes) if description is None else description.labels
+    facts = {
+        "weights": str(folder),
+        "calibration": str(data),
+        "labels": "the folder's classes" if description is None else f"those of {DESCRIPTION_FILE}",
+        "preprocessing": preprocessing,
+    }
+    return ExportSource(model, found.images, labels, mean, std, facts, description, found.unreadable, found.notices)
+
+
+def _preprocessing(folder: Path, description: Description | None) -> tuple[tuple[float, ...], tuple[float, ...], str]:
+    """Return mean, std, and where they come from: an earlier export, the data set of the training, or else CIFAR-10."""
+    if description is not None:
+        return description.mean, description.std, f"that of {DESCRIPTION_FILE}"
+    path = folder / TRAIN_FILE
+    if not path.exists():
+        return CIFAR10.mean, CIFAR10.std, f"{CIFAR10.name}'s, for want of {DESCRIPTION_FILE} and {TRAIN_FILE}"
+    try:
+        name = json.loads(path.read_text())["config"].get("data", CIFAR10.name)  # without it before there was a choice
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelFileError(
+            f"{type(error).__name__} reading {path}",
+            expected="the file that 'mpcvit train' wrote",
+            remedy="Copy the folder again.",
+        ) from error
+    data = data_set(name)
+    return data.mean, data.std, f"{data.name}'s, after {TRAIN_FILE}"
+
+
+def _fitted(picture: Image.Image, size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
+    """Return float32 [channels, size, size], normalised; the largest square in the middle, if it has another shape."""
+    return normalise(np.array(fitted(picture, (size, size)))[None], mean, std)[0]
+
+
+def _folder_labels(found: PreparedImages, classes: int) -> tuple[str, ...]:
+    """Return the names of the folder's classes, which are as many as the model's."""
+    if len(found.classes) != classes:
+        raise InputError(
+            f"{len(found.classes)} classes of pictures for a model of {classes}: {listed(found.classes)}",
+            expected="pictures of the data set that the model was trained on",
+            remedy="Point --data at an image folder of it.",
+        )
+    return found.classes
+
+
+def _pictures(backbone: Backbone, choice: SourceChoice) -> tuple[PreparedImages, tuple[str, ...], dict[str, str]]:
+    """Return calibration pictures, labels, and where they come from."""
+    config, count = backbone.model.config, choice.images or _LARGE_PICTURES
+    numbered = tuple(f"class{index}" for index in range(config.classes))
+    if choice.data is None:
+        pixels = torch.randint(0, 256, (count, config.image_size, config.image_size, config.channels))
+        noise = normalise(pixels.to(torch.uint8).numpy(), backbone.mean, backbone.std)
+        return PreparedImages(noise, numbered), numbered, {"calibration": "noise, seed 0", "labels": "numbered"}
+    found = load_prepared(choice.data, count, backbone.prepare, skip_unreadable=choice.skip_unreadable)
+    facts = {"calibration": str(choice.data)}
+    if len(found.classes) == config.classes:
+        return found, found.classes, {**facts, "labels": "the folder's classes"}
+    counts = f"{config.classes} classes, the folder {len(found.classes)}"
+    return found, numbered, {**facts, "labels": f"numbered: the model has {counts}"}

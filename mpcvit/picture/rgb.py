@@ -1,0 +1,104 @@
+"""Decoded pictures of any mode as 8-bit RGB: depth scaled, transparent parts on white."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from mpcvit.errors import InputError
+
+Array = npt.NDArray[Any]
+
+#: Formats whose 16-bit pixels Pillow puts into its 32-bit mode, scaled to all 16 bits.
+_SIXTEEN_BITS_IN_32 = {"PNG", "PPM"}
+#: Tags of TIFF: bits of a sample, and what its values mean (0: the lowest is white).
+_BITS, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
+#: Bits of a sample in files whose samples Pillow stretches or cuts to 8 bits.
+_RAW_BITS = {"L;2": 2, "L;4": 4, "RGB;16B": 16}
+#: Premultiplied modes, and what Pillow converts them to.
+_STRAIGHT = {"La": "LA", "RGBa": "RGBA"}
+
+
+def transparent_colour(image: Image.Image) -> tuple[int, ...] | None:
+    """Return the colour that ``image``, before it is decoded, declares to be transparent, as decoded pixels have it.
+
+    None if it declares none, or has an alpha channel or a palette that says so.
+    """
+    declared = image.info.get("transparency")
+    if image.mode not in ("1", "L", "I", "I;16", "RGB") or not isinstance(declared, int | tuple):
+        return None
+    colour = declared if isinstance(declared, tuple) else (declared,)
+    tile = getattr(image, "tile", None)
+    bits = _RAW_BITS.get(str(tile[0][3]), 8) if tile else 8  # Pillow gives the colour in the file's own depth
+    return tuple(value * 255 // (2**bits - 1) if bits < 8 else value >> (bits - 8) for value in colour)
+
+
+def to_rgb(image: Image.Image, name: str, transparent: tuple[int, ...] | None = None) -> Image.Image:
+    """Return ``image``, decoded, in mode RGB.
+
+    Samples of 16 bits keep their upper 8; floats from 0 to 1 are scaled. What is transparent lies on white.
+
+    Args:
+        name: of the picture, for messages.
+        transparent: a colour that is transparent.
+
+    Raises:
+        InputError: pixels whose scale nothing tells, or nothing of the picture can be seen.
+    """
+    rgb = _gray(image, name) if image.mode[0] == "I" or image.mode == "F" else None
+    if transparent is not None and len(transparent) == len(image.getbands()):  # later frames become RGBA instead
+        values = np.asarray(image.convert("L") if image.mode == "1" else image)
+        seen = (values.reshape(image.height, image.width, -1) != transparent).any(-1)
+        rgba = (rgb or image).convert("RGB").convert("RGBA")
+        rgba.putalpha(Image.fromarray(np.where(seen, np.uint8(255), np.uint8(0))))
+        return _on_white(rgba, name)
+    if rgb is not None:
+        return rgb.convert("RGB")
+    if image.has_transparency_data:
+        return _on_white(image.convert(_STRAIGHT.get(image.mode, "RGBA")).convert("RGBA"), name)
+    return image.convert("RGB")
+
+
+def _on_white(rgba: Image.Image, name: str) -> Image.Image:
+    if rgba.getchannel("A").getextrema() == (0, 0):
+        raise InputError(
+            f"{name}, which is wholly transparent",
+            expected="a picture of which something can be seen",
+            remedy="Remove its transparency, if there is a picture under it.",
+        )
+    return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+
+
+def _gray(image: Image.Image, name: str) -> Image.Image:
+    """Return one channel of more than 8 bits as mode L."""
+    tags: dict[int, Any] = getattr(image, "tag_v2", {})
+    if image.mode == "F":
+        gray = _from_floats(np.asarray(image), name)
+    elif image.mode == "I" and image.format not in _SIXTEEN_BITS_IN_32:
+        raise InputError(
+            f"{name} with integers of 32 bits, or with a sign, as pixels",
+            expected="pixels of 8 or 16 bits, or floats from 0 to 1",
+            remedy="Scale it to 8 bits first: the file does not say which value is white.",
+        )
+    else:
+        bits = tags.get(_BITS, (16,))[0] if image.mode.startswith("I;16") else 16
+        gray = (np.asarray(image) >> (bits - 8)).astype(np.uint8)
+    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        gray = 255 - gray
+    return Image.fromarray(gray)
+
+
+def _from_floats(values: Array, name: str) -> npt.NDArray[np.uint8]:
+    wrong = {"below 0": values < 0, "above 1": values > 1, "NaN": np.isnan(values)}
+    found = [what for what, where in wrong.items() if where.any()]
+    if found:
+        raise InputError(
+            f"{name} with floats as pixels, some of them {' or '.join(found)}",
+            expected="floats from 0 (black) to 1 (white)",
+            remedy="Scale it to that range, or to 8 bits, first: the file does not say which value is white.",
+        )
+    gray: npt.NDArray[np.uint8] = np.rint(values * 255).astype(np.uint8)
+    return gray

@@ -1,0 +1,1 @@
+"""What a configuration costs in seconds of secure inference."""

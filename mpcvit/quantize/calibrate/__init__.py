@@ -1,0 +1,1 @@
+"""What quantization methods share: what places see on calibration pictures, and what a method is."""

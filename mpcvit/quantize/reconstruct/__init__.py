@@ -1,0 +1,1 @@
+"""Block reconstruction with learnt rounding."""

@@ -1,0 +1,1 @@
+"""Folders of models on disk: trained, quantized, exported, shared."""

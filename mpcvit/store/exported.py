@@ -1,0 +1,147 @@
+"""An exported model on disk, in clear: what its owner keeps and shares from.
+
+``model.json`` (name, version, labels, preprocessing, what is revealed), ``program.json``, ``weights.safetensors``.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from mpcvit.errors import ConfigError, ModelFileError
+from mpcvit.program.files import load_program, load_weights, save_program, save_weights
+from mpcvit.program.program import Program
+from mpcvit.program.reference import Weights
+from mpcvit.ring.qtype import PIXEL
+from mpcvit.wire.manifest import Manifest, reveal_from_json
+from mpcvit.wire.reveal import LOGITS, Disclosure
+
+DESCRIPTION_FILE = "model.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What people need to know about a model.
+
+    Attributes:
+        name, version: what clients ask for.
+        labels: one name per class.
+        mean, std: per channel, for pixels in [0, 1].
+        reveal: what the Program's output is; logits in folders from before there was a choice.
+    """
+
+    name: str
+    version: str
+    labels: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    reveal: Disclosure = LOGITS
+
+    def save(self, folder: Path) -> None:
+        """Write ``folder/model.json``."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / DESCRIPTION_FILE).write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> Description:
+        """Return what :meth:`save` wrote.
+
+        Raises:
+            ModelFileError: the file is missing or damaged.
+        """
+        path = folder / DESCRIPTION_FILE
+        try:
+            document = json.loads(path.read_text())
+            for name in ("labels", "mean", "std"):
+                document[name] = tuple(document[name])
+            if "reveal" in document:
+                document["reveal"] = reveal_from_json(document["reveal"])
+            return cls(**document)
+        except (OSError, ValueError, TypeError, KeyError, ConfigError) as error:
+            raise ModelFileError(
+                f"{type(error).__name__} reading {path}",
+                expected="a folder written by 'mpcvit model export'",
+                remedy="Export the model first, or correct the path.",
+            ) from error
+
+
+@dataclass(frozen=True, repr=False)
+class ModelFolder:
+    """An exported model in memory.
+
+    Raises:
+        ModelFileError: the Program reads something else than one picture's pixels, or its output is not what the
+            description says that it reveals.
+    """
+
+    description: Description
+    program: Program
+    weights: Weights
+
+    def __post_init__(self) -> None:
+        inputs = list(self.program.inputs.values())
+        if [kind.qtype for kind in inputs] != [PIXEL]:
+            raise ModelFileError(
+                f"a Program that reads {', '.join(map(str, inputs))}",
+                expected="one that reads a picture's 8-bit pixels",
+                remedy="Export the model again with this version of mpcvit.",
+            )
+        output, reveal = self.program.types[self.program.output], self.description.reveal
+        expected = (reveal.outputs(len(self.description.labels)),)
+        if output.shape != expected or reveal.top > len(self.description.labels) or (output.frac and not reveal.logits):
+            raise ModelFileError(
+                f"a Program with output {output} for a model that reveals {reveal}",
+                expected=f"{expected[0]} {'logits' if reveal.logits else 'integers'}",
+                remedy="Export the model again; its files belong together.",
+            )
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """[channels, height, width] of a picture."""
+        (kind,) = self.program.inputs.values()
+        channels, height, width = kind.shape
+        return channels, height, width
+
+    def manifest(self, share_set: str, program_file_sha256: str, share_sha256: tuple[str, ...]) -> Manifest:
+        """Return the manifest of one sharing of this model.
+
+        Args:
+            share_set: 32 fresh random hex digits.
+            program_file_sha256: digest of ``program.json``, 64 hex digits.
+            share_sha256: digest of every party's share file, party 0 first.
+        """
+        return Manifest(
+            name=self.description.name,
+            version=self.description.version,
+            program_sha256=self.program.digest,
+            share_set=share_set,
+            parties=len(share_sha256),
+            program_file_sha256=program_file_sha256,
+            share_sha256=share_sha256,
+            input_shape=self.input_shape,
+            output_type=self.program.types[self.program.output].qtype,
+            labels=self.description.labels,
+            mean=self.description.mean,
+            std=self.description.std,
+            reveal=self.description.reveal,
+            ranges=self.program.ranges,
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write the model's files into ``folder``."""
+        save_program(self.program, folder)
+        save_weights(self.program, self.weights, folder)
+        self.description.save(folder)
+
+    @classmethod
+    def load(cls, folder: Path) -> ModelFolder:
+        """Return the model in ``folder``.
+
+        Raises:
+            ModelFileError: a file is missing or damaged.
+            ShapeMismatch: the weights do not belong to the program.
+        """
+        description = Description.load(folder)
+        program = load_program(folder)
+        return cls(description, program, load_weights(program, folder))

@@ -1,0 +1,1 @@
+"""What parties say to each other, over whatever carries it."""

@@ -1,0 +1,1 @@
+"""What dealer and parties have in common as processes."""

@@ -1,0 +1,1 @@
+"""The dealer: correlated randomness, and nothing else."""

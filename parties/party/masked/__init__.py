@@ -1,0 +1,1 @@
+"""The masked engine at a party."""

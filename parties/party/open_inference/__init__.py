@@ -1,0 +1,1 @@
+"""The Open Inference Protocol, version 2, at the client port of a compute party."""

@@ -1,0 +1,107 @@
+"""Calls behind a door, on real sockets."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from mpcvit.errors import Overloaded
+from mpcvit.wire.status import from_rpc_error
+from parties.common.door import Door
+
+CHECK, WATCH = "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"
+SERVING = health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
+THREADS = 8
+
+
+class Health(health_pb2_grpc.HealthServicer):
+    """Answers at once, and watches until told to go on."""
+
+    def __init__(self) -> None:
+        self.go_on = threading.Event()
+
+    def Check(self, request: object, context: grpc.ServicerContext) -> object:  # noqa: N802
+        return SERVING
+
+    def Watch(self, request: object, context: grpc.ServicerContext) -> Iterator[object]:  # noqa: N802
+        yield SERVING
+        self.go_on.wait(20)
+
+
+@pytest.fixture
+def service() -> Iterator[tuple[Health, str]]:
+    """A service behind a door that knows callers by a word that they bring."""
+    health = Health()
+    door = Door("party0", calls=4, silence_s=1.0, identify=lambda call: dict(call.invocation_metadata()).get("name"))
+    server = grpc.server(ThreadPoolExecutor(THREADS), interceptors=[door])
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield health, f"127.0.0.1:{port}"
+    health.go_on.set()
+    server.stop(0).wait()
+
+
+def _check(channel: grpc.Channel, name: str) -> int:
+    stub = health_pb2_grpc.HealthStub(channel)
+    return stub.Check(health_pb2.HealthCheckRequest(), timeout=5, metadata=(("name", name),)).status
+
+
+def test_answers_pass(service: tuple[Health, str]) -> None:
+    """Unary calls and streams are served as without a door."""
+    health, address = service
+    health.go_on.set()
+    with grpc.insecure_channel(address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        assert _check(channel, "alice") == SERVING.status
+        answers = stub.Watch(health_pb2.HealthCheckRequest(), timeout=5, metadata=(("name", "alice"),))
+        assert [answer.status for answer in answers] == [SERVING.status]
+
+
+def test_silent_calls_keep_nobody_out(service: tuple[Health, str]) -> None:
+    """A hundred calls without a request take some threads for a moment: others are answered, and then the caller is."""
+    _, address = service
+    over = threading.Event()
+
+    def nothing() -> Iterator[bytes]:
+        over.wait(30)
+        yield from ()
+
+    with grpc.insecure_channel(address) as silent, grpc.insecure_channel(address) as channel:
+        call = silent.stream_unary(CHECK)
+        calls = [call.future(nothing(), metadata=(("name", "eve"),)) for _ in range(100)]
+        time.sleep(0.2)
+        assert _check(channel, "alice") == SERVING.status
+        for one in calls:
+            with pytest.raises(grpc.RpcError):
+                one.result(timeout=20)
+        assert _check(silent, "eve") == SERVING.status
+        over.set()
+
+
+def test_one_caller_has_so_many_calls(service: tuple[Health, str]) -> None:
+    """The next is OVERLOADED at once; another caller's is not; when calls end there is room again."""
+    health, address = service
+    with grpc.insecure_channel(address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        streams = [
+            stub.Watch(health_pb2.HealthCheckRequest(), timeout=20, metadata=(("name", "eve"),)) for _ in range(4)
+        ]
+        for stream in streams:
+            assert next(stream).status == SERVING.status
+        with pytest.raises(grpc.RpcError) as caught:
+            _check(channel, "eve")
+        error = from_rpc_error(caught.value, "party0")
+        assert isinstance(error, Overloaded)
+        assert error.origin == "party0"
+        assert _check(channel, "alice") == SERVING.status
+        health.go_on.set()
+        for stream in streams:
+            assert list(stream) == []
+        assert _check(channel, "eve") == SERVING.status
