@@ -31,6 +31,8 @@ OnProgress = Callable[[str, int, int], None]
 _LARGEST_RESULT = 1 << 20
 #: Seconds that a party has to hear that a session is given up.
 _CANCEL_S = 2.0
+#: Seconds in which to find out why there is no connection; gRPC has tried for some already.
+_PROBE_S = 1.0
 
 
 @dataclass(frozen=True, repr=False)
@@ -179,7 +181,7 @@ class GrpcParty(PartyTransport):
         """Return the typed error; if gRPC only says that the party is unavailable, what a plain handshake finds out."""
         known = from_rpc_error(error, self._role)
         if error.code() is grpc.StatusCode.UNAVAILABLE and type(known) is PeerLost:
-            return probe(self._address, self._files, self._role) or known
+            return probe(self._address, self._files, self._role, _PROBE_S) or known
         return known
 
 

@@ -50,7 +50,7 @@ _COMMON = [
     ),  # then certificates are looked at again; calls that run end as they would
     (
         "grpc.min_reconnect_backoff_ms",
-        4_000,
+        3_500,
     ),  # how long one attempt may take: a stopped process accepts, then is silent
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 2_000),

@@ -23,16 +23,20 @@ _NO_TLS = {
 }
 
 
-def probe(address: str, files: TlsFiles, role: str) -> MpcvitError | None:
-    """Return what is wrong with a TLS connection to ``role`` at ``address``; None if the handshake succeeds."""
+def probe(address: str, files: TlsFiles, role: str, timeout_s: float = _TIMEOUT_S) -> MpcvitError | None:
+    """Return what is wrong with a TLS connection to ``role`` at ``address``; None if the handshake succeeds.
+
+    Args:
+        timeout_s: seconds that connecting, and each answer, may take.
+    """
     try:
-        verified_certificate(address, files, role)
+        verified_certificate(address, files, role, timeout_s)
     except MpcvitError as error:
         return error
     return None
 
 
-def verified_certificate(address: str, files: TlsFiles, role: str) -> bytes:
+def verified_certificate(address: str, files: TlsFiles, role: str, timeout_s: float = _TIMEOUT_S) -> bytes:
     """Return the PEM certificate that the server at ``address`` has shown: valid, ``role``'s, and of the pinned key.
 
     Raises:
@@ -42,14 +46,14 @@ def verified_certificate(address: str, files: TlsFiles, role: str) -> bytes:
     """
     try:
         files.read()
-        with _handshake(address, files, role) as secure:
+        with _handshake(address, files, role, timeout_s) as secure:
             pem = ssl.DER_cert_to_PEM_cert(secure.getpeercert(binary_form=True) or b"").encode()
             peer_certificate(pem).check_pin(role, files.pins)
             if not _accepted(secure):
                 raise _refused(role, address, "connection closed")
             return pem
     except ssl.SSLCertVerificationError as error:
-        there = _names(address, files)
+        there = _names(address, files, timeout_s)
         raise NotAuthenticated(
             f"{role} at {address}: {error.verify_message.rstrip('.')}{there and f'; it is for {there}'}",
             expected=f"a valid certificate for {role}{SUFFIX} from our authority",
@@ -64,11 +68,11 @@ def verified_certificate(address: str, files: TlsFiles, role: str) -> bytes:
             ) from error
         raise _refused(role, address, error.reason or type(error).__name__) from error
     except (OSError, ValueError) as error:
-        raise _unreachable(role, address, error) from error
+        raise _unreachable(role, address, error, timeout_s) from error
 
 
 @contextmanager
-def _handshake(address: str, files: TlsFiles, role: str) -> Iterator[ssl.SSLSocket]:
+def _handshake(address: str, files: TlsFiles, role: str, timeout_s: float) -> Iterator[ssl.SSLSocket]:
     """Yield a TLS connection; the certificate may name any role if ``role`` is empty."""
     host, _, port = address.rpartition(":")
     context = ssl.create_default_context(cafile=str(files.ca))
@@ -77,16 +81,16 @@ def _handshake(address: str, files: TlsFiles, role: str) -> Iterator[ssl.SSLSock
         context.load_cert_chain(files.cert, files.key)
     context.set_alpn_protocols(["h2"])
     with (
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_TIMEOUT_S) as raw,
+        socket.create_connection((host.strip("[]"), int(port)), timeout=timeout_s) as raw,
         context.wrap_socket(raw, server_hostname=role + SUFFIX if role else None) as secure,
     ):
         yield secure
 
 
-def _names(address: str, files: TlsFiles) -> str:
+def _names(address: str, files: TlsFiles, timeout_s: float) -> str:
     """Return the DNS names in the certificate of the server at ``address``; empty if it is from another authority."""
     try:
-        with _handshake(address, files, "") as secure:
+        with _handshake(address, files, "", timeout_s) as secure:
             names = (secure.getpeercert() or {}).get("subjectAltName", ())
             return ", ".join(str(name[1]) for name in names if name[0] == "DNS")
     except OSError:
@@ -105,13 +109,13 @@ def _accepted(secure: ssl.SSLSocket) -> bool:
         return False
 
 
-def _unreachable(role: str, address: str, error: Exception) -> PeerLost:
+def _unreachable(role: str, address: str, error: Exception, timeout_s: float) -> PeerLost:
     if isinstance(error, socket.gaierror):
         why, remedy = "no host of this name is known", "Correct the name, or this machine's name service."
     elif isinstance(error, ConnectionRefusedError):
         why, remedy = "nobody listens there", f"Start {role}, or correct its address in the configuration."
     elif isinstance(error, TimeoutError):
-        why = f"no answer within {_TIMEOUT_S:g} s"
+        why = f"no answer within {timeout_s:g} s"
         remedy = f"Correct the address of {role}, open the firewall between, or look whether {role} is stopped."
     else:
         why = getattr(error, "strerror", None) or type(error).__name__

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
+import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import grpc
 
-from mpcvit.errors import Overloaded
+from mpcvit.errors import Overloaded, ProtocolViolation
 from parties.common.deadline import deadline
 from parties.common.failure import answering
 
 Identify = Callable[[grpc.ServicerContext], object]
+#: Seconds in which a request, whose headers are here, is not called late.
+_GRACE_S = 0.5
 
 
 class Door(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc has no annotations
@@ -22,10 +25,12 @@ class Door(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc has no annotat
 
     gRPC waits for the request of a unary call in a thread, for as long as its caller likes, before anybody looks at
     the caller. Behind this door a unary request is read as a stream of one message, so our own code begins at once.
+    Calls that wait for their request are counted apart: they keep no other call of the same caller out, and the oldest
+    makes room for the next.
 
     Args:
         role: who answers, for errors.
-        calls: calls that one caller may have at once.
+        calls: calls that one caller may have at once, and as many that wait for their request.
         silence_s: seconds within which the request of a unary call must come.
         identify: says who calls, or raises.
     """
@@ -34,6 +39,7 @@ class Door(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc has no annotat
         self._role, self._identify, self._most, self._silence_s = role, identify, calls, silence_s
         self._lock = threading.Lock()
         self._calls: Counter[object] = Counter()
+        self._silent: dict[object, dict[grpc.ServicerContext, float]] = defaultdict(dict)
 
     def intercept_service(
         self,
@@ -56,42 +62,70 @@ class Door(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc has no annotat
 
     def _streaming(self, behavior: Callable[..., Any], request_streaming: bool) -> Callable[..., Any]:
         def answer(requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
-            with self._inside(context):
-                yield from behavior(requests if request_streaming else self._one(requests, context), context)
+            with self._inside(requests, context, request_streaming) as request:
+                yield from behavior(request, context)
 
         return answer
 
     def _unary(self, behavior: Callable[..., Any], request_streaming: bool) -> Callable[..., Any]:
         def answer(requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
-            with self._inside(context):
-                return behavior(requests if request_streaming else self._one(requests, context), context)
+            with self._inside(requests, context, request_streaming) as request:
+                return behavior(request, context)
 
         return answer
 
-    def _one(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
-        with deadline(context, self._silence_s):
-            return next(requests)
-
     @contextmanager
-    def _inside(self, context: grpc.ServicerContext) -> Iterator[None]:
-        """Count the call among its caller's."""
+    def _inside(self, requests: Iterator[Any], context: grpc.ServicerContext, request_streaming: bool) -> Iterator[Any]:
+        """Count the call among its caller's, and yield its request: the message, or the stream of them."""
         with answering(context, self._role):
             caller = self._identify(context)
+            request = requests if request_streaming else self._heard(caller, requests, context)
             self._enter(caller)
         try:
-            yield
+            yield request
         finally:
             with self._lock:
                 self._calls[caller] -= 1
                 if not self._calls[caller]:
                     del self._calls[caller]
 
+    def _heard(self, caller: object, requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
+        """Wait for the one request of a unary call.
+
+        Raises:
+            Overloaded: too many of the caller's calls wait, none of them for long.
+            ProtocolViolation: the caller ended its side without one.
+        """
+        now = time.monotonic()
+        with self._lock:
+            silent = self._silent[caller]
+            oldest = next(iter(silent.items()), None) if len(silent) >= self._most else None
+            if oldest is not None and oldest[1] > now - _GRACE_S:
+                raise self._overloaded(len(silent))
+            silent[context] = now
+        try:
+            if oldest is not None:
+                oldest[0].cancel()
+            with deadline(context, self._silence_s):
+                request = next(requests, None)
+        finally:
+            with self._lock:
+                silent.pop(context, None)
+                if not silent and self._silent.get(caller) is silent:
+                    del self._silent[caller]
+        if request is None:
+            raise ProtocolViolation("a call without a request", expected="one message", remedy="Use the SDK.")
+        return request
+
     def _enter(self, caller: object) -> None:
         with self._lock:
             if self._calls[caller] >= self._most:
-                raise Overloaded(
-                    f"{self._calls[caller]} calls of one caller at once",
-                    expected=f"at most {self._most}",
-                    remedy="Let calls end before others begin; the SDK does.",
-                )
+                raise self._overloaded(self._calls[caller])
             self._calls[caller] += 1
+
+    def _overloaded(self, calls: int) -> Overloaded:
+        return Overloaded(
+            f"{calls} calls of one caller at once",
+            expected=f"at most {self._most}",
+            remedy="Let calls end before others begin; the SDK does.",
+        )

@@ -6,7 +6,6 @@ import logging
 import signal
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 
@@ -18,11 +17,14 @@ from parties.common.listen import check_free
 from parties.common.metrics import Metrics, MetricsServer
 from parties.common.readiness import Readiness
 from parties.common.refusals import Refusals
+from parties.common.server_threads import ServerThreads
 from parties.common.settings import DealerListen, PartyListen
 
 log = logging.getLogger("mpcvit.server")
 #: Threads of a server. They wait: for requests, for peers, for results. One is made when it is first needed.
 _THREADS = 256
+#: Callers that may have all their calls open, and as many silent ones, before others have to wait.
+_CALLERS = 4
 #: Seconds within which the request of a unary call must come, and within which calls end when a process stops.
 _SILENCE_S = 10.0
 _END_S = 0.5
@@ -43,10 +45,9 @@ def check(role: str, files: TlsFiles, addresses: Iterable[str]) -> None:
 def make_server(role: str, calls: int, identify: Identify, audit: AuditLog) -> grpc.Server:
     """Return a server of ``role`` that answers callers whom ``identify`` knows, each so many calls at once."""
     door = Door(role, calls=calls, silence_s=_SILENCE_S, identify=identify)
-    threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="grpc")
-    return grpc.server(
-        threads, interceptors=[Refusals(audit), door], options=OPTIONS, maximum_concurrent_rpcs=2 * _THREADS
-    )
+    most = max(_THREADS, _CALLERS * calls)
+    threads = ServerThreads(most, thread_name_prefix="grpc")
+    return grpc.server(threads, interceptors=[Refusals(audit), door], options=OPTIONS, maximum_concurrent_rpcs=2 * most)
 
 
 def serve(

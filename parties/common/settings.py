@@ -94,6 +94,10 @@ class OtelSettings(Section):
     ca: Path | None = None
 
 
+#: A client submits, fetches, and looks at models; one more, as it may give up and begin again.
+_CALLS_PER_SESSION = 4
+
+
 class Limits(Section):
     """What a party accepts.
 
@@ -101,7 +105,7 @@ class Limits(Section):
         sessions: sessions that run at the same time.
         queue: sessions that may wait beyond those.
         client_sessions: sessions that one client may hold, results that it has not fetched included.
-        client_calls: calls that one client or role may have open at the same time, on any one port.
+        client_calls: calls that one client may have open at the same time; four for each of its sessions if not given.
         memory_mib: MiB that the sessions that run may take in all; half of the machine's memory if not given.
         prefetch_mib: MiB of corrections held in memory per session; the rest stays in flight until it is used.
     """
@@ -109,9 +113,14 @@ class Limits(Section):
     sessions: int = Field(default=2, ge=1)
     queue: int = Field(default=8, ge=0)
     client_sessions: int = Field(default=8, ge=1)
-    client_calls: int = Field(default=32, ge=4)
+    client_calls: int | None = Field(default=None, ge=4)
     memory_mib: int | None = Field(default=None, ge=1)
     prefetch_mib: int = Field(default=256, ge=1)
+
+    @property
+    def calls_of_client(self) -> int:
+        """Calls that one client may have open at the same time."""
+        return self.client_calls or max(4, _CALLS_PER_SESSION * self.client_sessions)
 
 
 class Pool(Section):

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from mpcvit.errors import DealerError, MpcvitError, PeerError
+from mpcvit.errors import DealerError, MpcvitError, Overloaded, PeerError
 from parties.common.failure import fresh, unexpected
 
 log = logging.getLogger("mpcvit.liveness")
@@ -80,6 +80,9 @@ class Monitor:
         while not self._closed.is_set():
             try:
                 self._check(self._stall_s)
+            except Overloaded:  # it has much to do, so it is there
+                self._answered()
+                self._closed.wait(_PAUSE_S)
             except MpcvitError as error:
                 self._failed(error)
                 self._closed.wait(_RETRY_S)

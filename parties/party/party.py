@@ -209,8 +209,6 @@ class ComputeParty:
         for session in self.sessions.all():
             if session.state is not SessionState.ENDED:
                 self.runner.give_up(session, stopping())
-        if self.scheduler is not None:
-            self.scheduler.close()
         self.engine.close()
         self.runner.close(_END_S)
         for monitor in self.monitors.values():

@@ -6,7 +6,6 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 
@@ -57,11 +56,10 @@ class Scheduler:
         self._queue: FairQueue[HeldSession] = FairQueue(weight)
         self._running: set[HeldSession] = set()
         self._calls: dict[HeldSession, grpc.Future] = {}
-        self._pairing = ThreadPoolExecutor(admission.most_held, thread_name_prefix="pair")
 
     def submit(self, session: HeldSession) -> None:
-        """Pair a held session, and let it wait for its turn."""
-        self._pairing.submit(self._pair, session)
+        """Pair a held session, and let it wait for its turn; admission bounds how many are paired at once."""
+        threading.Thread(target=self._pair, args=(session,), name="pair", daemon=True).start()
 
     def ended(self, session: HeldSession) -> None:
         """Let the next session have the place of one that ended."""
@@ -72,10 +70,6 @@ class Scheduler:
         if call is not None:
             call.cancel()
         self._dispatch()
-
-    def close(self) -> None:
-        """Pair no more sessions."""
-        self._pairing.shutdown(wait=False, cancel_futures=True)
 
     def _pair(self, session: HeldSession) -> None:
         try:

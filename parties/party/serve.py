@@ -41,7 +41,7 @@ def _run(settings: PartySettings) -> None:
     role, own = f"party{settings.index}", settings.listen
     party = ComputeParty(settings)
     readiness = Readiness(role, conditions(party))
-    clients = make_server(role, settings.limits.client_calls, party.callers.anybody, party.audit)
+    clients = make_server(role, settings.limits.calls_of_client, party.callers.anybody, party.audit)
     peers = make_server(
         role, _CALLS_PER_SESSION * party.admission.most_held + _OTHER_CALLS, party.callers.anybody, party.audit
     )

@@ -73,16 +73,18 @@ def test_03_dealer_killed_while_idle(deployment: Deployment, case: Case) -> None
     case.saw(f"then {last}")
     assert last.reason in NO_DEALER
     case.within(last.seconds, TIMEOUTS["stall_s"] + 2)
-    ready = [role for role in ("party0", "party1") if deployment.ready(role)]
-    case.saw(f"ready: {', '.join(ready) or 'nobody'}")
-    assert not ready
+    end = time.monotonic() + TIMEOUTS["stall_s"] + 2
+    while ready := [role for role in ("party0", "party1") if deployment.ready(role)]:
+        assert time.monotonic() < end, ready
+        time.sleep(0.2)
+    case.saw("nobody is ready")
 
 
 @pytest.mark.case(4, "the dealer ends or stops while it deals", "DEALER_LOST or DEALER_TIMEOUT within stall_s + 2 s")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["SIGKILL", "SIGSTOP"])
 def test_04_dealer_lost_while_it_deals(deployment: Deployment, case: Case, number: signal.Signals) -> None:
     for party in ("party0", "party1"):
-        deployment.links[f"{party}-dealer"].set(rate=2e6)  # dealing lasts long enough
+        deployment.links[f"{party}-dealer"].set(rate=4e5)  # dealing lasts long enough
     for _ in range(12):  # until a session waits for its material
         started = threading.Event()
         timer = threading.Timer(0.3, lambda done=started: (deployment.signal("dealer", number), done.set()))

@@ -20,6 +20,7 @@ from mpcvit.errors import InputError, MpcvitError
 from mpcvit.ring.prg import Prg
 from mpcvit.ring.sharing import split
 from mpcvit.wire import OLDEST_CLIENT_VERSION, PROTOCOL_VERSION
+from mpcvit.wire.client_versions import manifest_digest_for
 from mpcvit.wire.status import from_rpc_error
 from mpcvit.wire.tls import TlsFiles
 from mpcvit.wire.v1 import inference_pb2, inference_pb2_grpc
@@ -313,7 +314,9 @@ def test_24_quota(own_deployment: Deployment, case: Case) -> None:
 @pytest.mark.parametrize("step", [-1, 1, -2], ids=["N-1", "N+1", "N-2"])
 def test_18_client_version(deployment: Deployment, case: Case, step: int) -> None:
     raw = Raw(deployment.cluster)
-    spec = raw.spec(protocol_version=PROTOCOL_VERSION + step)
+    version = PROTOCOL_VERSION + step
+    manifest = raw.parties[0].manifests(raw.deadline)[0]
+    spec = raw.spec(protocol_version=version, manifest_sha256=manifest_digest_for(version, manifest))
     try:
         for party, submission in zip(raw.parties, raw.shares(spec, deployment.pictures[0]), strict=True):
             party.submit(submission, raw.deadline)

@@ -11,7 +11,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from mpcvit.errors import Overloaded
+from mpcvit.errors import Overloaded, ProtocolViolation
 from mpcvit.wire.status import from_rpc_error
 from parties.common.door import Door
 
@@ -105,3 +105,31 @@ def test_one_caller_has_so_many_calls(service: tuple[Health, str]) -> None:
         for stream in streams:
             assert list(stream) == []
         assert _check(channel, "eve") == SERVING.status
+
+
+def test_silent_calls_keep_no_other_call_out(service: tuple[Health, str]) -> None:
+    """They are counted apart, and the oldest makes room: the same caller's calls are answered meanwhile."""
+    _, address = service
+    over = threading.Event()
+
+    def nothing() -> Iterator[bytes]:
+        over.wait(30)
+        yield from ()
+
+    with grpc.insecure_channel(address) as silent, grpc.insecure_channel(address) as channel:
+        call = silent.stream_unary(CHECK)
+        calls = [call.future(nothing(), metadata=(("name", "eve"),)) for _ in range(4)]
+        time.sleep(0.7)
+        start = time.monotonic()
+        assert _check(channel, "eve") == SERVING.status
+        assert time.monotonic() - start < 0.3  # none of them had to end by itself
+        assert sum(one.done() for one in calls) == 1
+        over.set()
+
+
+def test_a_call_without_a_request(service: tuple[Health, str]) -> None:
+    """It is a violation of the protocol, said so."""
+    _, address = service
+    with grpc.insecure_channel(address) as channel, pytest.raises(grpc.RpcError) as caught:
+        channel.stream_unary(CHECK)(iter([]), metadata=(("name", "alice"),))
+    assert isinstance(from_rpc_error(caught.value, "party0"), ProtocolViolation)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from mpcvit.errors import InternalError, MpcvitError, NotAllowed, PeerLost, PeerTimeout
+from mpcvit.errors import InternalError, MpcvitError, NotAllowed, Overloaded, PeerLost, PeerTimeout
 from parties.party.liveness import Monitor
 
 
@@ -95,4 +95,14 @@ def test_silence_for_the_stall_deadline_is_a_loss() -> None:
     role = Role(None, _gone(PeerTimeout))
     monitor = role.monitor()
     assert isinstance(role.lost.get(timeout=10), PeerTimeout)
+    monitor.close()
+
+
+def test_a_role_with_much_to_do_is_there() -> None:
+    """It answered that it cannot answer now."""
+    role = Role(_gone(Overloaded))
+    monitor = role.monitor()
+    for _ in range(2):
+        role.asked.get(timeout=5)
+    assert monitor.present
     monitor.close()

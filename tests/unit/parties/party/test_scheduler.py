@@ -124,7 +124,6 @@ def _place(**options: int) -> Iterator[Place]:
     finally:
         for call in place.peer.opened.values():
             call.cancel()
-        place.scheduler.close()
 
 
 def test_sessions_start_in_the_order_in_which_they_are_complete() -> None:
