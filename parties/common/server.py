@@ -46,7 +46,7 @@ def make_server(role: str, calls: int, identify: Identify, audit: AuditLog) -> g
     """Return a server of ``role`` that answers callers whom ``identify`` knows, each so many calls at once."""
     door = Door(role, calls=calls, silence_s=_SILENCE_S, identify=identify)
     most = max(_THREADS, _CALLERS * calls)
-    threads = ServerThreads(most, thread_name_prefix="grpc")
+    threads = ServerThreads(most)
     return grpc.server(threads, interceptors=[Refusals(audit), door], options=OPTIONS, maximum_concurrent_rpcs=2 * most)
 
 

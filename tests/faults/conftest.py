@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mpcvit.errors import MpcvitError
-from tests.support.deployment import SLACK, Deployment, Usage
+from tests.support.deployment import THREADS, Deployment, Usage
 from tests.support.reliability import Case
 from tests.support.tcp_proxy import TcpProxy
 
@@ -141,7 +141,7 @@ def own_deployment(
     keep_output(running, outputs)
 
 
-def hold_invariants(running: Deployment, before: dict[str, Usage], case: Case, slack: int = SLACK) -> None:
+def hold_invariants(running: Deployment, before: dict[str, Usage], case: Case, threads: int = THREADS) -> None:
     """Require I2 to I5 (I1 is each attempt's own)."""
     running.recover()
     outcome = running.require_recovery()
@@ -149,6 +149,6 @@ def hold_invariants(running: Deployment, before: dict[str, Usage], case: Case, s
     running.require_single_use()
     if running.require_audit() < len(running.cluster.roles):
         case.saw("audit logs are missing")
-    running.require_no_leak(before, slack)
+    running.require_no_leak(before, threads)
     for role in running.cluster.roles:
         (running.folder / f"{role}.metrics.log").write_text(running.metrics(role))

@@ -50,7 +50,7 @@ def test_06_partition(deployment: Deployment, case: Case) -> None:
 
 
 @pytest.mark.case(7, "nothing arrives one way between the parties", "typed within stall_s + 2 s, at both")
-@pytest.mark.parametrize("way", [TO_TARGET, TO_CALLER])
+@pytest.mark.parametrize("way", [TO_TARGET, pytest.param(TO_CALLER, marks=pytest.mark.long)])
 def test_07_one_way_partition(deployment: Deployment, case: Case, way: str) -> None:
     deployment.links["party0-party1"].set(delay_s=0.05)
     outcome = deployment.attempt(act=lambda: deployment.partition("party0", "party1", ways=(way,)))

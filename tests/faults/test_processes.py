@@ -31,7 +31,7 @@ def _use_up_the_pool(deployment: Deployment, most: int = 12) -> Outcome:
 
 
 @pytest.mark.case(1, "SIGKILL of a party in mid-session", "PEER_LOST at the client within 2 s")
-@pytest.mark.parametrize("role", ["party1", "party0"])
+@pytest.mark.parametrize("role", ["party1", pytest.param("party0", marks=pytest.mark.long)])
 def test_01_party_killed(deployment: Deployment, case: Case, role: str) -> None:
     _slow(deployment)
     outcome = deployment.attempt(act=lambda: deployment.signal(role, signal.SIGKILL))
@@ -41,7 +41,7 @@ def test_01_party_killed(deployment: Deployment, case: Case, role: str) -> None:
 
 
 @pytest.mark.case(2, "SIGSTOP of a party in mid-session", "PEER_TIMEOUT or PEER_LOST within stall_s + 2 s")
-@pytest.mark.parametrize("role", ["party1", "party0"])
+@pytest.mark.parametrize("role", ["party1", pytest.param("party0", marks=pytest.mark.long)])
 def test_02_party_stopped(deployment: Deployment, case: Case, role: str) -> None:
     _slow(deployment)
     outcome = deployment.attempt(act=lambda: deployment.signal(role, signal.SIGSTOP))
@@ -51,7 +51,7 @@ def test_02_party_stopped(deployment: Deployment, case: Case, role: str) -> None
 
 
 @pytest.mark.case(2, "a request while a party is stopped", "PEER_TIMEOUT or PEER_LOST within stall_s + 2 s")
-@pytest.mark.parametrize("role", ["party1", "party0"])
+@pytest.mark.parametrize("role", ["party1", pytest.param("party0", marks=pytest.mark.long)])
 def test_02_party_stopped_before(deployment: Deployment, case: Case, role: str) -> None:
     deployment.signal(role, signal.SIGSTOP)
     outcome = deployment.attempt()
@@ -117,7 +117,7 @@ def test_34_dealer_restarts(deployment: Deployment, case: Case) -> None:
 
 
 @pytest.mark.case(37, "SIGTERM while clients ask", "exit 0 within drain_s + 2 s; typed errors at clients")
-@pytest.mark.parametrize("role", ["party0", "party1", "dealer"])
+@pytest.mark.parametrize("role", ["party0", pytest.param("party1", marks=pytest.mark.long), "dealer"])
 def test_37_sigterm_under_load(deployment: Deployment, case: Case, role: str) -> None:
     outcomes: list[Outcome] = []
     stop = threading.Event()

@@ -15,7 +15,7 @@ import pytest
 
 from mpcvit.errors import MpcvitError
 from parties.common.failpoints import EXIT_CODE, VARIABLE, Failpoint
-from tests.support.deployment import Deployment
+from tests.support.deployment import Deployment, Outcome
 from tests.support.raw_client import Raw
 from tests.support.reliability import Case
 from tests.support.shifted_clock import shifted_clock
@@ -27,7 +27,12 @@ ROLES = {
     Failpoint.RESULT_READY: ("party0", "party1"),
     Failpoint.LEASE_BURNED: ("dealer",),
 }
-PLACES = [(place, role) for place, roles in ROLES.items() for role in roles]
+#: Every place once in `make test`.
+PLACES = [
+    pytest.param(place, role, id=f"{place} at {role}", marks=[pytest.mark.long] if number else [])
+    for place, roles in ROLES.items()
+    for number, role in enumerate(roles)
+]
 
 
 def _with_failpoint(deployment: Deployment, role: str, place: Failpoint, action: str) -> None:
@@ -40,7 +45,7 @@ def _with_failpoint(deployment: Deployment, role: str, place: Failpoint, action:
 @pytest.mark.case(
     31, "a role ends between a burn and what follows", "nothing is used again; answers go on after a restart"
 )
-@pytest.mark.parametrize(("place", "role"), PLACES, ids=[f"{place} at {role}" for place, role in PLACES])
+@pytest.mark.parametrize(("place", "role"), PLACES)
 def test_31_crash_at_a_failpoint(deployment: Deployment, case: Case, place: Failpoint, role: str) -> None:
     before = {name: set(deployment.ledger(name)) for name in deployment.cluster.roles}
     _with_failpoint(deployment, role, place, "exit")
@@ -71,7 +76,9 @@ def test_31_crash_at_a_failpoint(deployment: Deployment, case: Case, place: Fail
 
 
 @pytest.mark.case("31a", "an unexpected exception in a session", "INTERNAL without its text; the party goes on")
-@pytest.mark.parametrize("place", [Failpoint.SESSION_BURNED, Failpoint.MATERIAL_BURNED], ids=str)
+@pytest.mark.parametrize(
+    "place", [pytest.param(Failpoint.SESSION_BURNED, marks=pytest.mark.long), Failpoint.MATERIAL_BURNED], ids=str
+)
 def test_31a_exception_at_a_failpoint(deployment: Deployment, case: Case, place: Failpoint) -> None:
     _with_failpoint(deployment, "party1", place, "raise")
     deployment.cluster.wait_ready("party1")
@@ -184,14 +191,16 @@ def test_35_wrong_clock(own_deployment: Deployment, case: Case, role: str, secon
 
 
 @pytest.mark.case(39, "a party gets no more memory", "typed at the client; the party lives, or ends and starts again")
-@pytest.mark.parametrize("role", ["party0", "party1"])
+@pytest.mark.parametrize("role", ["party0", pytest.param("party1", marks=pytest.mark.long)])
 def test_39_out_of_memory(deployment: Deployment, case: Case, role: str) -> None:
     pid = deployment.cluster.processes[role].pid
     with Path(f"/proc/{pid}/statm").open() as file:
         size = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     no_limit = resource.prlimit(pid, resource.RLIMIT_AS)
     resource.prlimit(pid, resource.RLIMIT_AS, (size, no_limit[1]))
-    outcomes = [deployment.attempt(deadline_s=20) for _ in range(4)]
+    outcomes: list[Outcome] = []
+    while len(outcomes) < 4 and deployment.cluster.processes[role].poll() is None:
+        outcomes.append(deployment.attempt(deadline_s=8))
     alive = deployment.cluster.processes[role].poll() is None
     if alive:
         resource.prlimit(pid, resource.RLIMIT_AS, no_limit)

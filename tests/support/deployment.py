@@ -44,8 +44,8 @@ PARTIES = ("party0", "party1")
 TOLERANCE = 0.05
 #: Seconds after a fault within which a clean inference must succeed.
 RECOVERY_S = 10.0
-#: Threads and descriptors that come and go with connections, and with pools that keep what they once needed.
-SLACK = 12
+#: Descriptors that come and go with connections, and threads that servers' pools keep once they needed them.
+SLACK, THREADS = 12, 64
 _DEALT = re.compile(r"material ([0-9a-f]{32}) for party (\d) dealt")
 
 
@@ -306,8 +306,12 @@ class Deployment:
             role: Usage.of(process.pid) for role, process in self.cluster.processes.items() if process.poll() is None
         }
 
-    def require_no_leak(self, before: dict[str, Usage], slack: int = SLACK, seconds: float = 15.0) -> None:
-        """I5: processes that are still the same ones hold no more threads and descriptors than before, soon."""
+    def require_no_leak(self, before: dict[str, Usage], threads: int = THREADS, seconds: float = 15.0) -> None:
+        """I5: processes that are still the same ones hold no more threads and descriptors than before, soon.
+
+        Args:
+            threads: how many more threads they may hold.
+        """
         end = time.monotonic() + seconds
         while True:
             grown = [
@@ -316,7 +320,7 @@ class Deployment:
                 for role, now in self.usage().items()
                 if (old := before.get(role)) is not None
                 and old.pid == now.pid
-                and (now.threads > old.threads + slack or now.descriptors > old.descriptors + slack)
+                and (now.threads > old.threads + threads or now.descriptors > old.descriptors + SLACK)
             ]
             if not grown:
                 return

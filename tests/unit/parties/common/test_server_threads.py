@@ -13,22 +13,24 @@ _NO_THREADS = """
 import threading
 from parties.common.server_threads import ServerThreads
 
-threads = ServerThreads(4)
-assert threads.submit(lambda: 3).result() == 3
-
-def refuse(self):
-    raise RuntimeError("can't start new thread")
-
+threads = ServerThreads(4, patience_s=0.1)
 hold = threading.Event()
+assert threads.submit(lambda: 3).result() == 3
 threads.submit(hold.wait)
-threading.Thread.start = refuse
+
+def start(self):
+    {failure}
+
+threading.Thread.start = start
 threads.submit(print, "never")
 """
 
 
-def test_the_process_ends() -> None:
-    """With a code of its own, and a line in the log."""
-    ended = subprocess.run([sys.executable, "-c", _NO_THREADS], capture_output=True, text=True, timeout=60, check=False)
+@pytest.mark.parametrize("failure", ["raise RuntimeError", "raise MemoryError", "hold.wait()"])
+def test_the_process_ends(failure: str) -> None:
+    """With a code of its own, and a line in the log, whether the system says no or nothing."""
+    script = _NO_THREADS.format(failure=failure)
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == EXIT_CODE
     assert "no thread for a call" in ended.stderr
 

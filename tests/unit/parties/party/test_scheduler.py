@@ -99,7 +99,9 @@ class Place:
     def give_up(self, session: HeldSession, error: MpcvitError) -> None:
         """What a runner does with a session that fails before its turn."""
         self.given_up[session.session_id[0]] = error
-        self.end(session)
+        for before in (SessionState.HELD, SessionState.READY):
+            if self.table.move(session, SessionState.ENDED, before=before):
+                self.scheduler.ended(session)
 
     def expire(self, session: HeldSession) -> None:
         """What a runner does with a session that waited for too long."""
