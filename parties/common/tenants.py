@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,11 +9,12 @@ from fnmatch import fnmatchcase
 
 from mpcvit.errors import NotAllowed, QuotaExceeded
 from parties.common.tenants_file import AcceptedTokens, Policy, TenantsFile
+from parties.common.token_buckets import TokenBuckets
 
 #: Metrics' name for clients that are not listed: their number has no bound.
 OTHERS = "other"
-#: Clients whose rates are remembered, before those that have been quiet for long are forgotten.
-_REMEMBERED = 1024
+#: Sessions of a client that may fail by what it sent before it has to wait, and how many of them are forgiven a second.
+_FAULTS, _FORGIVEN_PER_S = 8, 0.2
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,8 @@ class Tenants:
         client_sessions: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._rules, self._sessions, self._clock = rules, client_sessions, clock
-        self._lock = threading.Lock()
-        #: What is left of each client's burst, and since when.
-        self._left: dict[str, tuple[float, float]] = {}
+        self._rules, self._sessions = rules, client_sessions
+        self._rates, self._faults = TokenBuckets(clock), TokenBuckets(clock)
 
     def policy(self, identity: str) -> ClientPolicy:
         """Return the policy of a client.
@@ -123,29 +121,30 @@ class Tenants:
         """Take one session from a client's rate: from a bucket of ``burst`` that is refilled all the time.
 
         Raises:
-            QuotaExceeded: it begins sessions faster than it may; says when to come again.
+            QuotaExceeded: it begins sessions too fast, or too many failed by what it sent; says when to come again.
             NotAllowed: it is not listed, and there is no default.
         """
         policy = self.policy(identity)
+        if (wait_s := self._faults.wait_s(identity, rate=_FORGIVEN_PER_S, burst=_FAULTS)) > 0:
+            raise QuotaExceeded(
+                f"sessions of '{identity}' that failed by what it sent, in quick succession",
+                expected=f"at most {_FAULTS}, and one more every {1 / _FORGIVEN_PER_S:g} s",
+                remedy="Share what the manifest describes; the SDK does.",
+                retry_after_s=wait_s,
+            )
         if (rate := policy.requests_per_s) is None:
             return
-        burst = policy.burst
-        with self._lock:
-            now = self._clock()
-            left, since = self._left.get(identity, (float(burst), now))
-            left = min(float(burst), left + rate * (now - since))
-            if left < 1:
-                self._left[identity] = left, now
-                raise QuotaExceeded(
-                    f"sessions of '{identity}' in quick succession",
-                    expected=f"at most {rate:g} a second, and {burst} at once after a pause",
-                    remedy="Come again later, or ask the operators for a higher rate.",
-                    retry_after_s=(1 - left) / rate,
-                )
-            self._left.pop(identity, None)  # to the end: the first ones are those that have been quiet longest
-            self._left[identity] = left - 1, now
-            while len(self._left) > _REMEMBERED:
-                del self._left[next(iter(self._left))]
+        if (wait_s := self._rates.take(identity, rate=rate, burst=policy.burst)) > 0:
+            raise QuotaExceeded(
+                f"sessions of '{identity}' in quick succession",
+                expected=f"at most {rate:g} a second, and {policy.burst} at once after a pause",
+                remedy="Come again later, or ask the operators for a higher rate.",
+                retry_after_s=wait_s,
+            )
+
+    def blame(self, identity: str) -> None:
+        """Note that a session failed by what its client sent: it has cost the others time and material."""
+        self._faults.owe(identity, rate=_FORGIVEN_PER_S, burst=_FAULTS)
 
     def _find(self, identity: str) -> tuple[Policy, str]:
         """Return the policy of ``identity``, and what metrics call it if the policy does not say."""

@@ -10,7 +10,7 @@ from functools import partial
 import grpc
 import torch
 
-from mpcvit.errors import ConfigError, MpcvitError
+from mpcvit.errors import ConfigError, InputOutOfRange, MpcvitError
 from mpcvit.ring.fixed_point import Codes
 from mpcvit.store.shared import ModelShare
 from mpcvit.watched import Watched
@@ -41,7 +41,7 @@ from parties.party.peer_stream import PeerStream
 from parties.party.reports import Reports
 from parties.party.runner import Runner, stopping
 from parties.party.scheduler import Scheduler
-from parties.party.sessions import HeldSession, SessionEnd, SessionState, SessionTable
+from parties.party.sessions import Failed, HeldSession, SessionEnd, SessionState, SessionTable
 
 log = logging.getLogger("mpcvit.party")
 
@@ -257,6 +257,8 @@ class ComputeParty:
     def _ended(self, session: HeldSession, outcome: SessionEnd) -> None:
         if self.scheduler is not None:
             self.scheduler.ended(session)
+            if isinstance(outcome, Failed) and isinstance(outcome.error, InputOutOfRange):
+                self.tenants.blame(session.owner)
         self.reports.ended(session, outcome)
 
 

@@ -114,12 +114,31 @@ def test_rates_are_those_of_a_token_bucket() -> None:
         tenants.begin("a.client")
 
 
+def test_who_sends_garbage_has_to_wait() -> None:
+    """Sessions that fail by what a client sent cost others; after some it waits, though it has no quota."""
+    clock = Clock()
+    tenants = Tenants(None, 8, clock)
+    for _ in range(8):
+        tenants.begin("eve.client")
+        tenants.blame("eve.client")
+    with pytest.raises(QuotaExceeded, match="failed by what it sent") as caught:
+        tenants.begin("eve.client")
+    assert caught.value.retry_after_s == 5
+    tenants.begin("a.client")
+    clock.now = 5
+    tenants.begin("eve.client")
+    for _ in range(100):
+        tenants.blame("eve.client")
+    clock.now = 55
+    tenants.begin("eve.client")  # what it owes has a bound
+
+
 def test_many_clients_take_a_bounded_memory() -> None:
     """Those that have been quiet longest are forgotten."""
     tenants = _tenants(default=Policy(requests_per_s=1, burst=1))
     for number in range(5000):
         tenants.begin(f"c{number}.client")
-    assert len(tenants._left) <= 1024
+    assert len(tenants._rates) <= 1024
     with pytest.raises(QuotaExceeded):
         tenants.begin("c4999.client")
 
