@@ -94,8 +94,10 @@ class OtelSettings(Section):
     ca: Path | None = None
 
 
-#: A client submits, fetches, and looks at models; one more, as it may give up and begin again.
-_CALLS_PER_SESSION = 4
+#: Sessions that a client holds for every one that may be ready: some are not complete, of some the result waits.
+HELD_PER_READY = 4
+#: A client fetches one result, and submits the next picture; whatever it does, it may make some calls.
+_CALLS_PER_SESSION, _FEWEST_CALLS = 2, 32
 
 
 class Limits(Section):
@@ -104,23 +106,34 @@ class Limits(Section):
     Attributes:
         sessions: sessions that run at the same time.
         queue: sessions that may wait beyond those.
-        client_sessions: sessions that one client may hold, results that it has not fetched included.
-        client_calls: calls that one client may have open at the same time; four for each of its sessions if not given.
+        client_sessions: sessions that one client may hold, results that it has not fetched included; four times as many
+            as run and wait if not given. A client that is alone may use all room; others find theirs in any case.
+        client_calls: calls that one client may have open at the same time; two for each of its sessions if not given.
         memory_mib: MiB that the sessions that run may take in all; half of the machine's memory if not given.
         prefetch_mib: MiB of corrections held in memory per session; the rest stays in flight until it is used.
     """
 
     sessions: int = Field(default=2, ge=1)
     queue: int = Field(default=8, ge=0)
-    client_sessions: int = Field(default=8, ge=1)
+    client_sessions: int | None = Field(default=None, ge=1)
     client_calls: int | None = Field(default=None, ge=4)
     memory_mib: int | None = Field(default=None, ge=1)
     prefetch_mib: int = Field(default=256, ge=1)
 
     @property
+    def ready(self) -> int:
+        """Sessions that run and wait for their turn at the same time."""
+        return self.sessions + self.queue
+
+    @property
+    def sessions_of_client(self) -> int:
+        """Sessions that one client may hold, where no policy of its own says otherwise."""
+        return self.client_sessions or HELD_PER_READY * self.ready
+
+    @property
     def calls_of_client(self) -> int:
         """Calls that one client may have open at the same time."""
-        return self.client_calls or max(4, _CALLS_PER_SESSION * self.client_sessions)
+        return self.client_calls or max(_FEWEST_CALLS, _CALLS_PER_SESSION * self.sessions_of_client)
 
 
 class Pool(Section):

@@ -24,13 +24,10 @@ from mpcvit.wire.client_versions import manifest_digest_for, require_client_vers
 from mpcvit.wire.manifest import Manifest
 from mpcvit.wire.v1 import session_pb2
 from parties.common.ledger import Ledger
-from parties.common.settings import PartySettings
+from parties.common.settings import HELD_PER_READY, PartySettings
 from parties.common.tenants import Tenants
 from parties.party.models import Models
 from parties.party.sessions import HeldSession, SessionState, SessionTable
-
-#: Sessions that are held but not ready, for every one that may be ready: their other shares may be on their way.
-_HELD_PER_READY = 4
 
 
 class Admission:
@@ -64,7 +61,7 @@ class Admission:
     @property
     def most_held(self) -> int:
         """Sessions that may be held and not be ready."""
-        return _HELD_PER_READY * (self._limits.sessions + self._limits.queue)
+        return HELD_PER_READY * self._limits.ready
 
     def drain(self) -> None:
         """Take no more sessions."""
@@ -104,23 +101,36 @@ class Admission:
     def _check_room(self, owner: str) -> None:
         if self._draining:
             raise Draining("a party that stops", expected="one that takes sessions", remedy="Retry later.")
-        self._tenants.require_room(owner, self._sessions.held_by(owner), 1 if self._leads else _HELD_PER_READY)
+        self._tenants.require_room(owner, self._sessions.held_by(owner), 1 if self._leads else HELD_PER_READY)
         if self._leads:
-            self.check_ready()
+            self.room_for(owner)
 
-    def check_ready(self) -> None:
-        """See whether one more session may be ready.
+    def room_for(self, owner: str) -> HeldSession | None:
+        """Return which session would have to go if one more of ``owner`` became ready; None if there is room.
+
+        The last that waits of the client who has most goes, if this client still has more than ``owner`` afterwards.
 
         Raises:
-            Overloaded: as many are ready and run as are allowed.
+            Overloaded: as many are ready and run as are allowed, and nobody has too many of them.
         """
+        ready = [one for one in self._sessions.all() if one.state in (SessionState.READY, SessionState.RUNNING)]
+        if len(ready) < self._limits.ready:
+            return None
+        share = Counter(session.owner for session in ready)
+        waiting = [session for session in ready if session.state is SessionState.READY]
+        last = max(reversed(waiting), key=lambda session: share[session.owner], default=None)
+        if last is None or share[last.owner] < share[owner] + 2:
+            raise self.overloaded()
+        return last
+
+    def overloaded(self) -> Overloaded:
+        """Return why a session finds no room."""
         limits = self._limits
-        if (busy := self._sessions.count(SessionState.READY, SessionState.RUNNING)) >= limits.sessions + limits.queue:
-            raise Overloaded(
-                f"{busy} sessions",
-                expected=f"at most {limits.sessions} running and {limits.queue} waiting",
-                remedy="Retry later.",
-            )
+        return Overloaded(
+            f"{limits.ready} sessions",
+            expected=f"at most {limits.sessions} running and {limits.queue} waiting",
+            remedy="Retry later.",
+        )
 
     def hold(self, session: HeldSession) -> None:
         """Hold the session; nothing is burned. The greediest client makes room for another, if too many are held.

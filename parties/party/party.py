@@ -78,7 +78,7 @@ class ComputeParty:
         self.own, timeouts = OwnIdentity(settings.tls.files), settings.timeouts
         self._tenants_file = _watch_tenants(settings)
         self.tenants = Tenants(
-            None if self._tenants_file is None else self._tenants_file.value, settings.limits.client_sessions
+            None if self._tenants_file is None else self._tenants_file.value, settings.limits.sessions_of_client
         )
         self.callers = Callers(self.own.files.pins, settings.index, self.tenants.tokens)
         self._channels = {

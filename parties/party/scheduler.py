@@ -84,17 +84,19 @@ class Scheduler:
             self._dispatch()
 
     def _enqueue(self, session: HeldSession) -> None:
-        """Let a session that all parties hold wait for its turn.
+        """Let a session that all parties hold wait for its turn; one of a client that has more may have to go.
 
         Raises:
             Overloaded: as many wait and run as are allowed.
         """
         with self._lock:
-            self._admission.check_ready()
+            too_many = self._admission.room_for(session.owner)
             if self._sessions.move(session, SessionState.READY, before=SessionState.HELD):
                 session.report("waiting")
                 self._queue.push(session.owner, session)
                 self._sessions.after(session, self._settings.timeouts.session_s, lambda: self._runner.expire(session))
+        if too_many is not None:
+            self._runner.give_up(too_many, self._admission.overloaded())
 
     def _open(self, session: HeldSession, peer: int) -> None:
         """Wait until a peer holds the same session, then connect the stream.

@@ -77,7 +77,7 @@ def _closed_loop(deployment: Deployment, clients: int, seconds: float) -> list[O
 def _loaded(
     tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory, proxy: TcpProxy, outputs: Path
 ) -> Iterator[Deployment]:
-    limits = {"sessions": 2, "queue": 30, "client_sessions": 40}
+    limits = {"sessions": 2, "queue": 30, "client_sessions": 60}
     with Deployment(tiny_folder, tmp_path_factory.mktemp("loaded"), proxy, limits=limits) as running:
         yield running
     keep_output(running, outputs)

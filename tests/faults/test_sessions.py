@@ -151,7 +151,7 @@ def test_26_half_open_flood(deployment: Deployment, case: Case) -> None:
                 raw.parties[0].submit(Submission(template, bytes(32)), time.monotonic() + 5)
             except MpcvitError as error:
                 refused.append(error.reason)
-            time.sleep(0.05)
+            time.sleep(0.01)
 
     with Client.from_config(deployment.client_of("bob")) as other:
         attacker = threading.Thread(target=flood)

@@ -262,7 +262,7 @@ def test_a_client_that_goes_away_gives_its_session_up(
 ) -> None:
     """More calls than a client may hold sessions, all hung up on: the party forgets each, and serves the next."""
     shares = halves(tiny_pictures.images[0])
-    for _ in range(Limits().client_sessions + 2):
+    for _ in range(Limits().sessions_of_client + 2):
         call = stock.stubs[0].ModelInfer.future(request(manifest, shares[0], session_id=secrets.token_hex(16)))
         time.sleep(0.1)
         call.cancel()

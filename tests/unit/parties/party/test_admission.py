@@ -46,7 +46,7 @@ class Door:
         self.admission = Admission(
             settings,  # type: ignore[arg-type]
             models,
-            Tenants(None, settings.limits.client_sessions),
+            Tenants(None, settings.limits.sessions_of_client),
             self.sessions,
             self.ledger,
             self._give_up,
@@ -133,6 +133,24 @@ def test_party_0_counts_what_is_ready_and_runs(tmp_path: Path) -> None:
     follower = Door(tmp_path / "1", index=1, sessions=1, queue=1)
     for number in range(4):
         follower.hold(number, state=SessionState.READY)
+
+
+def test_a_client_that_has_most_makes_room_for_one_that_has_less(tmp_path: Path) -> None:
+    """Its last waiting session goes, until both have as many; what runs goes on."""
+    door = Door(tmp_path, sessions=1, queue=3)
+    door.hold(1, "eve.client", SessionState.RUNNING)
+    for number in (2, 3, 4):
+        door.hold(number, "eve.client", SessionState.READY)
+    with pytest.raises(Overloaded):
+        door.admission.room_for("eve.client")
+    for number, last in ((5, 4), (6, 3)):
+        goes = door.admission.room_for("alice.client")
+        assert goes is not None
+        assert goes.session_id == bytes([last] * 16)
+        door.sessions.remove(goes.session_id)
+        door.hold(number, "alice.client", SessionState.READY)
+    with pytest.raises(Overloaded, match="4 sessions; expected at most 1 running and 3 waiting"):
+        door.admission.room_for("alice.client")
 
 
 def test_a_client_holds_so_many(tmp_path: Path) -> None:
