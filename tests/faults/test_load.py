@@ -34,6 +34,10 @@ from tests.support.reliability import Case
 from tests.support.tcp_proxy import TcpProxy
 
 
+#: Sessions that a client may spoil before it has to wait.
+_FAULTS = 8
+
+
 def _together(count: int, ask: Callable[[int], Outcome]) -> list[Outcome]:
     """``ask`` in so many threads at once."""
     outcomes: list[Outcome] = []
@@ -248,6 +252,7 @@ def test_r7_hostile_client(loaded: Deployment, case: Case) -> None:
         for attacker in attackers:
             attacker.start()
         try:
+            start = time.monotonic()
             time.sleep(6)  # they start, and garbage is paid for by whoever sends it
             hurt = [loaded.attempt(client=other, deadline_s=30) for _ in range(30)]
         finally:
@@ -258,7 +263,7 @@ def test_r7_hostile_client(loaded: Deployment, case: Case) -> None:
     wasted = max(len(loaded.burned_material(role)) - burned[role] for role in PARTIES) - len(hurt)
     case.saw(f"p99 {slow[0]:.2f} s alone, {slow[1]:.2f} s under attack; {_summary(hurt)}; {wasted} leases wasted")
     assert {outcome.reason for outcome in hurt} == {"right"}
-    assert wasted <= 20
+    assert wasted <= 2 * _FAULTS + (time.monotonic() - start) / 5  # as many again were under way; then one every 5 s
     case.late = slow[1] > 1.2 * slow[0] + 0.1
     assert slow[1] < 10 * slow[0] + 2
     time.sleep(TIMEOUTS["pair_s"])
