@@ -33,7 +33,6 @@ from tests.support.raw_client import Raw
 from tests.support.reliability import Case
 from tests.support.tcp_proxy import TcpProxy
 
-
 #: Sessions that a client may spoil before it has to wait.
 _FAULTS = 8
 
