@@ -13,7 +13,7 @@ from mpcvit.ops.op import Op
 from mpcvit.ops.types import Shape, TensorType
 
 #: Bits of a pixel, at most.
-MAX_BITS = 8
+MAX_BITS = 16
 
 
 def out_of_range(bits: int) -> InputOutOfRange:
@@ -33,7 +33,7 @@ class InputCheck(Op):
     shares two comparisons per code (8 rounds for 2 parties) and the opened number of codes outside (1 round).
 
     Attributes:
-        bits: of a pixel, 1 to 8.
+        bits: of a pixel, 1 to 16.
     """
 
     name: ClassVar[str] = "input_check"

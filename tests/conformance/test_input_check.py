@@ -8,6 +8,7 @@ import pytest
 from mpcvit.engines.masked.cost import fast_cost
 from mpcvit.engines.masked.objective import DEFAULT_OBJECTIVE
 from mpcvit.engines.masked.plan import make_plan
+from mpcvit.engines.masked.protocols.input_check_by_dcf import InputCheckByDcf
 from mpcvit.engines.masked.protocols.input_check_by_dpf import InputCheckByDpf
 from mpcvit.errors import InputOutOfRange, ProgramError
 from mpcvit.export.vit import Exported
@@ -77,6 +78,31 @@ def test_values_of_fewer_bits() -> None:
         run_on_fast(program, {}, {"x0": np.array([0, 1, 2, 3, 4, 5, 6, 8])})
 
 
+@pytest.mark.parametrize("bits", [9, 12, 16])
+def test_wide_codes_are_compared(bits: int) -> None:
+    """All codes at the ends pass as they are; whatever is one beside them, or far from them, does not."""
+    largest = (1 << bits) - 1
+    program = one_op(InputCheck(bits), TensorType((6,), QType(frac=0, lo=0.0, hi=float(largest))))
+    codes = np.array([0, 1, 255, 256, largest - 1, largest])
+    for number in range(1, 21):
+        assert (run_on_fast(program, {}, {"x0": codes}, number=number).output == codes).all()
+        for wrong in (largest + 1, -1, 2**62, -(2**63), number << bits, -(number << 40)):
+            with pytest.raises(InputOutOfRange, match=f"from 0 to {largest}"):
+                run_on_fast(program, {}, {"x0": np.array([*codes[:5], wrong])}, number=number)
+    assert (run_secure(program, {}, {"x0": codes}, 2).output == codes).all()
+    with pytest.raises(InputOutOfRange):
+        run_secure(program, {}, {"x0": codes + 1}, 2)
+
+
+def test_a_wide_code_costs_no_round_either() -> None:
+    """32 bytes sent for the whole input; 368 dealt per 16-bit code to either party, 8 more to party 1."""
+    program = one_op(InputCheck(16), TensorType((10,), QType(frac=0, lo=0.0, hi=65535.0)))
+    plan = make_plan(program, DEFAULT_OBJECTIVE)
+    (step,) = (step for step in plan.steps if isinstance(step.protocol, InputCheckByDcf))
+    assert step.protocol.material() == (368 * 10, 376 * 10)
+    assert sum(plan.messages) == 8 * 10 + 32
+
+
 @pytest.mark.parametrize("parties", [2, 3])
 def test_the_stock_engine_refuses_too(parties: int) -> None:
     """At every party, for any number of them; what is right passes."""
@@ -104,7 +130,7 @@ def test_a_check_of_what_is_no_pixel_is_no_program() -> None:
     for kind in wrong:
         with pytest.raises(ProgramError):
             InputCheck(8).infer(TensorType(SHAPE, kind))
-    for bits in (0, 9):
+    for bits in (0, 17):
         with pytest.raises(ProgramError):
             InputCheck(bits).infer(TensorType(SHAPE, QType(frac=0, lo=0, hi=0)))
 

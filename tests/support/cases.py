@@ -113,6 +113,7 @@ CASES: list[tuple[Op, tuple[TensorType, ...]]] = [
     (Order(), (t((9,), frac=20, bound=4000.0),)),
     (InputCheck(8), (TensorType((2, 4, 5), PIXEL),)),
     (InputCheck(1), (TensorType((7,), QType(frac=0, lo=0.0, hi=1.0)),)),
+    (InputCheck(16), (TensorType((5, 3), QType(frac=0, lo=0.0, hi=65535.0)),)),
     (Pad(-2, 2), (t((2, 3, 4)),)),
     (Unfold(3, 2, 1), (t((5, 6, 2)),)),
     (Unfold(2, 1, 0), (t((3, 2, 4)),)),

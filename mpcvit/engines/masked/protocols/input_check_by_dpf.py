@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from mpcvit.engines.masked.kernel import runs
 from mpcvit.engines.masked.layout import Layout
 from mpcvit.engines.masked.material import Values
 from mpcvit.engines.masked.protocol import (
@@ -25,8 +23,7 @@ from mpcvit.engines.masked.protocol import (
 from mpcvit.engines.masked.unit_vector_keys import UnitVectorKeys
 from mpcvit.engines.masked.wires import Agreement, Step, Wire, masked, share_of, side_of_zero, words
 from mpcvit.fss import lookup
-from mpcvit.ops import TensorType
-from mpcvit.ops.input_check import InputCheck, out_of_range
+from mpcvit.ops.input_check import out_of_range
 from mpcvit.ops.types import Shape
 
 #: Unit vectors of at most this many bytes are expanded ahead.
@@ -76,10 +73,3 @@ class InputCheckByDpf(Protocol):
         rest = words(share_of(x, party)) - low
         yield Agreement(side_of_zero(rest, party), out_of_range(self.bits))
         return x
-
-
-@runs(InputCheck)
-def input_check(op: InputCheck, inputs: Sequence[TensorType], forms: Sequence[Form]) -> list[Protocol]:
-    """Return the only protocol."""
-    (x,) = inputs
-    return [InputCheckByDpf(x.shape, op.bits)]
