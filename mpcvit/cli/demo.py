@@ -54,8 +54,8 @@ def demo(
     folder = zoo.folder(model or zoo.DEFAULT)
     picture = image or zoo.PICTURES / "ship.jpg"
     exported = ModelFolder.load(folder)
-    _, height, width = exported.input_shape
-    read = read_picture(picture, (height, width), Fit.parse(fit))  # one that does not fit is refused before the rest
+    size = exported.picture_size
+    read = read_picture(picture, size, Fit.parse(fit))  # one that does not fit is refused before the rest
     print_notices(() if json_output else read.notices)
     with scratch_folder("mpcvit-demo-") as scratch:
         say(f"sharing the weights of [bold]{escape(folder.name)}[/] among {parties} parties")
@@ -66,7 +66,9 @@ def demo(
             say(f"classifying [bold]{escape(visible(picture.name))}[/]")
             answer = infer_with_progress(client, read.pixels)
         say("all processes stopped")
-    plain = float_logits(folder, ImageSet(read.pixels[None], np.zeros(1, dtype=np.int64), answer.labels))[0]
+    plain = float_logits(
+        folder, ImageSet(read.pixels[None].astype(np.uint8), np.zeros(1, dtype=np.int64), answer.labels)
+    )[0]
     difference = float(np.abs(answer.logits - plain).max()) if answer.reveal.logits else None
     if json_output:
         print_json(

@@ -52,8 +52,8 @@ def check(
         check_folder(worst, "--worst")
     folder = zoo.folder(model)
     exported = ModelFolder.load(folder)
-    _, height, width = exported.input_shape
-    found = photographs(data, (height, width))
+    size = exported.picture_size
+    found = photographs(data, size)
     with Progress(console=progress_console, transient=True) as bar:
         tasks: dict[str, TaskID] = {}
 

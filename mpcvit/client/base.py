@@ -12,7 +12,7 @@ from typing import Self, TypedDict
 from mpcvit.client.backoff import Backoff
 from mpcvit.client.cancellation import Cancellation
 from mpcvit.client.choice import choose
-from mpcvit.client.image import Source, encode_values, read_input
+from mpcvit.client.image import Source, encode_pixels, read_model_input
 from mpcvit.client.parties import Parties
 from mpcvit.client.result import Inference
 from mpcvit.client.session import run_session
@@ -31,8 +31,9 @@ class InferOptions(TypedDict, total=False):
     """What an inference may be told besides picture and model.
 
     Attributes:
-        fit: ``model`` resizes a picture of another size and crops its middle; None, the default, refuses it.
-        normalised: the picture holds floats [3, height, width] that are normalised as the manifest says.
+        fit: ``model`` makes a picture of another size, with other colours or of another depth the model's, and takes
+            frames or slices at even distances where there are more; None, the default, refuses it.
+        normalised: the picture holds floats, of the shape that the manifest says, that are normalised as it says.
         deadline_s: seconds for the whole request, retries included; the client's default if None.
         retries: sessions beyond the first, each of them new, after errors that say that one may help; the client's
             default if None.
@@ -112,8 +113,8 @@ class BaseClient:
             try:
                 manifest = choose(self._offers(deadline, cancellation), model, self._pins, self._owners)
                 if read is None:  # a file object can be read but once
-                    read = read_input(picture, manifest, fit=wanted, normalised=normalised)
-                codes = encode_values(read.values, manifest)
+                    read = read_model_input(picture, manifest, fit=wanted, normalised=normalised)
+                codes = encode_pixels(read.pixels)
                 joined = run_session(self._parties, manifest, codes, deadline, cancellation, progress)
                 return Inference.of(manifest, joined.codes, joined.session_id, joined.stats, read.notices)
             except MpcvitError as error:

@@ -54,7 +54,8 @@ class Client(BaseClient):
 
         Args:
             picture: a path, bytes, a binary file object, a PIL image, or uint8 RGB [height, width, 3], of the model's
-                size. It is read upright, and on white where it is transparent.
+                size. It is read upright, and on white where it is transparent. For models that read something else,
+                what :func:`mpcvit.inputs.read.read_input` takes: a list of pictures or a folder for a bag, say.
             model: its name; may be left out if the parties serve just one.
             options: see :class:`InferOptions`.
 

@@ -23,8 +23,8 @@ class MockTransport(PartyTransport):
 
     Args:
         manifest: the one model.
-        handler: from input codes [channels, height, width] to logit codes [classes]. The fake parties reveal of them
-            what the manifest says.
+        handler: from input codes, of the shape of the model's input, to logit codes [classes]. The fake parties reveal
+            of them what the manifest says.
     """
 
     @classmethod

@@ -56,7 +56,6 @@ from mpcvit.program.program import Node, Program
 from mpcvit.ring.fixed_point import Codes, encode
 from mpcvit.ring.qtype import QType
 
-_PIXEL_BITS = 8
 #: Significant bits of the reciprocal of a public divisor.
 _DIVISOR_BITS = 13
 #: By how much real arithmetic may leave the bounds of fixed point before that must be a bug: relative, and in steps.
@@ -210,9 +209,9 @@ class Builder:
         ends = Bounds.within(qtype.lo * 2.0**qtype.frac, qtype.hi * 2.0**qtype.frac, kind.shape)
         return Value(name, kind, real, ends, public=True)
 
-    def checked(self, name: str, pixels: Value) -> Value:
-        """Return the input ``pixels``, once it is certain that they are 8-bit pixels."""
-        return self._add(name, InputCheck(_PIXEL_BITS), [pixels], pixels.real, derived=True)
+    def checked(self, name: str, pixels: Value, bits: int) -> Value:
+        """Return the input ``pixels``, once it is certain that they are pixels of ``bits`` bits."""
+        return self._add(name, InputCheck(bits), [pixels], pixels.real, derived=True)
 
     def parameter(self, name: str, real: torch.Tensor, frac: int | None = None) -> Value:
         """Return a secret parameter, encoded with ``frac`` fractional bits or as many as ``weight_bits`` allow.

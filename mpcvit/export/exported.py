@@ -18,7 +18,6 @@ from mpcvit.export.ranking import top_labels, top_labels_in_clear
 from mpcvit.models.check_images import check_images
 from mpcvit.program.program import Program
 from mpcvit.ring.fixed_point import Codes
-from mpcvit.ring.qtype import PIXEL
 from mpcvit.wire.reveal import LOGITS, Disclosure
 
 INPUT = "image"
@@ -45,18 +44,19 @@ class Exported:
 
 def begin(
     images: torch.Tensor,
-    expected: tuple[int, int, int],
+    expected: tuple[int, ...],
     normalisation: Normalisation,
     precision: Precision | None,
 ) -> tuple[Builder, Value]:
     """Return a builder, and the Program's input, checked, with the pixels of ``images`` as its values.
 
     Raises:
-        InputError: ``images`` is not [count, \\*expected] with at least one picture, or not of 8-bit pixels.
+        InputError: ``images`` is not [count, \\*expected] with at least one picture, or not of pixels.
     """
     check_images(images, expected)
     b = Builder(precision or Precision())
-    return b, b.checked(f"{INPUT}.checked", b.input(INPUT, normalisation.pixels(images), PIXEL))
+    pixels = b.input(INPUT, normalisation.pixels(images), normalisation.pixel)
+    return b, b.checked(f"{INPUT}.checked", pixels, normalisation.bits)
 
 
 def check_reveal(reveal: Disclosure, classes: int) -> None:

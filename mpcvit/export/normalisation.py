@@ -1,4 +1,4 @@
-"""Between the 8-bit pixels that a Program reads and the normalised values that its model was trained on."""
+"""Between the pixels that a Program reads and the normalised values that its model was trained on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 from mpcvit.errors import InputError
 from mpcvit.models.random_weights import NOISE_MEAN, NOISE_STD
-from mpcvit.ring.qtype import PIXEL
+from mpcvit.ring.qtype import QType, pixel_type
 
 #: Less than half a step of pixels is noise of float32, more is another picture or another normalisation.
 _SLACK = 0.5
@@ -16,30 +16,37 @@ _SLACK = 0.5
 
 @dataclass(frozen=True)
 class Normalisation:
-    """value = (pixel / 255 - mean) / std.
+    """value = (pixel / largest - mean) / std.
 
     Attributes:
         mean, std: one number per channel, or one for all.
+        bits: of a pixel.
     """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    bits: int = 8
+
+    @property
+    def pixel(self) -> QType:
+        """The type of a pixel."""
+        return pixel_type(self.bits)
 
     def pixels(self, images: torch.Tensor) -> torch.Tensor:
-        """Return normalised [..., channels, height, width] as the nearest 8-bit pixels, float64 integers from 0 to 255.
+        """Return normalised [..., channels, height, width] as the nearest pixels, float64 integers.
 
         Raises:
             InputError: a value lies outside of what pixels give.
         """
-        exact = (images.double() * self._columns(self.std) + self._columns(self.mean)) * PIXEL.hi
-        outside = (exact < PIXEL.lo - _SLACK) | (exact > PIXEL.hi + _SLACK)
+        exact = (images.double() * self._columns(self.std) + self._columns(self.mean)) * self.pixel.hi
+        outside = (exact < self.pixel.lo - _SLACK) | (exact > self.pixel.hi + _SLACK)
         if outside.any():
             raise InputError(
-                f"{int(outside.sum())} of {exact.numel()} values that no 8-bit pixel gives",
+                f"{int(outside.sum())} of {exact.numel()} values that no {self.bits}-bit pixel gives",
                 expected=f"pictures normalised with mean {self.mean} and std {self.std}",
                 remedy="Pass the mean and std by which the pictures were normalised.",
             )
-        return exact.round().clamp(PIXEL.lo, PIXEL.hi)
+        return exact.round().clamp(self.pixel.lo, self.pixel.hi)
 
     def floats(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return what a model reads of ``pixels`` [..., channels, height, width], float64."""
@@ -48,7 +55,7 @@ class Normalisation:
     @property
     def gain(self) -> torch.Tensor:
         """float64 [channels or 1]: value = pixel * gain + offset."""
-        return 1 / (PIXEL.hi * torch.tensor(self.std, dtype=torch.float64))
+        return 1 / (self.pixel.hi * torch.tensor(self.std, dtype=torch.float64))
 
     @property
     def offset(self) -> torch.Tensor:

@@ -168,6 +168,6 @@ def _right(line: dict[str, Any], reference: Answers) -> bool:
 
 def _pictures(model: ModelFolder) -> np.ndarray:
     """Return noise of the model's size, uint8 [count, height, width, 3]."""
-    channels, height, width = model.input_shape
-    noise: np.ndarray = np.random.default_rng(7).integers(0, 256, (_PICTURES, height, width, channels), dtype=np.uint8)
+    height, width = model.picture_size
+    noise: np.ndarray = np.random.default_rng(7).integers(0, 256, (_PICTURES, height, width, 3), dtype=np.uint8)
     return noise

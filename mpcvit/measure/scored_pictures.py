@@ -26,7 +26,6 @@ def scored_pictures(folder: Path, data: Path, limit: int, fit: str, skip_unreada
     tested = part(data, "test")
     model = ModelFolder.load(folder)
     places(find_pictures(tested).classes, model.description.labels)  # before all pictures are read
-    _, height, width = model.input_shape
-    images = load_folder(tested, size=(height, width), fit=wanted, skip_unreadable=skip_unreadable)
+    images = load_folder(tested, size=model.picture_size, fit=wanted, skip_unreadable=skip_unreadable)
     images = match_classes(images, model.description.labels)
     return images.spread(limit) if limit else images

@@ -8,11 +8,11 @@ from mpcvit.errors import InputError
 
 
 def check_images(images: torch.Tensor, expected: tuple[int, ...]) -> None:
-    """Raise InputError unless ``images`` is a batch of at least one picture [channels, height, width] as expected.
+    """Raise InputError unless ``images`` is a batch of at least one input as expected, [channels, height, width] say.
 
-    Pictures are float32, and finite.
+    They are float32, and finite.
     """
-    if images.ndim != 4 or tuple(images.shape[1:]) != expected or len(images) == 0:
+    if images.ndim == 0 or tuple(images.shape[1:]) != expected or len(images) == 0:
         raise InputError(
             f"pictures of shape {tuple(images.shape)}",
             expected=f"[count, {', '.join(map(str, expected))}] with count >= 1",

@@ -8,8 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from mpcvit.errors import InputError, ShapeMismatch
+from mpcvit.picture.conform import conform
+from mpcvit.picture.fit import Fit
+from mpcvit.picture.form import RGB8, PixelArray, PixelForm
 
 _RGB = 3
+#: More of them are an axis of another meaning.
+_MOST_CHANNELS = 1024
 #: Shapes that people have, by axes: what such an array looks like, and what makes [height, width, 3] of it.
 _BY_LAST = {
     1: ("gray pixels [height, width, 1]", "np.repeat(picture, 3, axis=2)"),
@@ -26,7 +31,35 @@ _BY_FIRST = {
 }
 
 
-def check_pixels(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+def check_pixels(array: npt.NDArray[Any], form: PixelForm, name: str, fit: Fit | None) -> PixelArray:
+    """Return ``array`` as pixels of ``form``, [height, width, channels].
+
+    8-bit RGB must be just that. Others may be converted, see :func:`~mpcvit.picture.conform.conform`, and gray pixels
+    may come without their axis of channels.
+
+    Raises:
+        InputError: another type of values.
+        ShapeMismatch: another layout.
+    """
+    if form == RGB8:
+        return _check_rgb(array)
+    if array.dtype not in (np.uint8, np.uint16):
+        raise InputError(
+            f"an array of {array.dtype}",
+            expected=form.layout,
+            remedy="Convert the pixels to that type. Floats that are normalised already are read with normalised=True.",
+        )
+    pixels = array[..., None] if array.ndim == 2 else array
+    if pixels.ndim != 3 or 0 in pixels.shape or pixels.shape[2] > _MOST_CHANNELS:
+        raise ShapeMismatch(
+            f"an array of shape {array.shape}",
+            expected=f"the layout {form.layout}",
+            remedy="Pass one picture, with the channels last: picture.transpose(1, 2, 0) puts them there.",
+        )
+    return conform(pixels, form, name, fit)
+
+
+def _check_rgb(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     """Return ``array`` if it is uint8 [height, width, 3].
 
     Raises:

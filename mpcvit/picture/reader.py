@@ -15,11 +15,23 @@ import numpy.typing as npt
 from PIL import ExifTags, Image
 
 from mpcvit.errors import InputError, MpcvitError, ShapeMismatch
-from mpcvit.picture.fit import Fit, fitted
+from mpcvit.picture.conform import conform
+from mpcvit.picture.fit import Fit, fitted_pixels
+from mpcvit.picture.form import RGB8, PixelArray, PixelForm
 from mpcvit.picture.layout import check_pixels
-from mpcvit.picture.rgb import to_rgb, transparent_colour
+from mpcvit.picture.rgb import to_gray, to_rgb, transparent_colour
 
-PictureSource = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | npt.NDArray[np.uint8]
+PictureSource = (
+    str
+    | os.PathLike[str]
+    | bytes
+    | bytearray
+    | memoryview
+    | BinaryIO
+    | Image.Image
+    | npt.NDArray[np.uint8]
+    | npt.NDArray[np.uint16]
+)
 
 #: Width times height of the largest picture that is decoded: 8192 x 8192. That takes up to 1 GB for a moment.
 MAX_PIXELS = 2**26
@@ -43,50 +55,66 @@ class Picture:
     """A picture as it is seen.
 
     Attributes:
-        pixels: uint8 [height, width, 3], RGB.
+        pixels: [height, width, channels], uint8, or uint16 for models that read 16 bits.
         notices: what the reader of an answer should know of how the picture was read; sentences.
     """
 
-    pixels: npt.NDArray[np.uint8]
+    pixels: PixelArray
     notices: tuple[str, ...] = ()
 
 
-def read_picture(source: object, size: tuple[int, int] | None = None, fit: Fit | None = None) -> Picture:
-    """Return the picture in ``source``, upright, in 8-bit RGB, on white where it is transparent.
+def read_picture(
+    source: object, size: tuple[int, int] | None = None, fit: Fit | None = None, form: PixelForm = RGB8
+) -> Picture:
+    """Return the picture in ``source``, upright, on white where it is transparent.
 
     A picture that is too large, or has another size than asked for, is refused by its header, before it is decoded.
 
     Args:
         source: a :data:`PictureSource`: a path, an encoded file as bytes or a binary file object, which is read to its
-            end, a PIL image, or pixels uint8 [height, width, 3]. Anything else is refused.
+            end, a PIL image, or pixels [height, width, channels]. Anything else is refused.
         size: (height, width) that the picture must have; None for any.
-        fit: what to do if it has another size; None refuses it.
+        fit: what to do if it has another size, or another form than one that is not 8-bit RGB; None refuses it.
+        form: of the pixels. As 8-bit RGB every picture can be seen.
 
     Raises:
         InputError: no picture, a damaged one, one of more than ``MAX_PIXELS`` pixels, or nothing that is taken.
-        ShapeMismatch: another size, or an array of another layout.
+        ShapeMismatch: another size or other channels, or an array of another layout.
     """
-    name = _name(source)
+    name = source_name(source)
     if isinstance(source, np.ndarray):
-        pixels = check_pixels(source)
-        height, width = pixels.shape[:2]
-        _check_size((width, height), name, size, fit)
-        return Picture(pixels if fit is None or size is None else np.array(fitted(Image.fromarray(pixels), size)))
-    with _decoding(name), _opened(source) as image:
-        _check_size(image.size, name, size, fit, turned=True)
+        return Picture(sized(check_pixels(source, form, name, fit), name, size, fit))
+    with decoding(name), opened(source) as image:
+        check_size(image.size, name, size, fit, turned=True)
         notices = _frames(image, name)
-        transparent = transparent_colour(image)
-        image.load()
-        rgb = to_rgb(image, name, transparent)
-        orientation, more = _orientation(image, name)
-        upright = rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
-        _check_size(upright.size, name, size, fit)
-        if fit is not None and size is not None:
-            upright = fitted(upright, size)
-        return Picture(np.array(upright), (*notices, *more))
+        picture = decoded(image, name, size, fit, form)
+        return Picture(picture.pixels, (*notices, *picture.notices))
 
 
-def _name(source: object) -> str:
+def decoded(image: Image.Image, name: str, size: tuple[int, int] | None, fit: Fit | None, form: PixelForm) -> Picture:
+    """Return the frame that ``image`` shows, see :func:`read_picture`; within :func:`decoding`."""
+    transparent = transparent_colour(image)
+    image.load()
+    gray = None if form == RGB8 else to_gray(image, name, transparent)
+    seen = gray or to_rgb(image, name, transparent)
+    orientation, notices = _orientation(image, name)
+    upright = seen.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else seen
+    pixels = np.array(upright).reshape(upright.height, upright.width, -1)
+    return Picture(sized(conform(pixels, form, name, fit), name, size, fit), notices)
+
+
+def sized(pixels: PixelArray, name: str, size: tuple[int, int] | None, fit: Fit | None) -> PixelArray:
+    """Return ``pixels`` [height, width, channels] once they have ``size``.
+
+    Raises:
+        InputError, ShapeMismatch: as :func:`check_size`.
+    """
+    height, width = pixels.shape[:2]
+    check_size((width, height), name, size, fit)
+    return pixels if fit is None or size is None else fitted_pixels(pixels, size)
+
+
+def source_name(source: object) -> str:
     """Return what messages call ``source``.
 
     Raises:
@@ -112,39 +140,49 @@ def _name(source: object) -> str:
 
 
 @contextmanager
-def _decoding(name: str) -> Iterator[None]:
-    """Make one typed error of whatever a decoder raises, which is anything, and silence Pillow's warnings.
+def decoding(
+    name: str,
+    expected: str = "a picture in a common format",
+    remedy: str = "Check the path, and convert the picture to JPEG or PNG.",
+) -> Iterator[None]:
+    """Make one typed error of whatever a decoder raises, which is anything, and silence decoders' warnings.
 
-    What Pillow says is left out, as it may quote the file.
+    What a decoder says is left out, as it may quote the file.
     """
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"PIL\.")  # of large pictures, which the limit here is below
+            # Pillow's, of large pictures, which the limit here is below; others', of what files hold beside pixels
+            warnings.filterwarnings("ignore", module=r"(PIL|pydicom|nibabel)\.")
             yield
     except MpcvitError:
         raise
     except Image.DecompressionBombError:
-        raise _too_large(f"{name}, of more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels") from None
+        raise too_large(f"{name}, of more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels") from None
     except Exception as error:
         raise InputError(
             f"{type(error).__name__} reading {name}",
-            expected="a picture in a common format",
-            remedy="Check the path, and convert the picture to JPEG or PNG.",
+            expected=expected,
+            remedy=remedy,
         ) from None
 
 
-def _opened(source: Any) -> AbstractContextManager[Image.Image]:
+def opened(source: Any) -> AbstractContextManager[Image.Image]:
     """Return the picture in ``source``, of which the header is read."""
     if isinstance(source, Image.Image):
         return nullcontext(source)
     if isinstance(source, bytes | bytearray | memoryview):
         source = io.BytesIO(source)
     elif not isinstance(source, str | os.PathLike):
-        source = io.BytesIO(_content(source))
+        source = io.BytesIO(content_of(source))
     return Image.open(source)
 
 
-def _content(file: BinaryIO) -> bytes:
+def content_of(file: BinaryIO) -> bytes:
+    """Return what a file object gives, read to its end.
+
+    Raises:
+        InputError: text.
+    """
     content: object = file.read()
     if not isinstance(content, bytes):
         raise InputError(
@@ -155,17 +193,21 @@ def _content(file: BinaryIO) -> bytes:
     return content
 
 
-def _check_size(
+def check_size(
     found: tuple[int, int], name: str, size: tuple[int, int] | None, fit: Fit | None, turned: bool = False
 ) -> None:
     """Refuse a picture of ``found`` (width, height): too large, empty, or of another size with no fit to mend it.
 
     Args:
         turned: the sides may be exchanged, as the header is all that is known.
+
+    Raises:
+        InputError: it is too large, or empty.
+        ShapeMismatch: it has another size.
     """
     width, height = found
     if width * height > MAX_PIXELS:
-        raise _too_large(f"{name}, of {width} x {height} pixels")
+        raise too_large(f"{name}, of {width} x {height} pixels")
     if width * height == 0:
         raise InputError(
             f"{name}, of {width} x {height} pixels", expected="a picture", remedy="Check where it is from."
@@ -179,7 +221,7 @@ def _check_size(
     )
 
 
-def _too_large(got: str) -> InputError:
+def too_large(got: str) -> InputError:
     return InputError(
         got,
         expected=f"at most {MAX_PIXELS:,} pixels, width times height",

@@ -1,4 +1,4 @@
-"""Decoded pictures of any mode as 8-bit RGB: depth scaled, transparent parts on white."""
+"""Decoded pictures of any mode as 8-bit RGB, or as gray of 8 or 16 bits: transparent parts on white."""
 
 from __future__ import annotations
 
@@ -72,26 +72,58 @@ def _on_white(rgba: Image.Image, name: str) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
 
 
+def to_gray(image: Image.Image, name: str, transparent: tuple[int, ...] | None = None) -> Image.Image | None:
+    """Return ``image``, decoded, as gray in mode L, or I;16 if it is deeper; None if it has colours.
+
+    What is transparent lies on white, in mode L.
+
+    Args:
+        name: of the picture, for messages.
+        transparent: a gray that is transparent.
+
+    Raises:
+        InputError: pixels whose scale nothing tells, or nothing of the picture can be seen.
+    """
+    deep = image.mode[0] == "I" or image.mode == "F"
+    if image.mode in ("1", "L", "LA", "La") or (deep and transparent is not None):
+        return to_rgb(image, name, transparent).convert("L")
+    return Image.fromarray(deep_gray(image, name)) if deep else None
+
+
 def _gray(image: Image.Image, name: str) -> Image.Image:
     """Return one channel of more than 8 bits as mode L."""
+    if image.mode == "F":
+        return Image.fromarray(_from_floats(image, name, np.dtype(np.uint8)))
+    return Image.fromarray((deep_gray(image, name) >> 8).astype(np.uint8))
+
+
+def deep_gray(image: Image.Image, name: str) -> npt.NDArray[np.uint16]:
+    """Return one channel of more than 8 bits, scaled to 16.
+
+    Raises:
+        InputError: nothing tells the scale.
+    """
     tags: dict[int, Any] = getattr(image, "tag_v2", {})
     if image.mode == "F":
-        gray = _from_floats(np.asarray(image), name)
-    elif image.mode == "I" and image.format not in _SIXTEEN_BITS_IN_32:
+        return _from_floats(image, name, np.dtype(np.uint16)).astype(np.uint16)
+    if image.mode == "I" and image.format not in _SIXTEEN_BITS_IN_32:
         raise InputError(
             f"{name} with integers of 32 bits, or with a sign, as pixels",
             expected="pixels of 8 or 16 bits, or floats from 0 to 1",
             remedy="Scale it to 8 bits first: the file does not say which value is white.",
         )
-    else:
-        bits = tags.get(_BITS, (16,))[0] if image.mode.startswith("I;16") else 16
-        gray = (np.asarray(image) >> (bits - 8)).astype(np.uint8)
-    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
-        gray = 255 - gray
-    return Image.fromarray(gray)
+    bits = tags.get(_BITS, (16,))[0] if image.mode.startswith("I;16") else 16
+    values = np.asarray(image).astype(np.uint16)
+    gray = (values << np.uint16(16 - bits)) | (
+        values >> np.uint16(2 * bits - 16)
+    )  # upper bits again below, so that white stays white
+    return ~gray if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else gray
 
 
-def _from_floats(values: Array, name: str) -> npt.NDArray[np.uint8]:
+def _from_floats(image: Image.Image, name: str, dtype: np.dtype[Any]) -> Array:
+    """Return floats from 0 to 1 scaled to all of ``dtype``."""
+    tags: dict[int, Any] = getattr(image, "tag_v2", {})
+    values = np.asarray(image)
     wrong = {"below 0": values < 0, "above 1": values > 1, "NaN": np.isnan(values)}
     found = [what for what, where in wrong.items() if where.any()]
     if found:
@@ -100,5 +132,5 @@ def _from_floats(values: Array, name: str) -> npt.NDArray[np.uint8]:
             expected="floats from 0 (black) to 1 (white)",
             remedy="Scale it to that range, or to 8 bits, first: the file does not say which value is white.",
         )
-    gray: npt.NDArray[np.uint8] = np.rint(values * 255).astype(np.uint8)
-    return gray
+    gray: Array = np.rint(values * np.iinfo(dtype).max).astype(dtype)
+    return ~gray if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else gray

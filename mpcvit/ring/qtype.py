@@ -65,5 +65,10 @@ class QType:
         return 2.0**-self.frac
 
 
-PIXEL = QType(frac=0, lo=0.0, hi=255.0)
-"""An 8-bit pixel: what a Program reads of a picture."""
+def pixel_type(bits: int) -> QType:
+    """Return the type of a pixel of ``bits`` bits: integers from 0 to 2**bits - 1."""
+    return QType(frac=0, lo=0.0, hi=float((1 << bits) - 1))
+
+
+PIXEL = pixel_type(8)
+"""An 8-bit pixel: what most Programs read of a picture."""

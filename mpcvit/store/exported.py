@@ -9,7 +9,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mpcvit.errors import ConfigError, ModelFileError
+from mpcvit.errors import ConfigError, InputError, ModelFileError
+from mpcvit.inputs import InputSpec
 from mpcvit.program.files import load_program, load_weights, save_program, save_weights
 from mpcvit.program.program import Program
 from mpcvit.program.reference import Weights
@@ -18,6 +19,7 @@ from mpcvit.wire.manifest import Manifest, reveal_from_json
 from mpcvit.wire.reveal import LOGITS, Disclosure
 
 DESCRIPTION_FILE = "model.json"
+_RGB = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +31,8 @@ class Description:
         labels: one name per class.
         mean, std: per channel, for pixels in [0, 1].
         reveal: what the Program's output is; logits in folders from before there was a choice.
+        input: what the model reads; None, as in folders from before there was a choice, is one picture of 8-bit
+            pixels, of the shape that the Program says.
     """
 
     name: str
@@ -37,11 +41,16 @@ class Description:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     reveal: Disclosure = LOGITS
+    input: InputSpec | None = None
 
     def save(self, folder: Path) -> None:
         """Write ``folder/model.json``."""
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / DESCRIPTION_FILE).write_text(json.dumps(asdict(self), indent=1) + "\n")
+        document = asdict(self)
+        del document["input"]
+        if self.input is not None:
+            document["input"] = self.input.to_json()
+        (folder / DESCRIPTION_FILE).write_text(json.dumps(document, indent=1) + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> Description:
@@ -57,6 +66,8 @@ class Description:
                 document[name] = tuple(document[name])
             if "reveal" in document:
                 document["reveal"] = reveal_from_json(document["reveal"])
+            if "input" in document:
+                document["input"] = InputSpec.from_json(document["input"])
             return cls(**document)
         except (OSError, ValueError, TypeError, KeyError, ConfigError) as error:
             raise ModelFileError(
@@ -71,8 +82,8 @@ class ModelFolder:
     """An exported model in memory.
 
     Raises:
-        ModelFileError: the Program reads something else than one picture's pixels, or its output is not what the
-            description says that it reveals.
+        ModelFileError: the Program reads something else than the input that the description names, or its output is not
+            what it says that it reveals.
     """
 
     description: Description
@@ -80,13 +91,7 @@ class ModelFolder:
     weights: Weights
 
     def __post_init__(self) -> None:
-        inputs = list(self.program.inputs.values())
-        if [kind.qtype for kind in inputs] != [PIXEL]:
-            raise ModelFileError(
-                f"a Program that reads {', '.join(map(str, inputs))}",
-                expected="one that reads a picture's 8-bit pixels",
-                remedy="Export the model again with this version of mpcvit.",
-            )
+        self._check_input()
         output, reveal = self.program.types[self.program.output], self.description.reveal
         expected = (reveal.outputs(len(self.description.labels)),)
         if output.shape != expected or reveal.top > len(self.description.labels) or (output.frac and not reveal.logits):
@@ -96,12 +101,45 @@ class ModelFolder:
                 remedy="Export the model again; its files belong together.",
             )
 
+    def _check_input(self) -> None:
+        inputs = list(self.program.inputs.values())
+        spec = self.description.input
+        found = [(kind.shape, kind.qtype) for kind in inputs]
+        plain = spec is None and len(found) == 1 and len(inputs[0].shape) == 3 and inputs[0].qtype == PIXEL
+        if not plain and (spec is None or found != [(spec.shape, spec.qtype)]):
+            raise ModelFileError(
+                f"a Program that reads {', '.join(map(str, inputs))}",
+                expected="one that reads a picture's 8-bit pixels" if spec is None else f"one that reads {spec}",
+                remedy="Export the model again with this version of mpcvit; its files belong together.",
+            )
+        channels = self.input.channels
+        if {len(self.description.mean), len(self.description.std)} != {channels}:
+            raise ModelFileError(
+                f"{len(self.description.mean)} means and {len(self.description.std)} deviations for {self.input}",
+                expected=f"{channels} of each",
+                remedy="Export the model again with those of its training pictures.",
+            )
+
     @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """[channels, height, width] of a picture."""
+    def input(self) -> InputSpec:
+        """What the model reads."""
         (kind,) = self.program.inputs.values()
-        channels, height, width = kind.shape
-        return channels, height, width
+        return self.description.input or InputSpec(shape=kind.shape)
+
+    @property
+    def picture_size(self) -> tuple[int, int]:
+        """(height, width) of the model's pictures, for what shows a model 8-bit RGB pictures only.
+
+        Raises:
+            InputError: it reads something else.
+        """
+        if not self.input.is_plain or self.input.channels != _RGB:
+            raise InputError(
+                f"a model that reads {self.input}",
+                expected="a model of 8-bit RGB pictures, for this command",
+                remedy="Ask for answers with mpcvit infer, or mpcvit.client.Client.",
+            )
+        return self.input.size
 
     def manifest(self, share_set: str, program_file_sha256: str, share_sha256: tuple[str, ...]) -> Manifest:
         """Return the manifest of one sharing of this model.
@@ -119,7 +157,7 @@ class ModelFolder:
             parties=len(share_sha256),
             program_file_sha256=program_file_sha256,
             share_sha256=share_sha256,
-            input_shape=self.input_shape,
+            input=self.input,
             output_type=self.program.types[self.program.output].qtype,
             labels=self.description.labels,
             mean=self.description.mean,

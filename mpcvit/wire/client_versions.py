@@ -9,9 +9,9 @@ from mpcvit.errors import VersionSkew
 from mpcvit.wire import OLDEST_CLIENT_VERSION, PROTOCOL_VERSION
 from mpcvit.wire.manifest import Manifest
 
-#: The version from which on clients read manifests of today's format, what manifests lack for older ones, and the
-#: format that these know.
-_DIGESTS_OF_FILES = 3
+#: The version from which on clients read manifests of today's format, with all kinds of inputs; what manifests lack for
+#: older ones, and the format that these know.
+_DIGESTS_OF_FILES = _TYPED_INPUTS = 3
 _NEW = ("program_file_sha256", "share_sha256")
 _OLD_FORMAT = 3
 
@@ -30,6 +30,17 @@ def require_client_version(version: int) -> None:
         expected=f"a version from {OLDEST_CLIENT_VERSION} to {PROTOCOL_VERSION}",
         remedy=f"Update mpcvit at {whose}.",
     )
+
+
+def is_readable_by(version: int, manifest: Manifest) -> bool:
+    """Whether clients of protocol ``version`` know the kind of the model's input; older ones know one picture only.
+
+    They refuse a list with a manifest that they cannot read, so it is left out.
+
+    Args:
+        version: 0 for clients that do not say theirs: those before version 3.
+    """
+    return version >= _TYPED_INPUTS or manifest.input.is_plain
 
 
 def manifest_for(version: int, manifest: Manifest) -> bytes:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from mpcvit.errors import ModelFileError, MpcvitError
+from mpcvit.inputs import InputKind, InputSpec
 from mpcvit.ring.qtype import QType
 from mpcvit.wire.ranges import Ranges
 from mpcvit.wire.reveal import LOGITS, Disclosure, RevealKind
@@ -17,6 +18,8 @@ from mpcvit.wire.reveal import LOGITS, Disclosure, RevealKind
 #: 2: with ``reveal``. 3: inputs are pixels, results have bounds and are checked. 4: with digests of files.
 FORMAT_VERSION = 4
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+#: The input of a manifest that names its shape alone.
+_PLAIN = {"kind": InputKind.PICTURE, "bits": 8, "window": None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +35,11 @@ class Manifest:
         program_file_sha256: of ``program.json`` as it lies in every share folder, 64 hex digits.
         share_sha256: of every party's share file, party 0 first, 64 hex digits each. They say nothing of a share to
             whoever does not hold the file: it has 32 random bytes of its own.
-        input_shape: [channels, height, width], of 8-bit pixels.
+        input: what the model reads.
         output_type: fixed-point type of the result: fractional bits, and the bounds outside of which it is no answer.
         labels: one name per class.
-        mean, std: per channel: what the model makes of a pixel is (pixel / 255 - mean) / std.
+        mean, std: per channel: what the model makes of a pixel is (pixel / brightest - mean) / std, with 255 or 65535
+            as the brightest pixel.
         reveal: what a result is: logits, or positions in ``labels``, likeliest first.
         ranges: whether any picture can make a value leave the range for which protocols are right.
     """
@@ -47,7 +51,7 @@ class Manifest:
     parties: int
     program_file_sha256: str
     share_sha256: tuple[str, ...]
-    input_shape: tuple[int, int, int]
+    input: InputSpec
     output_type: QType
     labels: tuple[str, ...]
     mean: tuple[float, ...]
@@ -65,9 +69,23 @@ class Manifest:
         """Codes in a result."""
         return self.reveal.outputs(len(self.labels))
 
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of the input's codes, without batch axis."""
+        return self.input.shape
+
     def canonical(self) -> bytes:
-        """Return canonical JSON: equal manifests give equal bytes."""
-        return json.dumps({"format": FORMAT_VERSION, **asdict(self)}, sort_keys=True, separators=(",", ":")).encode()
+        """Return canonical JSON: equal manifests give equal bytes.
+
+        One picture of 8-bit pixels is ``input_shape``, as before there were others; what else there is, is ``input``.
+        """
+        document = {"format": FORMAT_VERSION, **asdict(self)}
+        del document["input"]
+        if self.input.is_plain:
+            document["input_shape"] = self.input.shape
+        else:
+            document["input"] = self.input.to_json()
+        return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
 
     @property
     def digest(self) -> bytes:
@@ -89,12 +107,15 @@ class Manifest:
         if version != FORMAT_VERSION:
             raise _unreadable(f"a manifest of format {version}")
         try:
+            if "input_shape" in document:
+                document["input"] = {**_PLAIN, "shape": document.pop("input_shape")}
             if set(document) != {field.name for field in fields(cls)}:
                 raise ValueError("fields")
+            document["input"] = InputSpec.from_json(document["input"])
             document["output_type"] = QType(**document["output_type"])
             document["ranges"] = Ranges(document["ranges"])
             document["reveal"] = reveal_from_json(document["reveal"])
-            for name in ("share_sha256", "input_shape", "labels", "mean", "std"):
+            for name in ("share_sha256", "labels", "mean", "std"):
                 document[name] = tuple(document[name])
             manifest = cls(**document)
             manifest._check(raw)
@@ -106,10 +127,8 @@ class Manifest:
         """Raise ValueError unless fields agree with each other and ``raw`` is the canonical form."""
         if not all(isinstance(text, str) for text in (self.name, self.version, self.share_set, *self.labels)):
             raise ValueError("texts")
-        if len(self.input_shape) != 3 or not all(type(side) is int and side > 0 for side in self.input_shape):
-            raise ValueError("input_shape")
         numbers = (*self.mean, *self.std)
-        if len(numbers) != 2 * self.input_shape[0] or not all(map(math.isfinite, numbers)):
+        if len(numbers) != 2 * self.input.channels or not all(map(math.isfinite, numbers)):
             raise ValueError("mean or std")
         if self.reveal.top > len(self.labels):
             raise ValueError("more labels than there are")

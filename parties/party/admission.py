@@ -194,5 +194,5 @@ def _check_same(spec: session_pb2.SessionSpec, manifest: Manifest) -> None:
         raise ShapeMismatch(
             f"input shape {tuple(spec.input_shape)}",
             expected=str(manifest.input_shape),
-            remedy="Resize the picture.",
+            remedy="Bring the picture to the model's size.",
         )

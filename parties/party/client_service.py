@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 
 import grpc
@@ -11,7 +12,7 @@ from mpcvit.ring.fixed_point import Codes
 from mpcvit.ring.prg import SEED_BYTES, Prg
 from mpcvit.ring.sharing import mask
 from mpcvit.store.shared import ModelShare
-from mpcvit.wire.client_versions import manifest_for
+from mpcvit.wire.client_versions import is_readable_by, manifest_for
 from mpcvit.wire.codec import chunks, join_chunks, tensor, tensor_bytes
 from mpcvit.wire.v1 import inference_pb2, inference_pb2_grpc
 from parties.common.deadline import deadline
@@ -31,13 +32,14 @@ class InferenceService(inference_pb2_grpc.InferenceServiceServicer):
     def ListModels(  # noqa: N802
         self, request: inference_pb2.ListModelsRequest, context: grpc.ServicerContext
     ) -> inference_pb2.ListModelsResponse:
-        """Return the manifests of all models that the caller may use, with their owners' signatures."""
+        """Return the manifests of all models that the caller may use and can read, with their owners' signatures."""
         with answering(context, self._role):
             policy = self._party.tenants.policy(self._party.callers.client(context))
             models = [
                 model
                 for model in self._party.models.all()
                 if policy.allows(model.manifest.name, model.manifest.version)
+                and is_readable_by(request.protocol_version, model.manifest)
             ]
         return inference_pb2.ListModelsResponse(
             manifests=[manifest_for(request.protocol_version, model.manifest) for model in models],
@@ -88,7 +90,7 @@ def _receive(header: inference_pb2.ShareHeader, pieces: Iterable[bytes], model: 
     manifest, last = model.manifest, model.index == model.manifest.parties - 1
     kind = header.WhichOneof("share")
     shape = manifest.input_shape
-    size = 8 * shape[0] * shape[1] * shape[2]
+    size = 8 * math.prod(shape)
     if last and kind == "masked_bytes" and header.masked_bytes == size:
         return tensor(join_chunks(pieces, size), shape)
     if not last and kind == "seed" and len(header.seed) == SEED_BYTES:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from mpcvit.inputs import InputSpec
 from mpcvit.ring.fixed_point import Codes
 from mpcvit.ring.qtype import QType
 from mpcvit.wire.manifest import Manifest
@@ -16,7 +17,7 @@ MANIFEST = Manifest(
     parties=2,
     program_file_sha256="ef" * 32,
     share_sha256=("01" * 32, "23" * 32),
-    input_shape=(3, 8, 8),
+    input=InputSpec(shape=(3, 8, 8)),
     output_type=QType(frac=12, lo=-64, hi=64),
     labels=("a", "b", "c"),
     mean=(0.5, 0.5, 0.5),

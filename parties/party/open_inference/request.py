@@ -65,7 +65,7 @@ def input_share(request: grpc_service_pb2.ModelInferRequest, manifest: Manifest,
     if tuple(only.shape) != manifest.input_shape:
         raise ShapeMismatch(
             f"'{INPUT}' of shape {tuple(only.shape)}",
-            expected=f"[channels, height, width] of shape {manifest.input_shape}, without a batch",
+            expected=f"{manifest.input}: shape {manifest.input_shape}, without a batch",
             remedy="Resize the picture, and put the channels first.",
         )
     return tensor(_raw(request, only.contents), manifest.input_shape)

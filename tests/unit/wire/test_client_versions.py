@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mpcvit.errors import ModelFileError, VersionSkew
+from mpcvit.inputs import InputSpec
 from mpcvit.ring.qtype import QType
 from mpcvit.wire import OLDEST_CLIENT_VERSION, PROTOCOL_VERSION
 from mpcvit.wire.client_versions import manifest_digest_for, manifest_for, require_client_version
@@ -28,7 +29,7 @@ MANIFEST = Manifest(
     parties=2,
     program_file_sha256="ef" * 32,
     share_sha256=("01" * 32, "23" * 32),
-    input_shape=(3, 2, 2),
+    input=InputSpec(shape=(3, 2, 2)),
     output_type=QType(frac=12, lo=-16.0, hi=16.0),
     labels=("a", "b", "ç"),
     mean=(0.5, 0.5, 0.5),
