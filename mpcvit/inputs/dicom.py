@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import struct
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,9 @@ from mpcvit.inputs.planes import Planes
 MAGIC_AT, MAGIC = 128, b"DICM"
 #: Transfer syntaxes that unpack to no more than the header says: pixels as they are, and run lengths of them.
 _READ = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.5"}
+_META_GROUP, _TRANSFER_SYNTAX = b"\2\0", 0x10
+#: Kinds of values with lengths of 32 bits.
+_LONG = {b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SQ", b"UC", b"UN", b"UR", b"UT"}
 _GRAY, _INVERTED = ("MONOCHROME1", "MONOCHROME2"), "MONOCHROME1"
 _COLOURS = ("RGB", "YBR_FULL")
 _BITS = (8, 16)
@@ -37,7 +41,7 @@ def read_dicom(content: bytes, name: str) -> Planes:
             else pydicom raises for damaged files.
     """
     pydicom: Any = medical("pydicom", "DICOM")
-    syntax = str(medical("pydicom.filereader", "DICOM").read_file_meta_info(io.BytesIO(content)).TransferSyntaxUID)
+    syntax = _transfer_syntax(content)  # pydicom would unpack a whole file to tell it
     if syntax not in _READ:
         raise InputError(
             f"{name}, packed by transfer syntax {syntax}",
@@ -60,6 +64,21 @@ def read_dicom(content: bytes, name: str) -> Planes:
     slope, intercept = float(header.get("RescaleSlope", 1)), float(header.get("RescaleIntercept", 0))
     values: npt.NDArray[Any] = file.pixel_array.reshape(shape).astype(np.float64) * slope + intercept
     return Planes(values, _window(header, slope, intercept), photometric == _INVERTED, _order(header), _series(header))
+
+
+def _transfer_syntax(content: bytes) -> str:
+    """Return how the file is packed, from the elements before its data: explicit VR, little endian (PS3.10, 7.1)."""
+    place = MAGIC_AT + len(MAGIC)
+    while content[place : place + 2] == _META_GROUP:
+        element, kind, length = struct.unpack_from("<H2sH", content, place + 2)
+        start = place + 8
+        if kind in _LONG:
+            (length,) = struct.unpack_from("<I", content, start)
+            start += 4
+        if element == _TRANSFER_SYNTAX:
+            return content[start : start + length].rstrip(b"\0 ").decode("ascii")
+        place = start + length
+    raise ValueError("no transfer syntax")
 
 
 def _check_kind(name: str, samples: int, photometric: str, bits: int) -> None:

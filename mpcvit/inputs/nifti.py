@@ -17,6 +17,7 @@ from mpcvit.inputs.planes import Planes
 GZIP_MAGIC = b"\x1f\x8b"
 #: Bytes that hold either header.
 HEADER_BYTES = 540
+_GZIP = 31  # zlib's name of the format
 _SIZES = {348: (344, b"n+1\0"), 540: (4, b"n+2\0")}
 
 
@@ -37,7 +38,7 @@ def unpacked(content: bytes, most: int) -> bytes:
     """
     if not content.startswith(GZIP_MAGIC):
         return content[:most]
-    return zlib.decompressobj(wbits=31).decompress(content, most)
+    return zlib.decompressobj(wbits=_GZIP).decompress(content, most)
 
 
 def read_nifti(content: bytes, name: str) -> Planes:
@@ -65,11 +66,24 @@ def read_nifti(content: bytes, name: str) -> Planes:
             expected="one volume: three axes",
             remedy="Choose one of its volumes first, such as nibabel's image.slicer[..., 0].",
         )
-    whole = unpacked(content, MAX_BYTES)
-    if len(whole) == MAX_BYTES:
-        raise InputError(f"{name}, which unpacks to a gigabyte", expected="less", remedy="Make it smaller first.")
-    image = nibabel.as_closest_canonical(kind.from_bytes(whole))
+    image = nibabel.as_closest_canonical(kind.from_bytes(_whole(content, name)))
     values = np.asanyarray(image.dataobj).reshape(image.shape[:3])
     if values.dtype not in (np.uint8, np.uint16):
         values = values.astype(np.float64)
     return Planes(np.ascontiguousarray(values[::-1, ::-1].transpose(2, 1, 0)))
+
+
+def _whole(content: bytes, name: str) -> bytes:
+    """Return all that a file holds, unpacked."""
+    if not content.startswith(GZIP_MAGIC):
+        return content
+    unpacker = zlib.decompressobj(wbits=_GZIP)
+    whole = unpacker.decompress(content, MAX_BYTES)
+    if not unpacker.eof:
+        too_large = len(whole) == MAX_BYTES
+        raise InputError(
+            f"{name}, which unpacks to more than a gigabyte" if too_large else f"{name}, which ends too early",
+            expected="a whole volume, of less",
+            remedy="Make it smaller first." if too_large else "Copy the file again.",
+        )
+    return whole
