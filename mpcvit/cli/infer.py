@@ -35,13 +35,20 @@ from mpcvit.errors import ConfigError, InputError, MpcvitError
 def infer(
     picture: Annotated[
         Path,
-        typer.Argument(help="A picture of the model's size, or of any size with --fit; or a folder of such pictures."),
+        typer.Argument(
+            help="A picture of the model's size, or of any size with --fit; whatever else the model reads: npy, DICOM, "
+            "NIfTI, a file of frames; or a folder of such files."
+        ),
     ],
     config: Annotated[Path, typer.Option("--config", "-c", help="The client's YAML file.")],
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="The model's name; needed if the parties serve several.")
     ] = None,
     fit: FitOption = "",
+    together: Annotated[
+        bool,
+        typer.Option("--together", help="A folder is one input: a bag, the slices of a volume, the frames of a clip."),
+    ] = False,
     concurrency: Annotated[int, typer.Option(min=1, help="Pictures of a folder that are classified at a time.")] = 4,
     retries: Annotated[
         int | None,
@@ -54,15 +61,16 @@ def infer(
 ) -> None:
     """Split pictures into shares, let the parties classify them, join the answers.
 
-    Of a folder, every file is classified. One that has no answer is reported with its error, the others go on, and the
-    exit code is then 1.
+    Of a folder, every file is classified, unless it is one input. One that has no answer is reported with its error,
+    the others go on, and the exit code is then 1.
     """
     if json_output and json_lines:
         raise ConfigError("--json and --json-lines", expected="one of them", remedy="Leave one of them out.")
     with Client.from_config(config) as client:
-        if picture.is_dir() or json_lines:
+        if (picture.is_dir() and not together) or json_lines:
             report = _print_lines if json_lines else _print_object if json_output else _print_labels
-            failed = report(_infer_files(client, picture, model, concurrency, fit=fit, retries=retries))
+            files = [picture] if together else _files(picture)
+            failed = report(_infer_files(client, files, model, concurrency, fit=fit, retries=retries))
             raise typer.Exit(1 if failed else 0)
         answer = infer_with_progress(client, picture, model, fit=fit, retries=retries)
     if json_output:
@@ -86,17 +94,22 @@ def infer(
 _Answers = Iterator[tuple[Path, Inference | MpcvitError]]
 
 
-def _infer_files(
-    client: Client, path: Path, model: str | None, concurrency: int, **options: Unpack[InferOptions]
-) -> _Answers:
-    """Yield every file below ``path``, or ``path`` itself, with its answer or its error, in order."""
-    from rich.progress import Progress
-
+def _files(path: Path) -> list[Path]:
+    """Return every file below ``path``, or ``path`` itself."""
     from mpcvit.data.class_folders import files_below
 
     files = files_below(path) if path.is_dir() else [path]
     if not files:
         raise InputError(f"no files in {path}", expected="pictures", remedy="Name a folder of pictures.")
+    return files
+
+
+def _infer_files(
+    client: Client, files: list[Path], model: str | None, concurrency: int, **options: Unpack[InferOptions]
+) -> _Answers:
+    """Yield each of ``files`` with its answer or its error, in order."""
+    from rich.progress import Progress
+
     with (  # standard output stays where it is: rich would send it where the progress goes
         Progress(console=progress_console, transient=True, redirect_stdout=False) as bar,
         closing(client.infer_each(files, model, concurrency=concurrency, **options)) as answers,

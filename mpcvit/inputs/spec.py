@@ -107,11 +107,14 @@ class InputSpec:
         if set(document) != _FIELDS or type(document["bits"]) is not int:
             raise ValueError("fields")
         window = document["window"]
+        if window is not None:
+            lo, hi = window
+            window = float(lo), float(hi)
         return cls(
             kind=InputKind(document["kind"]),
             shape=tuple(document["shape"]),
             bits=document["bits"],
-            window=None if window is None else (float(window[0]), float(window[1])),
+            window=window,
         )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
@@ -12,6 +14,7 @@ from typer.testing import CliRunner
 from mpcvit.cli.main import app
 from mpcvit.client import Client, MockTransport, Submission
 from mpcvit.errors import Overloaded
+from mpcvit.inputs import InputKind, InputSpec
 from tests.support.stand_in import MANIFEST, PIXELS, first_values
 
 
@@ -128,3 +131,25 @@ def test_retries_are_of_use_where_the_error_says_so(monkeypatch: pytest.MonkeyPa
     run = CliRunner().invoke(app, [*arguments, "--retries", "2"])
     assert run.exit_code == 0, run.output
     assert len(refused) == 2
+
+
+def test_a_folder_is_one_input_if_asked_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The slices of a volume, say; without the option every file is one, and has an error."""
+    manifest = replace(
+        MANIFEST, input=InputSpec(kind=InputKind.VOLUME, shape=(2, 4, 6), bits=16), mean=(0.5,), std=(0.5,)
+    )
+    parties = MockTransport.parties(manifest, first_values)
+    monkeypatch.setattr(Client, "from_config", lambda path: Client(parties))
+    folder = tmp_path / "volume"
+    folder.mkdir()
+    for number in range(2):
+        Image.fromarray(np.full((4, 6), 1000 * number, np.uint16)).save(folder / f"{number}.png")
+    arguments = ["infer", str(folder), "-c", "client.yaml"]
+    run = CliRunner().invoke(app, [*arguments, "--together", "--json"])
+    assert run.exit_code == 0, run.output
+    assert json.loads(run.stdout)["image"] == str(folder)
+    lines = CliRunner().invoke(app, [*arguments, "--together", "--json-lines"])
+    assert [json.loads(line)["image"] for line in lines.stdout.splitlines()] == [str(folder)]
+    alone = CliRunner().invoke(app, [*arguments, "--json"])
+    assert alone.exit_code == 1
+    assert [line["error"]["reason"] for line in json.loads(alone.stdout)["pictures"]] == ["SHAPE_MISMATCH"] * 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from mpcvit.errors import ModelFileError, VersionSkew
 from mpcvit.inputs import InputSpec
 from mpcvit.ring.qtype import QType
 from mpcvit.wire import OLDEST_CLIENT_VERSION, PROTOCOL_VERSION
-from mpcvit.wire.client_versions import manifest_digest_for, manifest_for, require_client_version
+from mpcvit.wire.client_versions import is_readable_by, manifest_digest_for, manifest_for, require_client_version
 from mpcvit.wire.codec import tensor
 from mpcvit.wire.manifest import Manifest
 from mpcvit.wire.ranges import Ranges
@@ -52,6 +53,14 @@ def test_older_clients_read_manifests_as_they_know_them(version: int) -> None:
     assert manifest_digest_for(PROTOCOL_VERSION, MANIFEST) == MANIFEST.digest
     with pytest.raises(ModelFileError):
         Manifest.parse(manifest_for(version, MANIFEST))
+
+
+def test_older_clients_are_not_shown_inputs_that_they_do_not_know() -> None:
+    """They read one picture of 8-bit pixels, of any number of channels."""
+    gray = replace(MANIFEST, input=InputSpec(shape=(1, 2, 2)), mean=(0.5,), std=(0.5,))
+    deep = replace(gray, input=InputSpec(shape=(1, 2, 2), bits=16))
+    shown = [[is_readable_by(version, one) for one in (MANIFEST, gray, deep)] for version in (0, 2, PROTOCOL_VERSION)]
+    assert shown == [[True, True, False], [True, True, False], [True, True, True]]
 
 
 @pytest.mark.parametrize("party", [0, 1])

@@ -23,6 +23,7 @@ from mpcvit.errors import (
     NotAuthenticated,
     by_reason,
 )
+from mpcvit.inputs import InputKind, InputSpec
 from mpcvit.wire.codec import CHUNK_BYTES, chunks, join_chunks, tensor, tensor_bytes
 from mpcvit.wire.manifest import Manifest
 from mpcvit.wire.peer_certificate import peer_certificate
@@ -70,6 +71,46 @@ def test_damaged_manifests_are_refused(change: dict) -> None:
     """Other versions, unknown, missing and wrong fields are typed errors."""
     with pytest.raises(ModelFileError):
         Manifest.parse(_canonical({**json.loads(MANIFEST.canonical()), **change}))
+
+
+VOLUME = replace(
+    MANIFEST,
+    input=InputSpec(kind=InputKind.VOLUME, shape=(4, 8, 6), bits=16, window=(-1000, 400)),
+    mean=(0.5,),
+    std=(0.25,),
+)
+
+
+def test_manifests_of_other_inputs() -> None:
+    """They come back; what is one picture of 8-bit pixels is named by its shape, as it was before there were others."""
+    document = json.loads(VOLUME.canonical())
+    assert document["input"] == {"kind": "volume", "shape": [4, 8, 6], "bits": 16, "window": [-1000.0, 400.0]}
+    assert "input_shape" not in document
+    assert Manifest.parse(VOLUME.canonical()) == VOLUME
+    plain = json.loads(MANIFEST.canonical())
+    assert plain["input_shape"] == [3, 8, 8]
+    assert "input" not in plain
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"input": {"kind": "picture", "shape": [3, 8, 8], "bits": 8, "window": None}},
+        {"input": {"kind": "volume", "shape": [4, 8, 6], "bits": 8}},
+        {"input": {"kind": "volume", "shape": [4, 8, 6], "bits": 12, "window": None}},
+        {"input": {"kind": "sound", "shape": [4, 8, 6], "bits": 8, "window": None}},
+        {"input": {"kind": "volume", "shape": [4, 8, 6], "bits": 16, "window": [1]}},
+        {"input": {"kind": "volume", "shape": [4, 8, 6], "bits": 16, "window": [5.0, 5.0]}},
+        {"input": "volume"},
+        {"input": None},
+        {"input_shape": [4, 8, 6]},
+        {"mean": [0.5, 0.5]},
+    ],
+)
+def test_damaged_inputs_are_refused(change: dict) -> None:
+    """Unknown kinds, other numbers of channels, two inputs, and one picture in the form of the others."""
+    with pytest.raises(ModelFileError):
+        Manifest.parse(_canonical({**json.loads(VOLUME.canonical()), **change}))
 
 
 @pytest.mark.parametrize("raw", [b"", b"[]", b"\xff", b"[" * 100_000, b'{"format":' + b"9" * 10_000 + b"}"])
