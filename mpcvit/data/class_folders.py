@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from mpcvit.errors import InputError, ShapeMismatch
-from mpcvit.picture import Fit, Picture, read_picture
+from mpcvit.inputs.read import Reading
+from mpcvit.picture import Picture
 
 Result = TypeVar("Result")
+Noted = TypeVar("Noted", Picture, Reading)
 
 #: What systems leave beside pictures, in lower case; so is everything whose name begins with a dot.
 _CLUTTER = {"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "icon\r"}
@@ -59,6 +61,25 @@ def find_pictures(folder: Path) -> ClassFolders:
     Raises:
         InputError: no such folder, no class folders in it, one without a file, or a link that leads back.
     """
+    classes = _classes(folder)
+    files = [(path, label) for label, name in enumerate(classes) for path in files_below(folder / name)]
+    return _filled(folder, classes, files)
+
+
+def find_entries(folder: Path) -> ClassFolders:
+    """Return the classes, and the files and folders in ``folder/<class>/``, each of which is one input.
+
+    Hidden ones, and what systems leave, are ignored.
+
+    Raises:
+        InputError: no such folder, no class folders in it, or one without a file or folder.
+    """
+    classes = _classes(folder)
+    entries = [(path, label) for label, name in enumerate(classes) for path in _visible(folder / name)]
+    return _filled(folder, classes, entries)
+
+
+def _classes(folder: Path) -> tuple[str, ...]:
     if not folder.is_dir():
         what = "a file" if folder.exists() else "which does not exist"
         raise InputError(
@@ -74,7 +95,11 @@ def find_pictures(folder: Path) -> ClassFolders:
             expected="one subfolder per class, with its pictures",
             remedy="Sort the pictures into folders named after their classes.",
         )
-    files = [(path, label) for label, name in enumerate(classes) for path in files_below(folder / name)]
+    return classes
+
+
+def _filled(folder: Path, classes: tuple[str, ...], files: list[tuple[Path, int]]) -> ClassFolders:
+    """Return the classes and ``files`` once there are some in every class."""
     filled = {label for _, label in files}
     empty = [name for label, name in enumerate(classes) if label not in filled]
     if empty:
@@ -88,22 +113,21 @@ def find_pictures(folder: Path) -> ClassFolders:
 
 def read_files(
     files: Iterable[tuple[Path, int]],
-    use: Callable[[Picture], Result],
+    read: Callable[[Path], Noted],
+    use: Callable[[Noted], Result],
     *,
-    size: tuple[int, int] | None = None,
-    fit: Fit | None = None,
     skip_unreadable: bool = False,
 ) -> Readings[Result]:
-    """Return ``use`` of the picture in every file.
+    """Return ``use`` of what is in every file.
 
     Args:
         files: paths and labels.
-        size, fit: as :func:`~mpcvit.picture.read_picture` takes them.
+        read: reads one, such as :func:`~mpcvit.picture.read_picture`.
         skip_unreadable: leave files out that cannot be read as pictures.
 
     Raises:
         InputError: a file cannot be read, or none can; the message names it.
-        ShapeMismatch: a picture has another size than ``size``, and ``fit`` is None.
+        ShapeMismatch: a picture has another size than ``read`` asks for.
     """
     results: list[Result] = []
     labels: list[int] = []
@@ -111,7 +135,7 @@ def read_files(
     failures: list[Path] = []
     for path, label in files:
         try:
-            picture = read_picture(path, size, fit)
+            picture = read(path)
         except ShapeMismatch:
             raise
         except InputError as error:

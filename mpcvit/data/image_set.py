@@ -11,22 +11,24 @@ import numpy.typing as npt
 
 from mpcvit.data.class_folders import find_pictures, read_files
 from mpcvit.errors import ShapeMismatch
-from mpcvit.picture import Fit
+from mpcvit.picture import Fit, read_picture
+from mpcvit.picture.form import PixelArray
 
 
 @dataclass(frozen=True, repr=False)
 class ImageSet:
-    """Pictures and labels.
+    r"""Pictures and labels.
 
     Attributes:
-        images: uint8 [count, height, width, 3], RGB.
+        images: uint8 [count, height, width, 3], RGB; for models of other inputs uint8 or uint16 [count, \*shape of the
+            input].
         labels: int64 [count], indices into ``classes``.
         classes: label names; a folder's are sorted.
         unreadable: files of the folder that were left out, as they cannot be read.
         notices: what should be known of how pictures were read, such as that some are animations; sentences.
     """
 
-    images: npt.NDArray[np.uint8]
+    images: PixelArray
     labels: npt.NDArray[np.int64]
     classes: tuple[str, ...]
     unreadable: int = 0
@@ -65,7 +67,12 @@ def load_folder(
         ShapeMismatch: the pictures differ in size, or from ``size``.
     """
     found = find_pictures(folder)
-    read = read_files(found.files, lambda picture: picture.pixels, size=size, fit=fit, skip_unreadable=skip_unreadable)
+    read = read_files(
+        found.files,
+        lambda path: read_picture(path, size, fit),
+        lambda picture: picture.pixels,
+        skip_unreadable=skip_unreadable,
+    )
     sizes = Counter(pixels.shape[:2] for pixels in read.results)
     if len(sizes) != 1:
         common = ", ".join(f"{count} of {width} x {height}" for (height, width), count in sizes.most_common(3))

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from mpcvit.data.class_folders import find_pictures, part, read_files
+from mpcvit.picture import read_picture
 
 
 @dataclass(frozen=True, repr=False)
@@ -47,6 +48,7 @@ def load_prepared(
     chosen = [found.files[number * len(found.files) // count] for number in range(count)]
     read = read_files(
         chosen,
+        read_picture,
         lambda picture: (picture.pixels.shape[:2], prepare(Image.fromarray(picture.pixels))),
         skip_unreadable=skip_unreadable,
     )

@@ -14,14 +14,16 @@ from PIL import Image
 
 from mpcvit.data.catalogue import data_set
 from mpcvit.data.cifar10 import CIFAR10
-from mpcvit.data.class_folders import listed
+from mpcvit.data.class_folders import listed, part
 from mpcvit.data.normalise import normalise
 from mpcvit.data.prepared import PreparedImages, load_prepared
+from mpcvit.data.typed_inputs import find_inputs, load_inputs
 from mpcvit.errors import ConfigError, InputError, ModelFileError
 from mpcvit.export.normalisation import Normalisation
+from mpcvit.inputs import InputSpec
 from mpcvit.models.backbones import FloatModel
 from mpcvit.models.timm_import import Backbone, import_timm
-from mpcvit.picture.fit import fitted
+from mpcvit.picture.fit import Fit, fitted
 from mpcvit.store.exported import DESCRIPTION_FILE, Description
 from mpcvit.store.trained import TRAIN_FILE, load_any_model
 from mpcvit.wire.reveal import Disclosure
@@ -77,7 +79,7 @@ class ExportSource:
     """A model and its calibration pictures.
 
     Attributes:
-        images: normalised float32 [count, channels, size, size].
+        images: normalised float32 [count, channels, size, size], or of the shape of another input.
         labels: one name per class.
         mean, std: per channel, for pixels in [0, 1].
         facts: where weights, pictures, labels, mean and std come from, in words.
@@ -102,13 +104,26 @@ class ExportSource:
         return {"unreadable": self.unreadable, "notices": list(self.notices)}
 
     @property
+    def input(self) -> InputSpec | None:
+        """What the model reads, where that is no picture of 8-bit RGB pixels."""
+        return None if self.description is None else self.description.input
+
+    @property
     def normalisation(self) -> Normalisation:
         """That of ``images``."""
-        return Normalisation(self.mean, self.std)
+        return Normalisation(self.mean, self.std, 8 if self.input is None else self.input.bits)
 
     def describe(self, name: str, version: str, reveal: Disclosure) -> Description:
         """Return the description of an export under a public name."""
-        return Description(name=name, version=version, labels=self.labels, mean=self.mean, std=self.std, reveal=reveal)
+        return Description(
+            name=name,
+            version=version,
+            labels=self.labels,
+            mean=self.mean,
+            std=self.std,
+            reveal=reveal,
+            input=self.input,
+        )
 
 
 def open_source(choice: SourceChoice) -> ExportSource:
@@ -165,16 +180,18 @@ def open_calibrated(choice: SourceChoice, count: int | None, default: int) -> tu
 def _trained(folder: Path, data: Path, choice: SourceChoice) -> ExportSource:
     """Return the trained model in ``folder``, exported before or not, with pictures of ``data``'s training part."""
     model = load_any_model(folder)
+    description = Description.load(folder) if (folder / DESCRIPTION_FILE).exists() else None
+    if description is not None and description.input is not None:
+        return _typed(model, folder, data, choice, description, description.input)
     if model.config.channels != _CHANNELS:
         raise ConfigError(
             f"a model in {folder} for pictures of {model.config.channels} channel(s)",
-            expected=f"{_CHANNELS}: pictures are RGB here",
-            remedy=f"Train a model with 'channels': {_CHANNELS} in its configuration.",
+            expected=f"{_CHANNELS}, for RGB pictures, as no {DESCRIPTION_FILE} names another input",
+            remedy=f"Put a {DESCRIPTION_FILE} with 'input', 'mean' and 'std' beside the model, see docs/pictures.md.",
         )
     size = model.config.image_size
-    description = Description.load(folder) if (folder / DESCRIPTION_FILE).exists() else None
     mean, std, preprocessing = _preprocessing(folder, description)
-    count = choice.images or (_TRAINED_PICTURES if size <= _WIDEST_SMALL else _LARGE_PICTURES)
+    count = choice.images or _usual_count(size)
     prepare = partial(_fitted, size=size, mean=mean, std=std)
     found = load_prepared(data / "train", count, prepare, skip_unreadable=choice.skip_unreadable)
     labels = _folder_labels(found, model.config.classes) if description is None else description.labels
@@ -185,6 +202,35 @@ def _trained(folder: Path, data: Path, choice: SourceChoice) -> ExportSource:
         "preprocessing": preprocessing,
     }
     return ExportSource(model, found.images, labels, mean, std, facts, description, found.unreadable, found.notices)
+
+
+def _typed(
+    model: FloatModel, folder: Path, data: Path, choice: SourceChoice, description: Description, spec: InputSpec
+) -> ExportSource:
+    """Return the model in ``folder`` with inputs of ``data``'s training part, read as its description says."""
+    size = model.config.image_size
+    shape = (model.config.channels, size, size)
+    if spec.shape != shape:
+        raise ModelFileError(
+            f"a model of inputs {list(shape)} in {folder}, described as {spec}",
+            expected="an input of the model's shape",
+            remedy=f"Correct 'input' in {DESCRIPTION_FILE}.",
+        )
+    found = find_inputs(part(data, "train"), spec)
+    count = min(choice.images or _usual_count(size), len(found.files))
+    chosen = [number * len(found.files) // count for number in range(count)]
+    inputs = load_inputs(found, chosen, spec, fit=Fit.MODEL, skip_unreadable=choice.skip_unreadable)
+    normalisation = Normalisation(description.mean, description.std, spec.bits)
+    images = normalisation.floats(torch.from_numpy(inputs.images.astype(np.int64))).float()
+    where = f"those of {DESCRIPTION_FILE}"
+    facts = {"weights": str(folder), "calibration": str(data), "labels": where, "preprocessing": where}
+    names = description.labels, description.mean, description.std
+    return ExportSource(model, images, *names, facts, description, inputs.unreadable, inputs.notices)
+
+
+def _usual_count(size: int) -> int:
+    """Return how many pictures of ``size`` pixels a side are calibrated on."""
+    return _TRAINED_PICTURES if size <= _WIDEST_SMALL else _LARGE_PICTURES
 
 
 def _preprocessing(folder: Path, description: Description | None) -> tuple[tuple[float, ...], tuple[float, ...], str]:

@@ -32,6 +32,11 @@ class Reading:
     notices: tuple[str, ...] = ()
 
 
+def as_source(pixels: PixelArray, spec: InputSpec) -> PixelArray:
+    """Return the array that :func:`read_input` reads as ``pixels``, of the shape of the model's input."""
+    return pixels if spec.kind.of_planes else np.moveaxis(pixels, -3, -1)
+
+
 def read_input(source: object, spec: InputSpec, fit: Fit | None = None) -> Reading:
     """Return what is in ``source`` as a model of ``spec`` reads it.
 

@@ -18,6 +18,7 @@ from mpcvit.data.class_names import match_classes
 from mpcvit.data.image_set import ImageSet
 from mpcvit.data.normalise import normalise
 from mpcvit.errors import ConfigError, NotRevealed
+from mpcvit.export.normalisation import Normalisation
 from mpcvit.ivit import integer_vit
 from mpcvit.measure.secure_answers import SecureAnswer, secure_answers
 from mpcvit.models.check_images import check_images
@@ -142,9 +143,12 @@ def _logits(run: Callable[[torch.Tensor], torch.Tensor], folder: Path, images: I
 
 def _normalised(model: ModelFolder, images: ImageSet) -> torch.Tensor:
     """Return what the model reads of the pictures, which must be of the size of its input."""
-    (kind,) = model.program.inputs.values()
-    values = normalise(images.images, model.description.mean, model.description.std)
-    check_images(values, kind.shape)
+    if model.reads_rgb:
+        values = normalise(images.images, model.description.mean, model.description.std)
+    else:
+        normalisation = Normalisation(model.description.mean, model.description.std, model.input.bits)
+        values = normalisation.floats(torch.from_numpy(images.images.astype(np.int64))).float()
+    check_images(values, model.input.shape)
     return values
 
 
@@ -158,8 +162,8 @@ def reference_answers(folder: Path, images: ImageSet, advance: Advance = lambda 
     (name,) = model.program.inputs
     parts = []
     for batch in _batches(images):
-        pixels = batch.images.transpose(0, 3, 1, 2).astype(np.int64)
-        parts.append(run_reference(model.program, model.weights, {name: pixels}))
+        pixels = batch.images.transpose(0, 3, 1, 2) if model.reads_rgb else batch.images
+        parts.append(run_reference(model.program, model.weights, {name: pixels.astype(np.int64)}))
         advance(len(batch))
     output = np.concatenate(parts)
     if not model.description.reveal.logits:

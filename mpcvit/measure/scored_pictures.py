@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mpcvit.data.class_folders import find_pictures, part
+from mpcvit.data.class_folders import part
 from mpcvit.data.class_names import match_classes, places
 from mpcvit.data.image_set import ImageSet, load_folder
+from mpcvit.data.typed_inputs import find_inputs, load_inputs
 from mpcvit.picture import Fit
 from mpcvit.store.exported import ModelFolder
 
@@ -25,7 +26,12 @@ def scored_pictures(folder: Path, data: Path, limit: int, fit: str, skip_unreada
     wanted = Fit.parse(fit)
     tested = part(data, "test")
     model = ModelFolder.load(folder)
-    places(find_pictures(tested).classes, model.description.labels)  # before all pictures are read
-    images = load_folder(tested, size=model.picture_size, fit=wanted, skip_unreadable=skip_unreadable)
+    found = find_inputs(tested, model.input)
+    places(found.classes, model.description.labels)  # before all pictures are read
+    if model.reads_rgb:
+        images = load_folder(tested, size=model.input.size, fit=wanted, skip_unreadable=skip_unreadable)
+    else:
+        every = range(len(found.files))
+        images = load_inputs(found, every, model.input, fit=wanted, skip_unreadable=skip_unreadable)
     images = match_classes(images, model.description.labels)
     return images.spread(limit) if limit else images

@@ -15,6 +15,7 @@ import numpy as np
 from mpcvit.client import Client
 from mpcvit.client.result import Inference
 from mpcvit.data.image_set import ImageSet
+from mpcvit.inputs.read import as_source
 from mpcvit.store.exported import ModelFolder
 from mpcvit.store.shared import share_model
 from parties.local.cluster import LocalCluster
@@ -100,11 +101,12 @@ def _inferences(
     if not len(images):
         return
     with scratch_folder("mpcvit-eval-") as scratch:
-        _, shares = share_model(ModelFolder.load(folder), parties, scratch / "shares")
+        model = ModelFolder.load(folder)
+        _, shares = share_model(model, parties, scratch / "shares")
         cluster = LocalCluster(shares, scratch, overrides=overrides)
         with cluster, Client.from_config(cluster.client_config) as client:
             for image in images.images:
-                yield client.infer(image)
+                yield client.infer(image if model.reads_rgb else as_source(image, model.input))
 
 
 def _read(path: Path) -> list[SecureAnswer]:

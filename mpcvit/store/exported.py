@@ -127,13 +127,18 @@ class ModelFolder:
         return self.description.input or InputSpec(shape=kind.shape)
 
     @property
+    def reads_rgb(self) -> bool:
+        """Whether the model reads one picture of 8-bit RGB pixels."""
+        return self.input.is_plain and self.input.channels == _RGB
+
+    @property
     def picture_size(self) -> tuple[int, int]:
         """(height, width) of the model's pictures, for what shows a model 8-bit RGB pictures only.
 
         Raises:
             InputError: it reads something else.
         """
-        if not self.input.is_plain or self.input.channels != _RGB:
+        if not self.reads_rgb:
             raise InputError(
                 f"a model that reads {self.input}",
                 expected="a model of 8-bit RGB pictures, for this command",
