@@ -26,6 +26,7 @@ from mpcvit.engines.masked.objective import DEFAULT_OBJECTIVE, OBJECTIVES
 from mpcvit.engines.masked.plan import Plan, make_plan
 from mpcvit.engines.masked.protocol import Protocol
 from mpcvit.engines.masked.protocols.grid_spline_by_dpf import GridSplineByDpf
+from mpcvit.engines.masked.protocols.input_check_by_dcf import InputCheckByDcf
 from mpcvit.engines.masked.protocols.input_check_by_dpf import InputCheckByDpf
 from mpcvit.engines.masked.protocols.local import LocalProtocol
 from mpcvit.engines.masked.protocols.masked_product import MaskedProduct
@@ -49,6 +50,7 @@ _DEFAULT = (zoo.DEFAULT, *(name for name in RANDOM_MODELS if name.startswith("vi
 #: Kinds of steps in the order of the page, and what the page calls them.
 KINDS: dict[type[Protocol], str] = {
     InputCheckByDpf: "check of the picture",
+    InputCheckByDcf: "check of the picture, 16 bits",
     TruncatingOpening: "opening, truncating",
     PlainOpening: "opening, plain",
     MaskedProduct: "product",

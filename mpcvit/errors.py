@@ -117,7 +117,7 @@ class ShapeMismatch(InputError):
 
 
 class InputOutOfRange(InputError):
-    """What was shared is no picture: some code is none of an 8-bit pixel."""
+    """What was shared is no picture: some code is none of a pixel, of 8 or 16 bits as the model reads them."""
 
     reason = "INPUT_OUT_OF_RANGE"
 

@@ -40,6 +40,17 @@ for command in (["cost"], ["cost", "--engine", "stock"]):
     result = CliRunner().invoke(app, [*command, "--json"])
     assert result.exit_code == 0, result.output
 """,
+    "medical": """
+import sys
+import nibabel, numpy as np
+from mpcvit.inputs import InputKind, InputSpec
+from mpcvit.inputs.read import read_input
+import mpcvit.client, pydicom
+
+content = nibabel.Nifti1Image(np.zeros((8, 6, 2), np.uint8), np.eye(4)).to_bytes()
+assert read_input(content, InputSpec(kind=InputKind.VOLUME, shape=(2, 6, 8))).pixels.shape == (2, 6, 8)
+assert "torch" not in sys.modules
+""",
     "ray": "import ray, mpcvit.client",
     "docs": "import furo, myst_parser, sphinx",
 }

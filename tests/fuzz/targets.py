@@ -15,13 +15,16 @@ from google.protobuf.message import DecodeError
 from PIL import Image
 
 from mpcvit.errors import MpcvitError
-from mpcvit.picture import read_picture
+from mpcvit.inputs import InputKind, InputSpec
+from mpcvit.inputs.read import read_input
+from mpcvit.picture import Fit, read_picture
 from mpcvit.program.files import parse_program, parse_tensors
 from mpcvit.wire.codec import join_chunks
 from mpcvit.wire.manifest import Manifest
 from mpcvit.wire.v1 import inference_pb2, peer_pb2
 from parties.common.settings import DealerSettings, PartySettings
 from parties.party.peer_stream import PeerStream
+from tests.support.medical import dicom, nifti, npy, pages
 from tests.support.stand_in import MANIFEST
 
 _PATH = Path("fuzzed")
@@ -101,6 +104,8 @@ _PARTY = {
     "state": "s",
 }
 
+_VOLUME = InputSpec(kind=InputKind.VOLUME, shape=(2, 6, 8), bits=16, window=(-1000.0, 1000.0))
+
 TARGETS = {
     "frames": Target(_frames, (_frame(0, b"abcd", 4), _frame(0, b"ab", 4) + _frame(0, b"cd", 4))),
     "upload": Target(_upload, (bytes([66]) + inference_pb2.SubmitShareRequest(chunk=bytes(64)).SerializeToString(),)),
@@ -108,6 +113,16 @@ TARGETS = {
     "program": Target(lambda raw: parse_program(raw, _PATH), (b'{"inputs": {}, "nodes": [], "output": "x"}',)),
     "tensors": Target(lambda raw: parse_tensors(raw, _PATH), (b"\x02\0\0\0\0\0\0\0{}",)),
     "configuration": Target(_configuration, (yaml.safe_dump(_PARTY).encode(),)),
+    "input": Target(
+        lambda raw: read_input(raw, _VOLUME, Fit.MODEL),
+        (
+            dicom(np.arange(96, dtype=np.int16).reshape(2, 6, 8)),
+            nifti(np.zeros((8, 6, 2), np.float32)),
+            nifti(np.zeros((8, 6, 2), np.uint8), packed=True),
+            npy(np.zeros((2, 6, 8), np.uint16)),
+            pages(np.zeros((2, 6, 8), np.uint8)),
+        ),
+    ),
     "picture": Target(read_picture, tuple(_picture(kind) for kind in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"))),
 }
 
