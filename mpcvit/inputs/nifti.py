@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from typing import Any
@@ -54,8 +55,9 @@ def read_nifti(content: bytes, name: str) -> Planes:
     """
     nibabel: Any = medical("nibabel", "NIfTI")
     head = unpacked(content, HEADER_BYTES)
-    kind = nibabel.Nifti2Image if head[4:8] == _SIZES[540][1] else nibabel.Nifti1Image
-    header = kind.header_class(head[: kind.header_class.sizeof_hdr], check=False)
+    kind = nibabel.Nifti2Header if head[4:8] == _SIZES[540][1] else nibabel.Nifti1Header
+    # not checked, as nibabel's checks print what they find; what matters here is in the shape and the data's length
+    header = kind(head[: kind.sizeof_hdr], check=False)
     shape = tuple(int(side) for side in header.get_data_shape())
     check_values(shape, name)
     while len(shape) > 3 and shape[-1] == 1:
@@ -66,8 +68,10 @@ def read_nifti(content: bytes, name: str) -> Planes:
             expected="one volume: three axes",
             remedy="Choose one of its volumes first, such as nibabel's image.slicer[..., 0].",
         )
-    image = nibabel.as_closest_canonical(kind.from_bytes(_whole(content, name)))
-    values = np.asanyarray(image.dataobj).reshape(image.shape[:3])
+    proxy = medical("nibabel.arrayproxy", "NIfTI").ArrayProxy(io.BytesIO(_whole(content, name)), header)
+    orientations: Any = medical("nibabel.orientations", "NIfTI")
+    turned = orientations.io_orientation(header.get_best_affine())
+    values = orientations.apply_orientation(np.asanyarray(proxy).reshape(shape), turned)
     if values.dtype not in (np.uint8, np.uint16):
         values = values.astype(np.float64)
     return Planes(np.ascontiguousarray(values[::-1, ::-1].transpose(2, 1, 0)))
