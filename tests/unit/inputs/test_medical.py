@@ -146,6 +146,7 @@ def test_damaged_files_are_refused() -> None:
         (nifti(np.zeros((2, 2, 2, 3))), r"of shape \(2, 2, 2, 3\); expected one volume"),
         (gzip.compress(nifti(np.zeros((6, 8, 3), np.uint8)))[:60], "which ends too early|reading"),
     ],
+    ids=["rows", "deflated", "jpeg", "palette", "cut off", "series", "cut off and packed"],
 )
 def test_what_is_not_read_is_named(content: bytes, message: str) -> None:
     """Bombs by their headers; packings that could hide one; kinds of pixels that nobody asked for."""
@@ -161,7 +162,9 @@ def test_a_volume_that_promises_too_much() -> None:
         read_input(gzip.compress(bytes(content)), VOLUME)
 
 
-@pytest.mark.parametrize(("content", "module"), [(dicom(STORED), "pydicom"), (nifti(SLICES), "nibabel")])
+@pytest.mark.parametrize(
+    ("content", "module"), [(dicom(STORED), "pydicom"), (nifti(SLICES), "nibabel")], ids=["dicom", "nifti"]
+)
 def test_a_missing_library_is_named_with_its_extra(
     content: bytes, module: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
