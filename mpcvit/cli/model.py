@@ -67,8 +67,20 @@ def export(
             "--guards", help="Guard every gate: clients refuse answers if a value left its range. Costs no round."
         ),
     ] = False,
-    reveal: Annotated[str, typer.Option(help="What the model reveals to clients: logits, label or topk.")] = "logits",
+    reveal: Annotated[
+        str,
+        typer.Option(
+            help="What the model reveals to clients: logits, label, topk, scores, tags, vector, scalar, map or match."
+        ),
+    ] = "logits",
     top: Annotated[int | None, typer.Option(help="With topk: number of labels, likeliest first.")] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="With tags: least score of a label, 0.5 by default. With match: least cosine."),
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Text file with a label's name a line, where --data has other classes.")
+    ] = None,
     factors: Annotated[
         str, typer.Option(help="Layers of low rank: merged (fewer rounds) or kept (fewer products and weights).")
     ] = "merged",
@@ -77,6 +89,7 @@ def export(
 ) -> None:
     """Turn a trained model, or a backbone of timm's, into a Program with integer weights, calibrated on pictures."""
     from mpcvit import zoo
+    from mpcvit.data.label_file import read_labels
     from mpcvit.engines.crypten.cost import stock_cost
     from mpcvit.export.builder import Precision
     from mpcvit.export.factors import parse_factors
@@ -89,7 +102,8 @@ def export(
     from mpcvit.wire.reveal import Disclosure
 
     check_result(out, DESCRIPTION_FILE)
-    revealed = Disclosure.parse(reveal, top)
+    revealed = Disclosure.parse(reveal, top, threshold)
+    names = None if labels is None else read_labels(labels)
     chosen = parse_factors(factors)
     choice = SourceChoice(
         trained=None if trained is None else zoo.folder(trained),
@@ -101,6 +115,7 @@ def export(
         noise=noise,
         images=images,
         skip_unreadable=skip_unreadable,
+        labels=names if revealed.kind.facts.least_labels else (),
     )
     source = open_source(choice)
     precision = Precision(stock_wraps=stock_wraps, guards=guards)
@@ -126,7 +141,7 @@ def export(
                 "folder": str(out),
                 "program_sha256": exported.program.digest,
                 "nodes": len(exported.program.nodes),
-                "reveal": asdict(exported.reveal),
+                "reveal": exported.reveal.to_json(),
                 "fidelity": exported.fidelity,
                 "wrap_probability": wraps,
                 "ranges": asdict(proof),

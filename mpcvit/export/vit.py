@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import torch
 
 from mpcvit.export.affine import Affine
+from mpcvit.export.answer import check_reveal
 from mpcvit.export.attention import ATTENTION, Heads
 from mpcvit.export.bounds.attention.projection import AttentionLayer, MixedHead, projection, taps_of
 from mpcvit.export.bounds.attention.scores import scores
 from mpcvit.export.bounds.embedding import embedding
 from mpcvit.export.builder import Builder, Precision, Value
-from mpcvit.export.exported import INPUT, Exported, begin, check_reveal, finish
+from mpcvit.export.exported import INPUT, Exported, begin, finish
 from mpcvit.export.factors import Factors
 from mpcvit.export.fold import fold
 from mpcvit.export.folded import FoldedBlock, FoldedViT

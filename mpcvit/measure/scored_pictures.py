@@ -21,10 +21,12 @@ def scored_pictures(folder: Path, data: Path, limit: int, fit: str, skip_unreada
     Raises:
         InputError: of the pictures, or one of their classes is no label of the model.
         ModelFileError: of the model.
+        NotRevealed: the model reveals no label.
     """
     wanted = Fit.parse(fit)
     tested = part(data, "test")
     model = ModelFolder.load(folder)
+    model.description.check_ranked("a score")
     places(find_pictures(tested).classes, model.description.labels)  # before all pictures are read
     _, height, width = model.input_shape
     images = load_folder(tested, size=(height, width), fit=wanted, skip_unreadable=skip_unreadable)

@@ -12,7 +12,7 @@ from typing import Any
 from mpcvit.errors import ModelFileError, MpcvitError
 from mpcvit.ring.qtype import QType
 from mpcvit.wire.ranges import Ranges
-from mpcvit.wire.reveal import LOGITS, Disclosure, RevealKind
+from mpcvit.wire.reveal import LOGITS, Disclosure
 
 #: 2: with ``reveal``. 3: inputs are pixels, results have bounds and are checked. 4: with digests of files.
 FORMAT_VERSION = 4
@@ -34,9 +34,9 @@ class Manifest:
             whoever does not hold the file: it has 32 random bytes of its own.
         input_shape: [channels, height, width], of 8-bit pixels.
         output_type: fixed-point type of the result: fractional bits, and the bounds outside of which it is no answer.
-        labels: one name per class.
+        labels: one name per class; none where answers speak of no labels.
         mean, std: per channel: what the model makes of a pixel is (pixel / 255 - mean) / std.
-        reveal: what a result is: logits, or positions in ``labels``, likeliest first.
+        reveal: what a result is: logits, positions in ``labels``, or what else the model says.
         ranges: whether any picture can make a value leave the range for which protocols are right.
     """
 
@@ -67,7 +67,8 @@ class Manifest:
 
     def canonical(self) -> bytes:
         """Return canonical JSON: equal manifests give equal bytes."""
-        return json.dumps({"format": FORMAT_VERSION, **asdict(self)}, sort_keys=True, separators=(",", ":")).encode()
+        document = {"format": FORMAT_VERSION, **asdict(self), "reveal": self.reveal.to_json()}
+        return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
 
     @property
     def digest(self) -> bytes:
@@ -93,7 +94,7 @@ class Manifest:
                 raise ValueError("fields")
             document["output_type"] = QType(**document["output_type"])
             document["ranges"] = Ranges(document["ranges"])
-            document["reveal"] = reveal_from_json(document["reveal"])
+            document["reveal"] = Disclosure.from_json(document["reveal"])
             for name in ("share_sha256", "input_shape", "labels", "mean", "std"):
                 document[name] = tuple(document[name])
             manifest = cls(**document)
@@ -111,25 +112,13 @@ class Manifest:
         numbers = (*self.mean, *self.std)
         if len(numbers) != 2 * self.input_shape[0] or not all(map(math.isfinite, numbers)):
             raise ValueError("mean or std")
-        if self.reveal.top > len(self.labels):
-            raise ValueError("more labels than there are")
+        if not self.reveal.complete or not self.reveal.fits(len(self.labels)):
+            raise ValueError("reveal")
         digests = (self.program_sha256, self.program_file_sha256, *self.share_sha256)
         if len(self.share_sha256) != self.parties or not all(_SHA256.fullmatch(digest) for digest in digests):
             raise ValueError("digests")
         if self.canonical() != raw:  # what is signed, and what clients pin, is these bytes
             raise ValueError("form")
-
-
-def reveal_from_json(document: dict[str, Any]) -> Disclosure:
-    """Return the disclosure that ``dataclasses.asdict`` took apart.
-
-    Raises:
-        ValueError, TypeError, KeyError, ConfigError: it is none.
-    """
-    kind, top = document["kind"], document["top"]
-    if type(top) is not int or len(document) != 2:
-        raise ValueError("top")
-    return Disclosure(RevealKind(kind), top)
 
 
 def _unreadable(got: str) -> ModelFileError:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mpcvit.cli.infer import describe
+from mpcvit.cli.answer import describe
 from mpcvit.client import Client, Inference, MockTransport
 from mpcvit.client.image import encode_picture
 from mpcvit.client.transport import OnProgress
