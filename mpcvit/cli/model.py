@@ -12,6 +12,7 @@ from mpcvit.cli.model_check import check
 from mpcvit.cli.model_rollout import activate, load
 from mpcvit.cli.output import Json, command, print_json, print_notices, print_table
 from mpcvit.cli.picture_options import SkipUnreadable
+from mpcvit.errors import ConfigError
 from mpcvit.store.out_folder import check_empty, check_folder, check_result, written
 
 model_app = typer.Typer(help="Export, check, share and roll out models.", no_args_is_help=True)
@@ -173,6 +174,12 @@ def share(
         bool,
         typer.Option("--replace", help="Replace the shares in --out. Parties that hold old shares need the new ones."),
     ] = False,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            help="For a model that matches: NAME.npy, the vector to match with. It is shared like the weights."
+        ),
+    ] = None,
     sign: Annotated[
         Path | None, typer.Option(help="The model owner's private key, of 'model keygen': signs the manifest.")
     ] = None,
@@ -180,16 +187,26 @@ def share(
 ) -> None:
     """Split a model's weights into one share folder per party. Send each party its own by a secure channel."""
     from mpcvit import zoo
+    from mpcvit.store.enrolment import enrolled, read_reference
     from mpcvit.store.exported import ModelFolder
     from mpcvit.store.owner_key import read_key
     from mpcvit.store.shared import share_model
     from mpcvit.wire.owners import fingerprint
+    from mpcvit.wire.reveal import RevealKind
 
     key = None if sign is None else read_key(sign)
     check_folder(out)
     if not replace:
         check_empty(out, "an empty or new folder, or --replace for new shares in the place of those")
     exported = ModelFolder.load(zoo.folder(model))
+    if reference is not None:
+        exported = enrolled(exported, read_reference(reference))
+    elif exported.description.reveal.kind is RevealKind.MATCH:
+        raise ConfigError(
+            f"a model that reveals {exported.description.reveal}, without a reference",
+            expected="--reference NAME.npy",
+            remedy="Name a vector of the same network, as 'mpcvit infer --save' writes it.",
+        )
     manifest, folders = share_model(exported, parties, out, key=key, replace=replace)
     digest, owner = manifest.digest.hex(), None if key is None else fingerprint(key.public_key())
     if json_output:

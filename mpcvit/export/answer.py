@@ -8,6 +8,8 @@ import torch
 
 from mpcvit.errors import InputError, ProgramError
 from mpcvit.export.builder import Builder, Value
+from mpcvit.export.matching import matches
+from mpcvit.export.place_labels import place_labels
 from mpcvit.export.ranking import top_labels, top_labels_in_clear
 from mpcvit.wire.reveal import Disclosure, RevealKind
 
@@ -52,6 +54,10 @@ def answered(b: Builder, output: Value, reveal: Disclosure) -> tuple[Value, Disc
             return _tags(b, output, reveal), reveal
         case RevealKind.VECTOR:
             return output, reveal.of_shape(output.type.shape)
+        case RevealKind.MAP:
+            return place_labels(b, "map", output), reveal.of_shape(output.type.shape[1:])
+        case RevealKind.MATCH:
+            return matches(b, output, reveal), reveal
     return output, reveal
 
 

@@ -14,6 +14,7 @@ from mpcvit.errors import ConfigError, ModelFileError
 from mpcvit.models.backbones import BACKBONES, FloatModel
 from mpcvit.models.config import ViTConfig
 from mpcvit.models.efficientformer import EfficientFormerConfig
+from mpcvit.models.segmenter import SegmenterConfig
 from mpcvit.models.vit import VisionTransformer
 from mpcvit.store.codec import from_document, to_document
 from mpcvit.store.weights_file import misfit, not_floats, require_sound, unwrapped
@@ -52,7 +53,7 @@ def load_model(folder: Path) -> VisionTransformer:
     )
 
 
-def read_architecture(folder: Path) -> ViTConfig | EfficientFormerConfig:
+def read_architecture(folder: Path) -> ViTConfig | EfficientFormerConfig | SegmenterConfig:
     """Return the configuration of the model in ``folder``, of any family.
 
     Raises:
@@ -72,7 +73,7 @@ def read_architecture(folder: Path) -> ViTConfig | EfficientFormerConfig:
             expected=f"one of {', '.join(BACKBONES)}",
             remedy="Read it with the version of mpcvit that wrote it, or a later one.",
         )
-    config: ViTConfig | EfficientFormerConfig = from_document(BACKBONES[name].config, document)
+    config: ViTConfig | EfficientFormerConfig | SegmenterConfig = from_document(BACKBONES[name].config, document)
     return config
 
 
