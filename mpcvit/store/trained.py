@@ -85,11 +85,13 @@ def load_any_model(folder: Path) -> FloatModel:
         ConfigError: the configuration is not valid.
     """
     config = read_architecture(folder)
+    model: FloatModel = BACKBONES[config.family].model(config)
+    firsts = {name.partition(".")[0] for name in model.state_dict()}
+    own = firsts.pop() if len(firsts) == 1 else None
     try:
-        tensors = unwrapped(load_file(folder / FLOAT_FILE), folder / FLOAT_FILE)
+        tensors = unwrapped(load_file(folder / FLOAT_FILE), folder / FLOAT_FILE, own)
     except (OSError, ValueError, SafetensorError) as error:
         raise _unreadable(folder, error) from error
-    model: FloatModel = BACKBONES[config.family].model(config)
     _load(model, tensors, folder)
     require_sound(tensors, folder / FLOAT_FILE)
     return model.eval()
