@@ -485,9 +485,9 @@ class Builder:
         result = self._add(f"{name}.spline", Add(), parts, real, (lo * step, hi * step))
         return self.rescale(name, result, frac)
 
-    def reshape(self, name: str, x: Value, *shape: int) -> Value:
+    def reshape(self, name: str, x: Value, *shape: int, bounds: Range | None = None) -> Value:
         """Return x in another shape (without batch axis)."""
-        return self._add(name, Reshape(shape), [x], x.real.reshape(x.real.shape[0], *shape))
+        return self._add(name, Reshape(shape), [x], x.real.reshape(x.real.shape[0], *shape), bounds)
 
     def permute(self, name: str, x: Value, *order: int) -> Value:
         """Return the axes of x in another order (without batch axis)."""

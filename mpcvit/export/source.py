@@ -185,7 +185,7 @@ def _trained(folder: Path, data: Path, choice: SourceChoice) -> ExportSource:
     prepare = partial(_fitted, size=size, mean=mean, std=std)
     found = load_prepared(data / "train", count, prepare, skip_unreadable=choice.skip_unreadable)
     labels, named = choice.labels, "those asked for"
-    if labels is None and description is not None and description.labels:
+    if labels is None and description is not None:
         labels, named = description.labels, f"those of {DESCRIPTION_FILE}"
     if labels is None:
         labels, named = _folder_labels(found, model.config.classes), "the folder's classes"

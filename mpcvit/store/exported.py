@@ -106,7 +106,7 @@ class ModelFolder:
                 f"{reveal}",
                 expected=f"{reveal.outputs(len(self.description.labels))} "
                 f"{'real numbers' if reveal.kind.facts.real else 'integers'}",
-                remedy="Export the model again, with as many labels as it has; its files belong together.",
+                remedy="Export the model again, with as many labels as it has (--labels); its files belong together.",
             )
 
     @property

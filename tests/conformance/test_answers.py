@@ -13,6 +13,7 @@ from mpcvit.export.builder import Builder, Precision
 from mpcvit.export.exported import INPUT
 from mpcvit.export.matching import matches
 from mpcvit.export.place_labels import place_labels, tournament
+from mpcvit.export.vit import export_vit
 from mpcvit.program.program import Program
 from mpcvit.program.reference import run_reference
 from mpcvit.ring.fixed_point import Codes
@@ -20,7 +21,19 @@ from mpcvit.ring.qtype import QType
 from mpcvit.store.enrolment import REFERENCE
 from mpcvit.wire.ranges import Ranges
 from mpcvit.wire.reveal import Disclosure
-from tests.support.answers import IMAGES, MAP, MATCH, SCALAR, SCORES, TAGS, VECTOR, expected, make_folder, real_outputs
+from tests.support.answers import (
+    IMAGES,
+    MAP,
+    MATCH,
+    SCALAR,
+    SCORES,
+    TAGS,
+    VECTOR,
+    expected,
+    make_float,
+    make_folder,
+    real_outputs,
+)
 from tests.support.fast import assert_cost, replay, run_on_fast
 from tests.support.images import pixel_codes
 from tests.support.secure import run_secure
@@ -67,6 +80,16 @@ def test_tags_cost_no_more_rounds_than_scores() -> None:
     """The last opening is that of the logits, in place of their rescaling's."""
     tags, scores = (make_plan(make_folder(reveal).program, OBJECTIVES["wan"]) for reveal in (TAGS, SCORES))
     assert len(tags.messages) == len(scores.messages)
+
+
+def test_calibrated_embeddings_match_alike() -> None:
+    """Ranges that come from pictures hold for references that those were not compared with."""
+    exported = export_vit(make_float(MATCH), IMAGES, Precision(calibrated=True), MATCH)
+    assert exported.program.ranges is Ranges.CALIBRATED
+    assert exported.program.types[exported.program.output].qtype.hi == 1
+    weights = {**exported.weights, REFERENCE: make_folder(MATCH).weights[REFERENCE]}
+    inputs = {INPUT: pixel_codes(IMAGES)}
+    assert (run_reference(exported.program, weights, inputs) == expected(MATCH)).mean() > 0.99
 
 
 def matching(threshold: float, count: int) -> Program:
