@@ -89,11 +89,11 @@ def main() -> None:
     threshold = _best_threshold(model, alone[0])
     rows: dict[str, Any] = {}
     kinds: list[tuple[Disclosure, FloatModel, Task]] = [
-        (Disclosure(RevealKind.SCORES), tagger, mosaics[1]),
         (Disclosure.tags(0.5), tagger, mosaics[1]),
         (Disclosure(RevealKind.MAP), segmenter, mosaics[1]),
-        (Disclosure(RevealKind.VECTOR), model, alone[1]),
         (Disclosure.match(threshold), model, alone[1]),
+        (Disclosure(RevealKind.SCORES), tagger, mosaics[1]),
+        (Disclosure(RevealKind.VECTOR), model, alone[1]),
     ]
     for reveal, network, task in track(kinds, "kinds", console=progress_console):
         rows[str(reveal.kind)] = _row(reveal, network, task, options.secure)
