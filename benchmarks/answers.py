@@ -98,8 +98,8 @@ def main() -> None:
     for reveal, network, task in track(kinds, "kinds", console=progress_console):
         rows[str(reveal.kind)] = _row(reveal, network, task, options.secure)
         header = {"mpcvit": mpcvit.__version__, "machine": platform.machine(), "date": str(date.today())}
-        document = {**header, "threshold": threshold, **vars(options), "rows": rows}
-        options.out.write_text(json.dumps(document, indent=1, default=str) + "\n")
+        counts = {"train": options.train, "limit": options.limit}
+        options.out.write_text(json.dumps({**header, **counts, "threshold": threshold, "rows": rows}, indent=1) + "\n")
     progress_console.print(rows)
 
 
