@@ -111,9 +111,13 @@ class Checker:
         real: the same in real arithmetic.
         tolerance: a label may differ from the float model's where its margin is at most twice this.
         keep: how many of the worst pictures are kept.
+
+    Raises:
+        NotRevealed: the model reveals no label.
     """
 
     def __init__(self, model: ModelFolder, real: FloatModel, tolerance: float, keep: int = 200) -> None:
+        model.description.check_ranked("a check")
         self._model, self._real = model, real.double().eval()
         self._normalisation = Normalisation(model.description.mean, model.description.std)
         self._tolerance, self._keep = tolerance, keep

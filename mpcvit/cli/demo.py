@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from mpcvit.cli.infer import describe, infer_with_progress
+from mpcvit.cli.answer import describe, print_answer
+from mpcvit.cli.infer import infer_with_progress
 from mpcvit.cli.output import (
     Json,
     command,
@@ -26,7 +27,7 @@ from mpcvit.cli.output import (
 )
 from mpcvit.cli.picture_options import FitOption
 from mpcvit.client import Client, Inference
-from mpcvit.client.result import softmax
+from mpcvit.client.answers.classification import softmax
 from mpcvit.picture import Fit, read_picture
 
 
@@ -66,6 +67,12 @@ def demo(
             say(f"classifying [bold]{escape(visible(picture.name))}[/]")
             answer = infer_with_progress(client, read.pixels)
         say("all processes stopped")
+    if not answer.reveal.kind.facts.ranked:  # there is no likeliest label to compare
+        if json_output:
+            print_json({"model": folder.name, "image": picture.name, **describe(answer), "notices": list(read.notices)})
+        else:
+            print_answer(picture.name, answer)
+        return
     plain = float_logits(
         folder, ImageSet(read.pixels[None].astype(np.uint8), np.zeros(1, dtype=np.int64), answer.labels)
     )[0]

@@ -12,17 +12,15 @@ from typing import Annotated, Any, Unpack
 import typer
 from rich.text import Text
 
+from mpcvit.cli.answer import check_save, describe, headline, number, print_answer, save_answer
 from mpcvit.cli.output import (
     Cell,
     Json,
     command,
     error_object,
     literal,
-    mib,
     print_grid,
     print_json,
-    print_notices,
-    print_table,
     progress_console,
 )
 from mpcvit.cli.picture_options import FitOption
@@ -54,6 +52,10 @@ def infer(
         int | None,
         typer.Option(min=0, help="New sessions per picture after errors that pass. Default: the client's file says."),
     ] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(help="File to write: NAME.png, the picture under the labels of its map, or NAME.npy, its vector."),
+    ] = None,
     json_output: Json = False,
     json_lines: Annotated[
         bool, typer.Option("--json-lines", help="Print a line with one JSON object per picture, errors included.")
@@ -66,29 +68,23 @@ def infer(
     """
     if json_output and json_lines:
         raise ConfigError("--json and --json-lines", expected="one of them", remedy="Leave one of them out.")
+    if save is not None:
+        if picture.is_dir() or json_lines:
+            raise ConfigError("--save with many pictures", expected="one picture", remedy="Leave --save out.")
+        check_save(save)
     with Client.from_config(config) as client:
         if (picture.is_dir() and not together) or json_lines:
-            report = _print_lines if json_lines else _print_object if json_output else _print_labels
+            report = _print_lines if json_lines else _print_object if json_output else _print_grid
             files = [picture] if together else _files(picture)
             failed = report(_infer_files(client, files, model, concurrency, fit=fit, retries=retries))
             raise typer.Exit(1 if failed else 0)
         answer = infer_with_progress(client, picture, model, fit=fit, retries=retries)
+    if save is not None:
+        save_answer(answer, picture, save, fit)
     if json_output:
         print_json({"image": str(picture), **describe(answer)})
-        return
-    rows = [
-        (label, f"place {place}" if probability is None else f"{probability:.4f}")
-        for place, (label, probability) in enumerate(answer.top(3 if answer.reveal.logits else None), start=1)
-    ]
-    rows += [
-        ("the model reveals", str(answer.reveal)),
-        ("online", f"{answer.online_s:.2f} s"),
-        ("offline", f"{answer.offline_s:.2f} s"),
-        ("rounds", str(answer.rounds)),
-        ("sent per party", ", ".join(mib(stats.bytes_sent) for stats in answer.stats)),
-    ]
-    print_notices(answer.notices)
-    print_table(f"{picture.name}: {answer.label}", rows)
+    else:
+        print_answer(picture.name, answer)
 
 
 _Answers = Iterator[tuple[Path, Inference | MpcvitError]]
@@ -142,7 +138,7 @@ def _print_object(answers: _Answers) -> bool:
     return bool(failed)
 
 
-def _print_labels(answers: _Answers) -> bool:
+def _print_grid(answers: _Answers) -> bool:
     """Print a table with a row per picture, and the errors on standard error; return whether any failed."""
     rows: list[list[Cell]] = []
     errors: list[str] = []
@@ -151,9 +147,8 @@ def _print_labels(answers: _Answers) -> bool:
             errors.append(f"{file.name}: {answer}")
             rows.append([file.name, Text(answer.reason, "red"), ""])
         else:
-            ((label, probability),) = answer.top(1)
-            rows.append([file.name, label, "" if probability is None else f"{probability:.4f}"])
-    print_grid(f"{len(rows)} pictures", ["picture", "label", "probability"], rows)
+            rows.append([file.name, headline(answer.answer), number(answer.answer)])
+    print_grid(f"{len(rows)} pictures", ["picture", "answer", "score"], rows)
     for error in errors:
         progress_console.print(Text("error", "bold red"), literal(error))
     return bool(errors)
@@ -173,23 +168,3 @@ def infer_with_progress(
 
         options["progress"] = report
         return client.infer(picture, model, **options)
-
-
-def describe(answer: Inference) -> dict[str, Any]:
-    """Return an answer for ``--json``: ``probabilities`` only if they are revealed."""
-    revealed: dict[str, Any] = {"top": [label for label, _ in answer.top(len(answer.ranking))]}
-    if answer.reveal.logits:
-        revealed["probabilities"] = dict(zip(answer.labels, map(float, answer.probabilities), strict=True))
-    return {
-        "model": answer.model,
-        "label": answer.label,
-        "reveal": str(answer.reveal.kind),
-        **revealed,
-        "notices": list(answer.notices),
-        "session_id": answer.session_id,
-        "online_s": answer.online_s,
-        "offline_s": answer.offline_s,
-        "rounds": answer.rounds,
-        "bytes_sent": [stats.bytes_sent for stats in answer.stats],
-        "material_bytes": [stats.material_bytes for stats in answer.stats],
-    }

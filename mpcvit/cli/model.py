@@ -12,6 +12,7 @@ from mpcvit.cli.model_check import check
 from mpcvit.cli.model_rollout import activate, load
 from mpcvit.cli.output import Json, command, print_json, print_notices, print_table
 from mpcvit.cli.picture_options import SkipUnreadable
+from mpcvit.errors import ConfigError
 from mpcvit.store.out_folder import check_empty, check_folder, check_result, written
 
 model_app = typer.Typer(help="Export, check, share and roll out models.", no_args_is_help=True)
@@ -67,8 +68,20 @@ def export(
             "--guards", help="Guard every gate: clients refuse answers if a value left its range. Costs no round."
         ),
     ] = False,
-    reveal: Annotated[str, typer.Option(help="What the model reveals to clients: logits, label or topk.")] = "logits",
+    reveal: Annotated[
+        str,
+        typer.Option(
+            help="What the model reveals to clients: logits, label, topk, scores, tags, vector, scalar, map or match."
+        ),
+    ] = "logits",
     top: Annotated[int | None, typer.Option(help="With topk: number of labels, likeliest first.")] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="With tags: least score of a label, 0.5 by default. With match: least cosine."),
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Text file with a label's name a line, where --data has other classes.")
+    ] = None,
     factors: Annotated[
         str, typer.Option(help="Layers of low rank: merged (fewer rounds) or kept (fewer products and weights).")
     ] = "merged",
@@ -77,6 +90,7 @@ def export(
 ) -> None:
     """Turn a trained model, or a backbone of timm's, into a Program with integer weights, calibrated on pictures."""
     from mpcvit import zoo
+    from mpcvit.data.label_file import read_labels
     from mpcvit.engines.crypten.cost import stock_cost
     from mpcvit.export.builder import Precision
     from mpcvit.export.factors import parse_factors
@@ -89,7 +103,8 @@ def export(
     from mpcvit.wire.reveal import Disclosure
 
     check_result(out, DESCRIPTION_FILE)
-    revealed = Disclosure.parse(reveal, top)
+    revealed = Disclosure.parse(reveal, top, threshold)
+    names = None if labels is None else read_labels(labels)
     chosen = parse_factors(factors)
     choice = SourceChoice(
         trained=None if trained is None else zoo.folder(trained),
@@ -101,6 +116,7 @@ def export(
         noise=noise,
         images=images,
         skip_unreadable=skip_unreadable,
+        labels=names if revealed.kind.facts.least_labels else (),
     )
     source = open_source(choice)
     precision = Precision(stock_wraps=stock_wraps, guards=guards)
@@ -126,7 +142,7 @@ def export(
                 "folder": str(out),
                 "program_sha256": exported.program.digest,
                 "nodes": len(exported.program.nodes),
-                "reveal": asdict(exported.reveal),
+                "reveal": exported.reveal.to_json(),
                 "fidelity": exported.fidelity,
                 "wrap_probability": wraps,
                 "ranges": asdict(proof),
@@ -158,6 +174,12 @@ def share(
         bool,
         typer.Option("--replace", help="Replace the shares in --out. Parties that hold old shares need the new ones."),
     ] = False,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            help="For a model that matches: NAME.npy, the vector to match with. It is shared like the weights."
+        ),
+    ] = None,
     sign: Annotated[
         Path | None, typer.Option(help="The model owner's private key, of 'model keygen': signs the manifest.")
     ] = None,
@@ -165,16 +187,26 @@ def share(
 ) -> None:
     """Split a model's weights into one share folder per party. Send each party its own by a secure channel."""
     from mpcvit import zoo
+    from mpcvit.store.enrolment import enrolled, read_reference
     from mpcvit.store.exported import ModelFolder
     from mpcvit.store.owner_key import read_key
     from mpcvit.store.shared import share_model
     from mpcvit.wire.owners import fingerprint
+    from mpcvit.wire.reveal import RevealKind
 
     key = None if sign is None else read_key(sign)
     check_folder(out)
     if not replace:
         check_empty(out, "an empty or new folder, or --replace for new shares in the place of those")
     exported = ModelFolder.load(zoo.folder(model))
+    if reference is not None:
+        exported = enrolled(exported, read_reference(reference))
+    elif exported.description.reveal.kind is RevealKind.MATCH:
+        raise ConfigError(
+            f"a model that reveals {exported.description.reveal}, without a reference",
+            expected="--reference NAME.npy",
+            remedy="Name a vector of the same network, as 'mpcvit infer --save' writes it.",
+        )
     manifest, folders = share_model(exported, parties, out, key=key, replace=replace)
     digest, owner = manifest.digest.hex(), None if key is None else fingerprint(key.public_key())
     if json_output:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -10,11 +11,12 @@ import numpy as np
 
 from mpcvit.client.transport import Offer, OnProgress, PartyTransport, Submission
 from mpcvit.errors import SessionCancelled, SessionUnknown
-from mpcvit.ring.fixed_point import Codes
+from mpcvit.ring.fixed_point import Codes, decode
 from mpcvit.ring.prg import Prg
 from mpcvit.ring.sharing import join, mask
 from mpcvit.wire.manifest import Manifest
 from mpcvit.wire.result_share import ResultShare
+from mpcvit.wire.reveal import RevealKind
 from mpcvit.wire.stats import Stats
 
 
@@ -23,8 +25,9 @@ class MockTransport(PartyTransport):
 
     Args:
         manifest: the one model.
-        handler: from input codes, of the shape of the model's input, to logit codes [classes]. The fake parties reveal
-            of them what the manifest says.
+        handler: from input codes, of the shape of the model's input, to codes of what the model computes: logits
+            [classes], those of a map [rows, columns, classes], a vector, a number, or the bit of a match. The fake
+            parties reveal of them what the manifest says.
     """
 
     @classmethod
@@ -71,10 +74,7 @@ class MockTransport(PartyTransport):
             raise SessionUnknown("shares from some parties only", expected="all shares", remedy="Submit to all.")
         logits = self._handler(join(shares))
         progress("online", 1, 1)
-        reveal = self._manifest.reveal
-        result = logits
-        if not reveal.logits:  # and how many labels were found, at each place one
-            result = np.append(np.argsort(-logits, kind="stable")[: reveal.top], reveal.top)
+        result = _revealed(self._manifest, logits)
         own = result if self._index == 0 else np.zeros_like(result)
         return ResultShare(own), Stats(0.0, 0.0, 0.0, 0.0, 0, 0, 0)
 
@@ -89,3 +89,18 @@ class MockTransport(PartyTransport):
 
     def _complete(self, session_id: bytes) -> bool:
         return len(self._inbox.get(session_id, {})) == self._manifest.parties
+
+
+def _revealed(manifest: Manifest, computed: Codes) -> Codes:
+    """Return the result that a model would give that computes this."""
+    reveal = manifest.reveal
+    if reveal.kind in (RevealKind.LABEL, RevealKind.TOPK):  # and how many labels were found, at each place one
+        return np.append(np.argsort(-computed, kind="stable")[: reveal.top], reveal.top)
+    if reveal.kind is RevealKind.MAP:
+        rows, columns, classes = computed.shape
+        firsts = np.arange(rows * columns) * classes
+        return np.append(computed.argmax(-1).reshape(-1) + firsts, rows * columns)
+    if reveal.threshold is not None and reveal.kind is RevealKind.TAGS:
+        least = math.log(reveal.threshold / (1.0 - reveal.threshold))
+        return (decode(computed, manifest.output_type.frac) >= least).astype(np.int64)
+    return computed.reshape(-1)

@@ -7,9 +7,9 @@ import threading
 import time
 from dataclasses import dataclass
 
+from mpcvit.client.answers.answer import untrusted
 from mpcvit.client.cancellation import Cancellation
 from mpcvit.client.parties import Parties
-from mpcvit.client.result import untrusted
 from mpcvit.client.transport import OnProgress, PartyTransport, Submission
 from mpcvit.errors import MpcvitError, ProtocolViolation, SessionCancelled
 from mpcvit.ring.fixed_point import Codes

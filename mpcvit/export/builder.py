@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from mpcvit.errors import ProgramError, RangeError
@@ -25,6 +26,7 @@ from mpcvit.ops import (
     Add,
     AveragePool,
     Concat,
+    Gather,
     GridSpline,
     InputCheck,
     Linear,
@@ -226,6 +228,19 @@ class Builder:
         codes = self.weights[name] = encode(real.numpy(), kind.qtype)
         return Value(name, kind, real, Bounds.exactly(torch.from_numpy(codes)))
 
+    def reference(self, name: str, count: int, bound: float) -> Value:
+        """Return a secret column [count, 1] that is put in later (:mod:`mpcvit.store.enrolment`), zero for now.
+
+        Args:
+            bound: public, on the magnitude of every element: all that the Program tells of it.
+        """
+        frac, largest = self.precision.weight_bits - 1 - math.ceil(math.log2(bound)), power_of_two(bound)
+        kind = TensorType((count, 1), QType(frac=frac, lo=-largest, hi=largest))
+        self._parameters[name] = kind
+        self.weights[name] = np.zeros(kind.shape, dtype=np.int64)
+        end = bound * 2.0**frac
+        return Value(name, kind, torch.zeros(kind.shape, dtype=torch.float64), Bounds.within(-end, end, kind.shape))
+
     def encoded(self, real: torch.Tensor, frac: int | None = None) -> torch.Tensor:
         """Return ``real`` as a parameter's codes say it, float64."""
         unit = 2.0 ** (self.weight_frac(real) if frac is None else frac)
@@ -308,6 +323,10 @@ class Builder:
             # the value keeps the tensor alive, so that its id stays its own
             matrix = self._matrices[id(weight), wanted] = self.parameter(f"{name}.weight", weight, wanted)
         return self._add(name, Linear(), [x, matrix], x.real @ weight, bounds, margin=margin)
+
+    def read_by(self, name: str, x: Value, matrix: Value, bounds: Range) -> Value:
+        """Return x @ ``matrix``, a parameter; fractional bits add."""
+        return self._add(name, Linear(), [x, matrix], x.real @ matrix.real, bounds)
 
     def matmul(
         self, name: str, left: Value, right: Value, bounds: Range | None = None, margin: float | None = None
@@ -465,9 +484,9 @@ class Builder:
         result = self._add(f"{name}.spline", Add(), parts, real, (lo * step, hi * step))
         return self.rescale(name, result, frac)
 
-    def reshape(self, name: str, x: Value, *shape: int) -> Value:
+    def reshape(self, name: str, x: Value, *shape: int, bounds: Range | None = None) -> Value:
         """Return x in another shape (without batch axis)."""
-        return self._add(name, Reshape(shape), [x], x.real.reshape(x.real.shape[0], *shape))
+        return self._add(name, Reshape(shape), [x], x.real.reshape(x.real.shape[0], *shape), bounds)
 
     def permute(self, name: str, x: Value, *order: int) -> Value:
         """Return the axes of x in another order (without batch axis)."""
@@ -495,6 +514,12 @@ class Builder:
         """Return a part of x along ``axis`` (negative)."""
         value = self._add(name, Slice(axis, start, stop), [x], x.real.narrow(axis, start, stop - start))
         return replace(value, radius=x.radius)
+
+    def gather(self, name: str, x: Value, axis: int, indices: tuple[int, ...]) -> Value:
+        """Return the elements of x at ``indices`` along ``axis`` (negative)."""
+        op = Gather(axis, indices)
+        value = self._add(name, op, [x], op.linear(x.real))
+        return value if axis == -1 else replace(value, radius=x.radius)
 
     def concat(self, name: str, values: list[Value], axis: int) -> Value:
         """Return ``values`` joined along ``axis`` (negative); a single one as it is."""

@@ -19,9 +19,10 @@ import torch
 
 from mpcvit.export.activation import ACTIVATION
 from mpcvit.export.affine import Affine
+from mpcvit.export.answer import check_reveal
 from mpcvit.export.attention.softmax import softmax_mix
 from mpcvit.export.builder import Builder, Precision, Value
-from mpcvit.export.exported import Exported, begin, check_reveal, finish
+from mpcvit.export.exported import Exported, begin, finish
 from mpcvit.export.factors import Factors
 from mpcvit.export.fold_mlp import ActivatedLayers, FoldedMlp
 from mpcvit.export.mlp import lower_mlp

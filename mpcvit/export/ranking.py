@@ -11,7 +11,7 @@ from mpcvit.ops.grouping import Grouping
 
 #: Comparisons that a level of the tournament is worth: 2 rounds over a WAN are 40 ms, a comparison takes about 2 us
 #: with its material; over a LAN a level is worth a tenth of that. So up to 90 labels are compared in one level.
-_LEVEL_COMPARISONS = 4000
+LEVEL_COMPARISONS = 4000
 #: The tournament never has larger groups than this, unless every candidate is kept.
 _LARGEST_GROUP = 64
 
@@ -51,13 +51,13 @@ def tournament(count: int, top: int) -> tuple[int, ...]:
 @lru_cache(maxsize=4096)
 def _tournament(count: int, top: int) -> tuple[int, tuple[int, ...]]:
     """Return (price in comparisons, groups of every level)."""
-    best: tuple[int, tuple[int, ...]] = Grouping(count, 1).pair_count + _LEVEL_COMPARISONS, (1,)
+    best: tuple[int, tuple[int, ...]] = Grouping(count, 1).pair_count + LEVEL_COMPARISONS, (1,)
     for size in range(top + 1, max(_LARGEST_GROUP, 2 * top) + 1):
         grouping = Grouping(count, max(min(-(-count // size), count // 2), 1))
         if grouping.groups == 1 or grouping.kept(top) >= count:
             continue
         price, levels = _tournament(grouping.kept(top), top)
-        price += grouping.pair_count + _LEVEL_COMPARISONS
+        price += grouping.pair_count + LEVEL_COMPARISONS
         if price < best[0]:
             best = price, (grouping.groups, *levels)
     return best

@@ -38,7 +38,11 @@ _WIDEST_SMALL = 64
 
 @dataclass(frozen=True, kw_only=True)
 class SourceChoice:
-    """What the user typed; None or False where nothing."""
+    """What the user typed; None or False where nothing.
+
+    Attributes:
+        labels: names to use instead of the folder's classes; none for a model whose answers speak of no labels.
+    """
 
     trained: Path | None = None
     timm: str | None = None
@@ -49,6 +53,7 @@ class SourceChoice:
     noise: bool = False
     images: int | None = None
     skip_unreadable: bool = False
+    labels: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         own = [self.weights, self.image_size, self.classes, self.noise or None]
@@ -137,6 +142,8 @@ def open_source(choice: SourceChoice) -> ExportSource:
         torch.manual_seed(0)  # of random weights and of noise
         backbone = import_timm(choice.timm, choice.weights, image_size=choice.image_size, classes=choice.classes)
         found, labels, facts = _pictures(backbone, choice)
+        if choice.labels is not None:
+            labels, facts = choice.labels, {**facts, "labels": "those asked for"}
         weights = "random, seed 0" if choice.weights is None else str(choice.weights)
         return ExportSource(
             backbone.model,
@@ -194,11 +201,15 @@ def _trained(folder: Path, data: Path, choice: SourceChoice) -> ExportSource:
     count = choice.images or _usual_count(size)
     prepare = partial(_fitted, size=size, mean=mean, std=std)
     found = load_prepared(data / "train", count, prepare, skip_unreadable=choice.skip_unreadable)
-    labels = _folder_labels(found, model.config.classes) if description is None else description.labels
+    labels, named = choice.labels, "those asked for"
+    if labels is None and description is not None:
+        labels, named = description.labels, f"those of {DESCRIPTION_FILE}"
+    if labels is None:
+        labels, named = _folder_labels(found, model.config.classes), "the folder's classes"
     facts = {
         "weights": str(folder),
         "calibration": str(data),
-        "labels": "the folder's classes" if description is None else f"those of {DESCRIPTION_FILE}",
+        "labels": named,
         "preprocessing": preprocessing,
     }
     return ExportSource(model, found.images, labels, mean, std, facts, description, found.unreadable, found.notices)

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import torch
 
 from mpcvit.export.affine import Affine
+from mpcvit.export.answer import check_reveal
 from mpcvit.export.attention import ATTENTION, Heads
 from mpcvit.export.bounds.attention.projection import AttentionLayer, MixedHead, projection, taps_of
 from mpcvit.export.bounds.attention.scores import scores
 from mpcvit.export.bounds.embedding import embedding
 from mpcvit.export.builder import Builder, Precision, Value
-from mpcvit.export.exported import INPUT, Exported, begin, check_reveal, finish
+from mpcvit.export.exported import INPUT, Exported, begin, finish
 from mpcvit.export.factors import Factors
 from mpcvit.export.fold import fold
 from mpcvit.export.folded import FoldedBlock, FoldedViT
@@ -69,6 +70,22 @@ def export_vit(
     check_reveal(reveal, config.classes)
     b, image = begin(images, config.input_shape, normalisation, precision)
     folded = fold(model, factors)
+    # behind the last attention only the class token is read
+    stream = lower_blocks(b, image, folded, normalisation, 1 if config.class_token else config.tokens)
+    with b.scope(Role.HEAD):
+        logits = _head(b, stream, folded)
+        return finish(b, model, normalisation, image, logits, reveal)
+
+
+def lower_blocks(
+    b: Builder, image: Value, folded: FoldedViT, normalisation: Normalisation, rows: int
+) -> ResidualStream:
+    """Return the residual stream behind the last block, from the pixels of ``image``.
+
+    Args:
+        rows: how many of the last block's tokens are read, the first ones; all, if there are no more.
+    """
+    config = folded.config
     patches = _patches(b, image, config)
     if config.class_token:
         patches = b.pad("patches.with_class", patches, -2, 1)
@@ -77,22 +94,20 @@ def export_vit(
     wide = b.wide_affine("embed", patches, embed.weight, embed.bias, radius=radius)
     stream = ResidualStream(b.rescale("embed", wide, _stream_frac(b, radius)), None)
     for number, block in enumerate(folded.blocks):
-        # behind the last attention only the class token is read
-        last = config.class_token and number == config.depth - 1
-        rows = 1 if last else block.tokens.attention.count
+        own = block.tokens.attention.count
+        if number == config.depth - 1:
+            own = min(own, rows)
         with b.scope(Role.ATTENTION, block=number):
             x = _entry(b, number, stream, block)
-            stream = _block(b, f"block{number}", x, block, config, rows)
-    with b.scope(Role.HEAD):
-        logits = _head(b, stream, folded)
-        return finish(b, model, normalisation, image, logits, reveal)
+            stream = _block(b, f"block{number}", x, block, config, own)
+    return stream
 
 
 def _head(b: Builder, stream: ResidualStream, folded: FoldedViT) -> Value:
     """Return the logits [classes] of the stream behind the last block."""
     config, divisor = folded.config, 1.0
     if config.class_token:
-        x = _joined(b, "head.stream", stream)
+        x = joined(b, "head.stream", stream)
     else:
         # a power of two of the division of the sum is free, the rest goes into the norm's factor
         exponent = config.output_tokens.count.bit_length() - 1
@@ -160,10 +175,10 @@ def _entry(b: Builder, number: int, stream: ResidualStream, block: FoldedBlock) 
 def _joined_before(b: Builder, number: int, stream: ResidualStream) -> Value:
     """Return the stream that enters block ``number`` as one value; what joins it belongs to the MLP before."""
     with b.scope(Role.MLP, block=number - 1):  # the first block's stream is joined already
-        return _joined(b, f"block{number}.entry", stream)
+        return joined(b, f"block{number}.entry", stream)
 
 
-def _joined(b: Builder, name: str, stream: ResidualStream) -> Value:
+def joined(b: Builder, name: str, stream: ResidualStream) -> Value:
     """Return the stream as one value."""
     return stream.x if stream.written is None else _residual(b, name, stream.x, stream.written)
 

@@ -157,8 +157,10 @@ def reference_answers(folder: Path, images: ImageSet, advance: Advance = lambda 
 
     Raises:
         InputError: pictures of another size than the model's input.
+        NotRevealed: the model reveals no label.
     """
     model = ModelFolder.load(folder)
+    model.description.check_ranked("labels of the reference")
     (name,) = model.program.inputs
     parts = []
     for batch in _batches(images):
@@ -207,8 +209,11 @@ def evaluate(
 
     Raises:
         InputError: a class is none of the model's labels, or pictures have another size than the model's input.
+        NotRevealed: the model reveals no label.
     """
-    images = match_classes(images, Description.load(folder).labels)
+    description = Description.load(folder)
+    description.check_ranked("a score")
+    images = match_classes(images, description.labels)
     cost: dict[str, Any] = {}
     start = time.perf_counter()
     if executor is Executor.SECURE:

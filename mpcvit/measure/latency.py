@@ -80,9 +80,11 @@ def measure_latency(
 
     Raises:
         ConfigError: the network cannot be emulated here; the message says what it needs.
+        NotRevealed: the model reveals no label.
         MpcvitError: an inference failed.
     """
     model = ModelFolder.load(folder)
+    model.description.check_ranked("a comparison of labels")
     advance("sharing the weights")
     with scratch_folder("mpcvit-bench-") as where, EmulatedNetwork(profile, PARTIES + 2) as net:
         _, shares = share_model(model, PARTIES, where / "shares")

@@ -22,10 +22,12 @@ def scored_pictures(folder: Path, data: Path, limit: int, fit: str, skip_unreada
     Raises:
         InputError: of the pictures, or one of their classes is no label of the model.
         ModelFileError: of the model.
+        NotRevealed: the model reveals no label.
     """
     wanted = Fit.parse(fit)
     tested = part(data, "test")
     model = ModelFolder.load(folder)
+    model.description.check_ranked("a score")
     found = find_inputs(tested, model.input)
     places(found.classes, model.description.labels)  # before all pictures are read
     if model.reads_rgb:

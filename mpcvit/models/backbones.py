@@ -10,9 +10,10 @@ from typing import Any
 
 from mpcvit.models.config import ViTConfig
 from mpcvit.models.efficientformer import EfficientFormer, EfficientFormerConfig
+from mpcvit.models.segmenter import Segmenter, SegmenterConfig
 from mpcvit.models.vit import VisionTransformer
 
-FloatModel = VisionTransformer | EfficientFormer
+FloatModel = VisionTransformer | EfficientFormer | Segmenter
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class ModelFamily:
 
     Attributes:
         config: a frozen dataclass whose class attribute ``family`` names it on disk.
-        model: made of a ``config``, which it has as an attribute; takes normalised pictures and gives logits.
+        model: made of a ``config``, which it has as an attribute; takes normalised pictures and gives logits, of one
+            or of every place.
     """
 
     config: type[Any]
@@ -31,4 +33,5 @@ class ModelFamily:
 BACKBONES: dict[str, ModelFamily] = {
     ViTConfig.family: ModelFamily(ViTConfig, VisionTransformer),
     EfficientFormerConfig.family: ModelFamily(EfficientFormerConfig, EfficientFormer),
+    SegmenterConfig.family: ModelFamily(SegmenterConfig, Segmenter),
 }

@@ -196,6 +196,14 @@ class VisionTransformer(nn.Module):
 
     def intermediates(self, images_BCHW: torch.Tensor) -> tuple[torch.Tensor, Intermediates]:
         """Return the logits [B, classes], and every block's results by name."""
+        x_BND, out = self.tokens(images_BCHW)
+        pooled_BD = x_BND[:, 0] if self.config.class_token else x_BND.mean(dim=1)
+        out["pooled"] = pooled_BD = self.norm(pooled_BD)
+        out["logits"] = logits = self.head(pooled_BD)
+        return logits, out
+
+    def tokens(self, images_BCHW: torch.Tensor) -> tuple[torch.Tensor, Intermediates]:
+        """Return the residual stream [B, N, D] behind the last block, and every block's results by name."""
         out: Intermediates = {}
         x_BND = self.patch_embed(patchify(images_BCHW, self.config.patch_size))
         if self.cls_token is not None:
@@ -203,10 +211,7 @@ class VisionTransformer(nn.Module):
         out["embed"] = x_BND = x_BND + self.pos_embed
         for number, block in enumerate(self.blocks):
             x_BND = block(x_BND, f"block{number}", out)
-        pooled_BD = x_BND[:, 0] if self.config.class_token else x_BND.mean(dim=1)
-        out["pooled"] = pooled_BD = self.norm(pooled_BD)
-        out["logits"] = logits = self.head(pooled_BD)
-        return logits, out
+        return x_BND, out
 
     def forward(self, images_BCHW: torch.Tensor) -> torch.Tensor:
         """Return the logits [B, classes] of normalised images."""

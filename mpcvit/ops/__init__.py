@@ -4,6 +4,7 @@ from mpcvit.members import members
 from mpcvit.ops.add import Add
 from mpcvit.ops.average_pool import AveragePool
 from mpcvit.ops.concat import Concat
+from mpcvit.ops.gather import Gather
 from mpcvit.ops.grid_spline import GridSpline
 from mpcvit.ops.input_check import InputCheck
 from mpcvit.ops.linear import Linear
@@ -38,6 +39,7 @@ __all__ = [
     "Add",
     "AveragePool",
     "Concat",
+    "Gather",
     "GridSpline",
     "InputCheck",
     "Linear",

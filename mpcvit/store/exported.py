@@ -6,17 +6,19 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mpcvit.errors import ConfigError, InputError, ModelFileError
+from mpcvit.errors import ConfigError, InputError, ModelFileError, NotRevealed
 from mpcvit.inputs import InputSpec
+from mpcvit.ops.types import TensorType
 from mpcvit.program.files import load_program, load_weights, save_program, save_weights
 from mpcvit.program.program import Program
 from mpcvit.program.reference import Weights
 from mpcvit.ring.qtype import PIXEL
-from mpcvit.wire.manifest import Manifest, reveal_from_json
-from mpcvit.wire.reveal import LOGITS, Disclosure
+from mpcvit.wire.manifest import Manifest
+from mpcvit.wire.reveal import LOGITS, Disclosure, RevealKind
 
 DESCRIPTION_FILE = "model.json"
 _RGB = 3
@@ -28,7 +30,7 @@ class Description:
 
     Attributes:
         name, version: what clients ask for.
-        labels: one name per class.
+        labels: one name per class; none where answers speak of no labels.
         mean, std: per channel, for pixels in [0, 1].
         reveal: what the Program's output is; logits in folders from before there was a choice.
         input: what the model reads; None, as in folders from before there was a choice, is one picture of 8-bit
@@ -43,10 +45,19 @@ class Description:
     reveal: Disclosure = LOGITS
     input: InputSpec | None = None
 
+    def check_ranked(self, purpose: str) -> None:
+        """Raise NotRevealed unless the model reveals its likeliest label, which ``purpose`` needs."""
+        if not self.reveal.kind.facts.ranked:
+            raise NotRevealed(
+                f"{purpose} with '{self.name}', which reveals {self.reveal}",
+                expected="a model that reveals logits, topk or label",
+                remedy="Export the model with one of these, or score its answers with the client SDK.",
+            )
+
     def save(self, folder: Path) -> None:
         """Write ``folder/model.json``."""
         folder.mkdir(parents=True, exist_ok=True)
-        document = asdict(self)
+        document = {**asdict(self), "reveal": self.reveal.to_json()}
         del document["input"]
         if self.input is not None:
             document["input"] = self.input.to_json()
@@ -65,7 +76,7 @@ class Description:
             for name in ("labels", "mean", "std"):
                 document[name] = tuple(document[name])
             if "reveal" in document:
-                document["reveal"] = reveal_from_json(document["reveal"])
+                document["reveal"] = Disclosure.from_json(document["reveal"])
             if "input" in document:
                 document["input"] = InputSpec.from_json(document["input"])
             return cls(**document)
@@ -93,12 +104,13 @@ class ModelFolder:
     def __post_init__(self) -> None:
         self._check_input()
         output, reveal = self.program.types[self.program.output], self.description.reveal
-        expected = (reveal.outputs(len(self.description.labels)),)
-        if output.shape != expected or reveal.top > len(self.description.labels) or (output.frac and not reveal.logits):
+        if not _is_answer(output, reveal, len(self.description.labels)):
             raise ModelFileError(
-                f"a Program with output {output} for a model that reveals {reveal}",
-                expected=f"{expected[0]} {'logits' if reveal.logits else 'integers'}",
-                remedy="Export the model again; its files belong together.",
+                f"a Program with output {output} for a model of {len(self.description.labels)} labels that reveals "
+                f"{reveal}",
+                expected=f"{reveal.outputs(len(self.description.labels))} "
+                f"{'real numbers' if reveal.kind.facts.real else 'integers'}",
+                remedy="Export the model again, with as many labels as it has (--labels); its files belong together.",
             )
 
     def _check_input(self) -> None:
@@ -188,3 +200,12 @@ class ModelFolder:
         description = Description.load(folder)
         program = load_program(folder)
         return cls(description, program, load_weights(program, folder))
+
+
+def _is_answer(output: TensorType, reveal: Disclosure, labels: int) -> bool:
+    """Return whether a Program's output is what a model of so many labels reveals."""
+    if not reveal.complete or not reveal.fits(labels) or output.shape != (reveal.outputs(labels),):
+        return False
+    if reveal.kind is RevealKind.MAP and output.qtype.hi != math.prod(reveal.shape) * labels - 1:
+        return False  # positions are counted through places and labels
+    return reveal.kind.facts.real or not output.frac

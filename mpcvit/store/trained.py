@@ -14,6 +14,7 @@ from mpcvit.errors import ConfigError, ModelFileError
 from mpcvit.models.backbones import BACKBONES, FloatModel
 from mpcvit.models.config import ViTConfig
 from mpcvit.models.efficientformer import EfficientFormerConfig
+from mpcvit.models.segmenter import SegmenterConfig
 from mpcvit.models.vit import VisionTransformer
 from mpcvit.store.codec import from_document, to_document
 from mpcvit.store.weights_file import misfit, not_floats, require_sound, unwrapped
@@ -52,7 +53,7 @@ def load_model(folder: Path) -> VisionTransformer:
     )
 
 
-def read_architecture(folder: Path) -> ViTConfig | EfficientFormerConfig:
+def read_architecture(folder: Path) -> ViTConfig | EfficientFormerConfig | SegmenterConfig:
     """Return the configuration of the model in ``folder``, of any family.
 
     Raises:
@@ -72,7 +73,7 @@ def read_architecture(folder: Path) -> ViTConfig | EfficientFormerConfig:
             expected=f"one of {', '.join(BACKBONES)}",
             remedy="Read it with the version of mpcvit that wrote it, or a later one.",
         )
-    config: ViTConfig | EfficientFormerConfig = from_document(BACKBONES[name].config, document)
+    config: ViTConfig | EfficientFormerConfig | SegmenterConfig = from_document(BACKBONES[name].config, document)
     return config
 
 
@@ -84,11 +85,13 @@ def load_any_model(folder: Path) -> FloatModel:
         ConfigError: the configuration is not valid.
     """
     config = read_architecture(folder)
+    model: FloatModel = BACKBONES[config.family].model(config)
+    firsts = {name.partition(".")[0] for name in model.state_dict()}
+    own = firsts.pop() if len(firsts) == 1 else None
     try:
-        tensors = unwrapped(load_file(folder / FLOAT_FILE), folder / FLOAT_FILE)
+        tensors = unwrapped(load_file(folder / FLOAT_FILE), folder / FLOAT_FILE, own)
     except (OSError, ValueError, SafetensorError) as error:
         raise _unreadable(folder, error) from error
-    model: FloatModel = BACKBONES[config.family].model(config)
     _load(model, tensors, folder)
     require_sound(tensors, folder / FLOAT_FILE)
     return model.eval()

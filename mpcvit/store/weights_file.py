@@ -26,7 +26,7 @@ _BLOCKS = ("blocks.", "stages.")
 _SHOWN = 3
 
 
-def unwrapped(tensors: Tensors, path: Path) -> dict[str, torch.Tensor]:
+def unwrapped(tensors: Tensors, path: Path, own: str | None = None) -> dict[str, torch.Tensor]:
     """Return ``tensors`` as float32, or whole numbers, without wrappers in their names: ``module.``, ``_orig_mod.``,
     ...
 
@@ -34,6 +34,7 @@ def unwrapped(tensors: Tensors, path: Path) -> dict[str, torch.Tensor]:
 
     Args:
         path: where they are from.
+        own: what all names of the model's own begin with, up to the first dot, which is no wrapper; None for nothing.
 
     Raises:
         ModelFileError: two names become the same: there are several models in the file.
@@ -50,7 +51,7 @@ def unwrapped(tensors: Tensors, path: Path) -> dict[str, torch.Tensor]:
         result[bare] = tensor.float() if tensor.is_floating_point() else tensor
     first = {name.partition(".")[0] for name in result}
     inner = {name.partition(".")[2]: tensor for name, tensor in result.items()}
-    return inner if len(first) == 1 and any(name.startswith(_BLOCKS) for name in inner) else result
+    return inner if len(first) == 1 and first != {own} and any(name.startswith(_BLOCKS) for name in inner) else result
 
 
 def require_sound(tensors: Tensors, path: Path) -> None:

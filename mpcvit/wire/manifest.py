@@ -13,7 +13,7 @@ from mpcvit.errors import ModelFileError, MpcvitError
 from mpcvit.inputs import InputKind, InputSpec
 from mpcvit.ring.qtype import QType
 from mpcvit.wire.ranges import Ranges
-from mpcvit.wire.reveal import LOGITS, Disclosure, RevealKind
+from mpcvit.wire.reveal import LOGITS, Disclosure
 
 #: 2: with ``reveal``. 3: inputs are pixels, results have bounds and are checked. 4: with digests of files.
 FORMAT_VERSION = 4
@@ -37,10 +37,10 @@ class Manifest:
             whoever does not hold the file: it has 32 random bytes of its own.
         input: what the model reads.
         output_type: fixed-point type of the result: fractional bits, and the bounds outside of which it is no answer.
-        labels: one name per class.
+        labels: one name per class; none where answers speak of no labels.
         mean, std: per channel: what the model makes of a pixel is (pixel / brightest - mean) / std, with 255 or 65535
             as the brightest pixel.
-        reveal: what a result is: logits, or positions in ``labels``, likeliest first.
+        reveal: what a result is: logits, positions in ``labels``, or what else the model says.
         ranges: whether any picture can make a value leave the range for which protocols are right.
     """
 
@@ -79,7 +79,7 @@ class Manifest:
 
         One picture of 8-bit pixels is ``input_shape``, as before there were others; what else there is, is ``input``.
         """
-        document = {"format": FORMAT_VERSION, **asdict(self)}
+        document = {"format": FORMAT_VERSION, **asdict(self), "reveal": self.reveal.to_json()}
         del document["input"]
         if self.input.is_plain:
             document["input_shape"] = self.input.shape
@@ -114,7 +114,7 @@ class Manifest:
             document["input"] = InputSpec.from_json(document["input"])
             document["output_type"] = QType(**document["output_type"])
             document["ranges"] = Ranges(document["ranges"])
-            document["reveal"] = reveal_from_json(document["reveal"])
+            document["reveal"] = Disclosure.from_json(document["reveal"])
             for name in ("share_sha256", "labels", "mean", "std"):
                 document[name] = tuple(document[name])
             manifest = cls(**document)
@@ -130,25 +130,13 @@ class Manifest:
         numbers = (*self.mean, *self.std)
         if len(numbers) != 2 * self.input.channels or not all(map(math.isfinite, numbers)):
             raise ValueError("mean or std")
-        if self.reveal.top > len(self.labels):
-            raise ValueError("more labels than there are")
+        if not self.reveal.complete or not self.reveal.fits(len(self.labels)):
+            raise ValueError("reveal")
         digests = (self.program_sha256, self.program_file_sha256, *self.share_sha256)
         if len(self.share_sha256) != self.parties or not all(_SHA256.fullmatch(digest) for digest in digests):
             raise ValueError("digests")
         if self.canonical() != raw:  # what is signed, and what clients pin, is these bytes
             raise ValueError("form")
-
-
-def reveal_from_json(document: dict[str, Any]) -> Disclosure:
-    """Return the disclosure that ``dataclasses.asdict`` took apart.
-
-    Raises:
-        ValueError, TypeError, KeyError, ConfigError: it is none.
-    """
-    kind, top = document["kind"], document["top"]
-    if type(top) is not int or len(document) != 2:
-        raise ValueError("top")
-    return Disclosure(RevealKind(kind), top)
 
 
 def _unreadable(got: str) -> ModelFileError:

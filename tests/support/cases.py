@@ -6,6 +6,7 @@ from mpcvit.ops import (
     Add,
     AveragePool,
     Concat,
+    Gather,
     GridSpline,
     InputCheck,
     Linear,
@@ -121,6 +122,8 @@ CASES: list[tuple[Op, tuple[TensorType, ...]]] = [
     (Reshape((6, 5)), (t((5, 6)),)),
     (Permute((2, 0, 1)), (t((2, 3, 4)),)),
     (Slice(-1, 1, 3), (t((2, 3, 4)),)),
+    (Gather(-2, (2, 0, 0, 1, 2)), (t((2, 3, 4)),)),
+    (Gather(-1, (3,)), (t((5, 4)),)),
     (Concat(-1), (t((2, 3)), t((2, 1)), t((2, 2)))),
 ]
 IDS = [f"{op.name}-{number}" for number, (op, _) in enumerate(CASES)]

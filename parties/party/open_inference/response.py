@@ -39,9 +39,9 @@ def inference(
 
 
 def _scale(manifest: Manifest) -> dict[str, int | float]:
-    """Return what the sum of all shares means: logits are sum / 2^fraction_bits, and within bounds if they are any."""
+    """Return what the sum of all shares means: numbers are sum / 2^fraction_bits, and within bounds if they are any."""
     kind = manifest.output_type
-    if not manifest.reveal.logits:
+    if not manifest.reveal.kind.facts.real:
         return {}
     return {"fraction_bits": kind.frac, "lowest": float(kind.lo), "highest": float(kind.hi)}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mpcvit.wire.manifest import Manifest
+from mpcvit.wire.reveal import RevealKind
 from parties.party.open_inference.stubs import grpc_service_pb2
 
 INT64 = "INT64"
@@ -11,7 +12,8 @@ INPUT = "pixels_share"
 
 def output_name(manifest: Manifest) -> str:
     """Return the output's name: which kind of answer it is a share of."""
-    return "logits_share" if manifest.reveal.logits else "labels_share"
+    kind = manifest.reveal.kind
+    return "labels_share" if kind in (RevealKind.LABEL, RevealKind.TOPK) else f"{kind}_share"
 
 
 def metadata(manifest: Manifest) -> grpc_service_pb2.ModelMetadataResponse:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mpcvit.client.answers import Classification
 from mpcvit.client.result import Inference
 from mpcvit.data.image_set import ImageSet
 from mpcvit.errors import ModelFileError
@@ -136,7 +137,8 @@ def test_a_secure_run_that_was_broken_off_goes_on(
             stats = Stats(1.0, 2.0, 0.0, 0.0, 9, 10, 11)
             logits = np.eye(3)[labels[number]]
             names = "tiny", "1", ("a", "b", "c")
-            yield Inference(*names, LOGITS, tuple(np.argsort(-logits).tolist()), "", (stats, stats), logits)
+            answer = Classification(names[2], tuple(np.argsort(-logits).tolist()), logits)
+            yield Inference(*names, LOGITS, answer, "", (stats, stats))
 
     monkeypatch.setattr("mpcvit.measure.secure_answers._inferences", fake)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mpcvit.cli.infer import describe
+from mpcvit.cli.answer import describe
 from mpcvit.client import Client, Inference, MockTransport
 from mpcvit.client.image import encode_picture
 from mpcvit.client.transport import OnProgress
@@ -28,12 +28,14 @@ from mpcvit.wire.manifest import Manifest
 from mpcvit.wire.owners import ANYBODY
 from mpcvit.wire.result_share import ResultShare
 from mpcvit.wire.reveal import LOGITS, Disclosure, RevealKind
+from tests.support.answers import MAP, MATCH, SCALAR, SCORES, TAGS, VECTOR, make_folder, stand_in
 from tests.support.images import make_images
 from tests.support.models import TINY, make_model
 from tests.support.stand_in import MANIFEST, PIXELS, first_values
 
 POSITIONS = QType(frac=0, lo=0, hi=2)
 LABEL = replace(MANIFEST, output_type=POSITIONS, reveal=Disclosure.label())
+TYPED = [SCORES, TAGS, VECTOR, SCALAR, MAP, MATCH]
 TOP2 = replace(MANIFEST, output_type=POSITIONS, reveal=Disclosure.topk(2))
 
 
@@ -205,6 +207,89 @@ def test_manifests_carry_it() -> None:
         document = {**json.loads(LABEL.canonical()), "reveal": wrong}
         with pytest.raises(ModelFileError):
             Manifest.parse(json.dumps(document).encode())
+
+
+def test_digests_of_before_there_were_other_kinds_stay() -> None:
+    """Clients pin them, and owners signed what they are of."""
+    known = {
+        LOGITS: "8e94e4965a5e66f527c2ba6a40b4ec0bb613b2e9ac4a0285232d60ae33e3a6b5",
+        Disclosure.label(): "8f4c07d4f47e17f2c2da54a8626dd7bfa02fd66a4caab44981b4ac8eeaa0a6ce",
+        Disclosure.topk(2): "0923b88d8cb2f4dfbcf3dc961041a4c6d16e59615846164a3bd58137553b9a19",
+    }
+    assert {reveal: replace(MANIFEST, reveal=reveal).digest.hex() for reveal in known} == known
+
+
+@pytest.mark.parametrize("reveal", TYPED, ids=lambda reveal: reveal.kind)
+def test_manifests_carry_every_kind(reveal: Disclosure) -> None:
+    """With its threshold or shape, and nothing that does not belong to it."""
+    manifest = stand_in(reveal)
+    assert Manifest.parse(manifest.canonical()) == manifest
+    document = json.loads(manifest.canonical())
+    found = document["reveal"]
+    for wrong in (
+        {**found, "top": 1},
+        {**found, "threshold": 0.5} if "threshold" not in found else {**found, "threshold": 1},
+        {**found, "threshold": None},
+        {**found, "threshold": 1.5},
+        {**found, "shape": []},
+        {**found, "shape": [2, 2, 2]},
+        {**found, "shape": [0]},
+        {**found, "shape": [True, 4]},
+        {**found, "shape": "2"},
+    ):
+        with pytest.raises(ModelFileError):
+            Manifest.parse(_canonical({**document, "reveal": wrong}))
+    labels = [] if document["labels"] else ["a"]
+    with pytest.raises(ModelFileError):
+        Manifest.parse(_canonical({**document, "labels": labels}))
+    for needed in {"threshold", "shape"} & set(found):
+        with pytest.raises(ModelFileError):
+            Manifest.parse(_canonical({**document, "reveal": {k: v for k, v in found.items() if k != needed}}))
+
+
+def _canonical(document: dict) -> bytes:
+    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+
+
+def test_kinds_and_thresholds_of_a_command_line() -> None:
+    """Tags have a threshold that may be left out, a match one that may not, others none."""
+    assert Disclosure.parse("tags") == Disclosure.tags(0.5)
+    assert Disclosure.parse("tags", threshold=0.1) == Disclosure.tags(0.1)
+    assert Disclosure.parse("match", threshold=0.7) == Disclosure.match(0.7)
+    assert Disclosure.parse("scores").kind is RevealKind.SCORES
+    for kind, threshold in (("match", None), ("scores", 0.5), ("tags", 0.0), ("match", 1.0), ("match", float("nan"))):
+        with pytest.raises(ConfigError, match="threshold"):
+            Disclosure.parse(kind, threshold=threshold)
+    assert [stand_in(reveal).outputs for reveal in TYPED] == [3, 3, 3, 1, 9, 1]
+
+
+@pytest.mark.parametrize("reveal", TYPED, ids=lambda reveal: reveal.kind)
+def test_folders_carry_every_kind(reveal: Disclosure, tmp_path: Path) -> None:
+    """From the exported folder through the share folders; other kinds, shapes or labels do not fit its Program."""
+    model = make_folder(reveal)
+    model.save(tmp_path / "model")
+    again = ModelFolder.load(tmp_path / "model")
+    assert again.description == model.description
+    manifest, folders = share_model(again, 2, tmp_path / "shares")
+    assert load_share(folders[0], 0, ANYBODY).manifest == manifest
+    assert manifest.reveal == model.description.reveal
+    wrong = [replace(model.description, labels=("a", "b", "c", "d"))]
+    if reveal.kind.facts.axes:
+        wrong.append(replace(model.description, reveal=reveal))
+        wrong.append(replace(model.description, reveal=reveal.of_shape((1,) * reveal.kind.facts.axes)))
+    for description in wrong:
+        with pytest.raises(ModelFileError, match="reveals"):
+            ModelFolder(description, model.program, model.weights)
+
+
+def test_what_needs_a_likeliest_label_says_so(tmp_path: Path, tiny_pictures: ImageSet) -> None:
+    """Evaluation and the reference's labels, of a model that answers something else."""
+    model = make_folder(TAGS)
+    model.save(tmp_path)
+    with pytest.raises(NotRevealed, match="a score with 'tags'"):
+        evaluate(tmp_path, tiny_pictures, Executor.REFERENCE)
+    with pytest.raises(NotRevealed, match="labels of the reference"):
+        reference_answers(tmp_path, tiny_pictures)
 
 
 def test_manifests_of_older_versions_say_so() -> None:
