@@ -64,7 +64,7 @@ def _fused(b: Builder, name: str, stream: Normed, layer: Affine) -> Value:
 def _activated(b: Builder, name: str, stream: Normed, layers: ActivatedLayers) -> Value:
     """Return fc2(act(fc1 x)) + x @ skip, not rescaled. The two products are added before that: one opening for both."""
     if layers.activation is Activation.GELU:
-        read_hidden, hidden = _gelu(b, name, stream, layers.fc1)
+        read_hidden, hidden = gelu_layer(b, name, stream, layers.fc1)
     else:
         read_hidden = b.rescale(f"{name}.fc1", read_affine(b, f"{name}.norm_fc1", stream, layers.fc1))
         with b.scope(Role.ACTIVATION):
@@ -87,7 +87,7 @@ def _activated(b: Builder, name: str, stream: Normed, layers: ActivatedLayers) -
     return _within(total, radius, layers.fc2.bias)
 
 
-def _gelu(b: Builder, name: str, stream: Normed, layer: Affine) -> tuple[Value, Value]:
+def gelu_layer(b: Builder, name: str, stream: Normed, layer: Affine) -> tuple[Value, Value]:
     """Return what GELU reads, in a unit that fills its grid where the range is proven, and what it gives."""
     if stream.gain is None:
         read_hidden = b.rescale(f"{name}.fc1", read_affine(b, f"{name}.norm_fc1", stream, layer))

@@ -8,12 +8,16 @@ from mpcvit.models.config import ViTConfig
 
 
 def check_plain_blocks(config: ViTConfig) -> None:
-    """Raise ConfigError if blocks have layers of low rank, lose tokens, or have heads of a width of their own."""
+    """Raise ConfigError if blocks have layers of low rank, lose tokens or have heads of a width of their own, or if there
+    are more tokens than patches and a class token.
+    """
     foreign = {
         "layers of low rank": any(block.ranks != FULL for block in config.blocks),
         "token reductions": any(block.reduction is not None for block in config.blocks),
         "heads of a width of their own": config.head_width not in (0, config.dim // config.head_count),
         "blocks with different numbers of heads": len({len(block.heads) for block in config.blocks}) > 1,
+        "registers or prompts": config.own_tokens != config.class_token,
+        "a denoiser": config.denoiser,
     }
     found = [what for what, there in foreign.items() if there]
     if found:

@@ -44,7 +44,7 @@ class Tokens:
 
     Attributes:
         count: all of them.
-        own: those before the patches that are no patches: 1 with a class token, else 0.
+        own: those before the patches that are no patches: a class token, registers, prompts.
         side: patches in a row of their grid, and in a column; None once some were selected.
     """
 
@@ -66,7 +66,7 @@ class Tokens:
         if not self.own < reduction.keep < self.count:
             raise ConfigError(
                 f"{reduction.kind} that keeps {reduction.keep} of {self.count} tokens",
-                expected=f"{self.own + 1} to {self.count - 1}: one besides a class token, and one to drop",
+                expected=f"{self.own + 1} to {self.count - 1}: one besides a class token and its like, and one to drop",
                 remedy="Correct 'keep'; for a block that drops nothing put no reduction.",
             )
         return replace(self, count=reduction.keep + 1, side=None)

@@ -15,6 +15,7 @@ from mpcvit.models.attention.gmm_mask import GmmMask
 from mpcvit.models.attention.lepe import Lepe
 from mpcvit.models.block import FULL, BlockConfig, LayerRanks
 from mpcvit.models.config import ViTConfig
+from mpcvit.models.dynamic_prompts import DynamicPrompts
 from mpcvit.models.kinds import AttentionKind, GateAxis
 from mpcvit.models.low_rank import make_linear
 from mpcvit.models.norm import LayerNorm, token_norm
@@ -182,31 +183,51 @@ class VisionTransformer(nn.Module):
         self.config = config
         self.num_classes = config.classes  # the name that timm expects
         self.patch_embed = nn.Linear(config.patch_values, config.dim)
-        self.pos_embed = nn.Parameter(torch.zeros(config.tokens, config.dim))
+        self.pos_embed = nn.Parameter(torch.zeros(config.class_token + config.patches, config.dim))
         self.cls_token = nn.Parameter(torch.zeros(1, config.dim)) if config.class_token else None
         drops = torch.linspace(0, drop_path_rate, config.depth).tolist()
         self.blocks = nn.ModuleList(Block(config, number, drop) for number, drop in enumerate(drops))
         self.norm = LayerNorm(config.dim, config.norm_epsilon)
         self.head = nn.Linear(config.dim, config.classes)
+        self.registers = nn.Parameter(torch.zeros(config.registers, config.dim)) if config.registers else None
+        self.prompts = DynamicPrompts(config.prompts, config.dim) if config.prompts is not None else None
+        self.denoiser_embed: nn.Parameter | None = None
+        if config.denoiser:
+            self.denoiser_embed = nn.Parameter(torch.zeros(config.block_tokens[-1].entry.count, config.dim))
         self.apply(_initialise)
         trunc_normal_(self.pos_embed, std=0.02)
         if self.cls_token is not None:
             trunc_normal_(self.cls_token, std=0.02)
+        if self.registers is not None:
+            trunc_normal_(self.registers, std=0.02)
+        if self.prompts is not None:
+            self.prompts.initialise()
         share_weights(self, self.blocks, config.owners)
 
     def intermediates(self, images_BCHW: torch.Tensor) -> tuple[torch.Tensor, Intermediates]:
         """Return the logits [B, classes], and every block's results by name."""
         out: Intermediates = {}
-        x_BND = self.patch_embed(patchify(images_BCHW, self.config.patch_size))
-        if self.cls_token is not None:
-            x_BND = torch.cat([self.cls_token.expand(len(x_BND), 1, -1), x_BND], dim=1)
-        out["embed"] = x_BND = x_BND + self.pos_embed
+        out["embed"] = x_BND = self.embed(images_BCHW)
         for number, block in enumerate(self.blocks):
+            if self.denoiser_embed is not None and number == self.config.depth - 1:
+                x_BND = x_BND + self.denoiser_embed
             x_BND = block(x_BND, f"block{number}", out)
-        pooled_BD = x_BND[:, 0] if self.config.class_token else x_BND.mean(dim=1)
+        pooled_BD = x_BND[:, 0] if self.config.class_token else x_BND[:, self.config.own_tokens :].mean(dim=1)
         out["pooled"] = pooled_BD = self.norm(pooled_BD)
         out["logits"] = logits = self.head(pooled_BD)
         return logits, out
+
+    def embed(self, images_BCHW: torch.Tensor) -> torch.Tensor:
+        """Return the tokens that enter the first block [B, N, D]: class token, registers, prompts, patches."""
+        x_BND = self.patch_embed(patchify(images_BCHW, self.config.patch_size))
+        if self.cls_token is not None:
+            x_BND = torch.cat([self.cls_token.expand(len(x_BND), 1, -1), x_BND], dim=1)
+        x_BND = x_BND + self.pos_embed
+        first = int(self.config.class_token)
+        extra = [] if self.registers is None else [self.registers.expand(len(x_BND), -1, -1).to(x_BND.dtype)]
+        if self.prompts is not None:
+            extra.append(self.prompts(x_BND[:, first:]))
+        return torch.cat([x_BND[:, :first], *extra, x_BND[:, first:]], dim=1) if extra else x_BND
 
     def forward(self, images_BCHW: torch.Tensor) -> torch.Tensor:
         """Return the logits [B, classes] of normalised images."""
@@ -214,7 +235,8 @@ class VisionTransformer(nn.Module):
 
     def no_weight_decay(self) -> set[str]:
         """Return the names, with wildcards, that timm's optimisers leave without weight decay."""
-        return {"pos_embed", "cls_token", "*.attn.mask.*"}
+        learnt = {"pos_embed", "cls_token", "registers", "prompts.queries", "prompts.base", "denoiser_embed"}
+        return learnt | {"*.attn.mask.*"}
 
 
 def patchify(images_BCHW: torch.Tensor, patch: int) -> torch.Tensor:
