@@ -16,7 +16,7 @@ def check_plain_blocks(config: ViTConfig) -> None:
         "token reductions": any(block.reduction is not None for block in config.blocks),
         "heads of a width of their own": config.head_width not in (0, config.dim // config.head_count),
         "blocks with different numbers of heads": len({len(block.heads) for block in config.blocks}) > 1,
-        "registers or prompts": config.own_tokens != config.class_token,
+        "registers or prompts": config.extra_tokens > 0,
         "a denoiser": config.denoiser,
     }
     found = [what for what, there in foreign.items() if there]

@@ -146,6 +146,11 @@ class ViTConfig:
         return self.class_token + self.registers + (0 if self.prompts is None else self.prompts.count)
 
     @property
+    def extra_tokens(self) -> int:
+        """Number of tokens that no head reads: registers and prompts. They lie behind a class token."""
+        return self.own_tokens - self.class_token
+
+    @property
     def input_tokens(self) -> Tokens:
         """The tokens that enter the first block."""
         return Tokens(count=self.tokens, own=self.own_tokens, side=self.patch_side)
@@ -268,7 +273,7 @@ def _check_grids(config: ViTConfig) -> None:
 def _check_extra_tokens(config: ViTConfig) -> None:
     """Raise ConfigError unless registers, prompts and denoiser fit the rest, which is valid."""
     ranked = [block for block in config.blocks if block.reduction and block.reduction.kind is ReductionKind.EVIT]
-    extra = config.own_tokens - config.class_token
+    extra = config.extra_tokens
     problems = [
         (config.registers < 0, f"{config.registers} registers", "none or some"),
         (
