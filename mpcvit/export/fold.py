@@ -5,7 +5,8 @@
   and layer norm becomes division by the root mean square (SliceGPT, ICLR 2024, section 3.2).
 * The norms' gains and biases go into the linear layer that follows; of batch norm and affine norm nothing is left.
 * 1/sqrt(head dim) goes into the query weights, with what a head's kind wants there (``query_gain``).
-* Linear parts of an MLP become one layer (``fold_mlp``).
+* A batch norm behind an activation goes into the layer behind it; linear parts of an MLP become one layer
+  (``fold_mlp``).
 * Heads are reordered so that heads of one kind are neighbours, in ``qkv`` and, to undo it, in ``proj``.
 """
 
@@ -28,6 +29,7 @@ from mpcvit.export.sharing import shared_weights
 from mpcvit.models.attention import AttentionKernel
 from mpcvit.models.attention.lepe import Lepe
 from mpcvit.models.config import ViTConfig
+from mpcvit.models.merge_hidden_norms import merge_hidden_norms
 from mpcvit.models.vit import Attention, Block, VisionTransformer
 
 
@@ -39,6 +41,8 @@ def fold(model: VisionTransformer, factors: Factors = Factors.MERGED) -> FoldedV
     Raises:
         ConfigError: gates are still relaxed, or what is folded into weights differs between blocks that share them.
     """
+    if any(block.hidden_norm for block in model.config.blocks):
+        model = merge_hidden_norms(copy.deepcopy(model).double())
     embed = Affine.of(model.patch_embed).centred()
     offsets = _mean_free(_offsets(model))
     offsets[-model.config.patches :] += embed.bias

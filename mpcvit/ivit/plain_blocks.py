@@ -8,7 +8,7 @@ from mpcvit.models.config import ViTConfig
 
 
 def check_plain_blocks(config: ViTConfig) -> None:
-    """Raise ConfigError if blocks have layers of low rank, lose tokens or have heads of a width of their own, or if there
+    """Raise ConfigError if blocks have layers of low rank, lose tokens or have heads of a width of their own, or there
     are more tokens than patches and a class token.
     """
     foreign = {
@@ -18,6 +18,7 @@ def check_plain_blocks(config: ViTConfig) -> None:
         "blocks with different numbers of heads": len({len(block.heads) for block in config.blocks}) > 1,
         "registers or prompts": config.extra_tokens > 0,
         "a denoiser": config.denoiser,
+        "batch norms behind activations": any(block.hidden_norm for block in config.blocks),
     }
     found = [what for what, there in foreign.items() if there]
     if found:

@@ -28,8 +28,8 @@ class ViTConfig:
         channels: colour channels of the input.
         class_token: whether a learnt token is put before the patches, and read by the head instead of the mean.
         registers: learnt tokens between a class token and the patches that attention may use and no head reads.
-        prompts: tokens behind the registers that are made of the picture's patches, which no head reads either; None for
-            none.
+        prompts: tokens behind the registers that are made of the picture's patches, which no head reads either; None
+            for none.
         denoiser: whether the last block has a position embedding of its own (DVT's denoiser).
         linformer_rank: rows of the matrices that project keys and values of linformer heads.
         pooled_side: side of the grid that keys and values of pooled_kv heads are averaged to.

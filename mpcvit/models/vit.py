@@ -16,6 +16,7 @@ from mpcvit.models.attention.lepe import Lepe
 from mpcvit.models.block import FULL, BlockConfig, LayerRanks
 from mpcvit.models.config import ViTConfig
 from mpcvit.models.dynamic_prompts import DynamicPrompts
+from mpcvit.models.hidden_norm import HiddenNorm
 from mpcvit.models.kinds import AttentionKind, GateAxis
 from mpcvit.models.low_rank import make_linear
 from mpcvit.models.norm import LayerNorm, token_norm
@@ -98,7 +99,7 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two linear layers with the block's activation between them, where its gate applies it."""
+    """Two linear layers with the block's activation between them, where its gate applies it, and a norm behind that."""
 
     def __init__(
         self,
@@ -112,6 +113,7 @@ class Mlp(nn.Module):
         self.activation = block.activation
         self.act = ACTIVATIONS[block.activation]()
         self.sizes = {GateAxis.TOKEN: (tokens or config.input_tokens).count, GateAxis.CHANNEL: block.hidden}
+        self.norm = HiddenNorm(block.hidden) if block.hidden_norm else None
         self.gate: HardGate | RelaxedGate | None = None
         if block.gate is not None:
             self.gate = HardGate(block.gate, self.sizes[block.gate.axis])
@@ -128,6 +130,8 @@ class Mlp(nn.Module):
         activated_BNM = self.act(h_BNM)
         if self.gate is not None:
             activated_BNM = self.gate(h_BNM, activated_BNM)
+        if self.norm is not None:
+            activated_BNM = self.norm(activated_BNM)
         transformed: torch.Tensor = self.fc2(activated_BNM)
         return transformed
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from mpcvit.errors import ConfigError
@@ -114,9 +114,9 @@ class TrainConfig:
     token_weight: float = 1.0
     start: Start = Start.FRESH
     before: TrainConfig | None = None
-    reconstruction: ReconstructionSettings = ReconstructionSettings()
-    self_distillation: SelfDistillationSettings = SelfDistillationSettings()
-    stored_logits: StoredLogitsSettings = StoredLogitsSettings()
+    reconstruction: ReconstructionSettings = field(default_factory=ReconstructionSettings)
+    self_distillation: SelfDistillationSettings = field(default_factory=SelfDistillationSettings)
+    stored_logits: StoredLogitsSettings = field(default_factory=StoredLogitsSettings)
     token_hooks: tuple[AnyTokenHook, ...] = ()
     weight_hooks: tuple[AnyWeightHook, ...] = ()
     trained: tuple[str, ...] = ()

@@ -238,7 +238,7 @@ def take_over(source: VisionTransformer, target: VisionTransformer) -> None:
         raise ConfigError(
             f"weights without a place: {', '.join(lost[:3])}",
             expected="an architecture that has all parts of the model that it begins with, in their sizes",
-            remedy="Give stages the same architecture, or later ones more; heads such as linformer's take no more tokens.",
+            remedy="Give stages the same architecture, or later ones more; linformer heads take no more tokens.",
         )
 
 

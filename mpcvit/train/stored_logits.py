@@ -91,14 +91,14 @@ class ReplayedBatches:
 def _seeded(*numbers: int) -> Iterator[None]:
     """Draw from the stream that ``numbers`` name, within the block; Python's, numpy's and torch's."""
     python = _python_random()
-    before = python.getstate(), np.random.get_state()  # noqa: NPY002 - timm's augmentation uses it
+    before = python.getstate(), np.random.get_state()
     with torch.random.fork_rng():
         random_seed(int(np.random.SeedSequence(numbers).generate_state(1)[0]) & 0x7FFFFFFF)
         try:
             yield
         finally:
             python.setstate(before[0])
-            np.random.set_state(before[1])  # noqa: NPY002
+            np.random.set_state(before[1])
 
 
 def _python_random() -> Any:

@@ -74,7 +74,7 @@ def test_extra_tokens_are_the_reference_bit_for_bit(name: str) -> None:
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_extra_tokens_are_close_to_float(name: str) -> None:
-    """In real arithmetic the Program is the model, its ranges are proven, and stock shares agree with floating point."""
+    """In real arithmetic the Program is the model; reference and stock shares agree with floating point."""
     exported, codes, plain = exported_variant(name)
     assert exported.fidelity < 1e-9
     reference = _real(exported, run_reference(exported.program, exported.weights, {INPUT: codes}))

@@ -104,7 +104,8 @@ def patch_features(model: nn.Module, out: Intermediates) -> torch.Tensor:
             expected="a grid of patches behind the last block",
             remedy="Distil before tokens are selected.",
         )
-    return last_tokens(model, out)[:, config.class_token :].unflatten(1, (left.side, left.side))
+    patches = last_tokens(model, out)[:, config.class_token :]
+    return patches.reshape(len(patches), left.side, left.side, -1)
 
 
 def _config(model: nn.Module) -> ViTConfig:

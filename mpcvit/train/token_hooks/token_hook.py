@@ -22,5 +22,5 @@ class TokenHook(ABC):
             ConfigError: it cannot be added to that architecture.
         """
 
-    def start(self, model: VisionTransformer) -> None:
+    def start(self, model: VisionTransformer) -> None:  # noqa: B027 - most kinds have nothing to do
         """Give what was added to ``model`` its first values, where those of a new model will not do."""

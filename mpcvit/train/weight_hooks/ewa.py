@@ -40,7 +40,8 @@ class Experts(nn.Module):
         order = torch.randperm(len(rows), device=rows.device)
         parts = order.tensor_split(len(self.experts))
         outputs = [expert(rows[part][None])[0] for expert, part in zip(self.experts, parts, strict=True)]
-        return torch.cat(outputs)[order.argsort()].unflatten(0, x_BND.shape[:2])
+        dealt: torch.Tensor = torch.cat(outputs)[order.argsort()].reshape(x_BND.shape)
+        return dealt
 
     def mean(self) -> dict[str, torch.Tensor]:
         """Return the mean of the experts' parameters and buffers, by their names in one of them."""

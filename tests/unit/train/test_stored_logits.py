@@ -54,7 +54,7 @@ def test_epochs_are_replayed_whatever_draws_between(images: ImageSet, pipeline: 
     replayed = ReplayedBatches(batches.epoch, lambda _, batch: batch, 5)
     once = [pictures for pictures, _ in replayed.epoch(1)]
     torch.manual_seed(3)
-    np.random.seed(3)  # noqa: NPY002
+    np.random.seed(3)
     again = []
     for pictures, _ in replayed.epoch(1):
         again.append(pictures)
@@ -125,7 +125,7 @@ def test_other_pictures_are_refused(images: ImageSet, teacher: Path, tmp_path: P
     with pytest.raises(ConfigError, match="with other teacher"):
         run(TAUGHT, teacher=tmp_path / "stranger")
     longer = {"teacher_logits": store}
-    with pytest.raises(ConfigError, match="no answers of a teacher in .*epoch0001"):
+    with pytest.raises(ConfigError, match=r"no answers of a teacher in .*epoch0001"):
         train_on_cpu(TAUGHT, images, tmp_path / "longer", **longer)
     (store / "epoch0000.safetensors").write_bytes(b"damaged")
     with pytest.raises(ModelFileError, match="epoch0000"):

@@ -36,7 +36,7 @@ def test_a_run_with_every_hook_resumes_and_loads(images: ImageSet, tmp_path: Pat
 
 
 def test_every_added_parameter_learns() -> None:
-    """Gradients reach registers, prompts and denoiser, beside all that was there; prompts' insides once ``up`` moves."""
+    """Gradients reach registers, prompts and denoiser, beside all that was there; in prompts once ``up`` moves."""
     model = build_model(replace(CONFIG, token_hooks=EVERYTHING, drop_path=0.0), 2)
     assert model.prompts is not None
     torch.nn.init.normal_(model.prompts.up.weight)
