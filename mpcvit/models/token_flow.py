@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from math import isqrt
 
 from mpcvit.errors import ConfigError
-from mpcvit.models.kinds import ReductionKind
+from mpcvit.models.kinds import Ranking, ReductionKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,15 +21,23 @@ class Reduction:
 
     Attributes:
         keep: tokens that are left, the class token among them, at least 1. Selections add one for what they drop.
+        ranking: of EViT's tokens.
 
     Raises:
-        ConfigError: ``keep`` is not positive.
+        ConfigError: ``keep`` is not positive, or another kind than EViT is to rank by attention.
     """
 
     kind: ReductionKind
     keep: int
+    ranking: Ranking = Ranking.PRODUCTS
 
     def __post_init__(self) -> None:
+        if self.ranking is not Ranking.PRODUCTS and self.kind is not ReductionKind.EVIT:
+            raise ConfigError(
+                f"ranking by {self.ranking} in {self.kind}",
+                expected=f"the kind {ReductionKind.EVIT}",
+                remedy="Leave 'ranking' out, or choose EViT.",
+            )
         if self.keep < 1:
             raise ConfigError(
                 f"a reduction to {self.keep} tokens",

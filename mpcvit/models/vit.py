@@ -21,6 +21,7 @@ from mpcvit.models.kinds import AttentionKind, GateAxis
 from mpcvit.models.low_rank import make_linear
 from mpcvit.models.norm import LayerNorm, token_norm
 from mpcvit.models.reduction import REDUCTIONS, TokenReduction
+from mpcvit.models.reduction.evit import EvitReduction
 from mpcvit.models.sharing import share_weights
 from mpcvit.models.token_flow import Tokens
 
@@ -167,8 +168,8 @@ class Block(nn.Module):
         q_BHND, k_BHND, v_BHND = self.attn.heads(self.norm1(x_BND))
         out[f"{name}.attn"] = y_BND = self.attn.mix(q_BHND, k_BHND, v_BHND)
         x_BND = x_BND + self.drop_path(y_BND)
-        if self.select is not None:  # by the order of scores alone, through which no gradients go
-            out[f"{name}.reduced"] = x_BND = self.select(x_BND, q_BHND.detach(), k_BHND.detach())
+        if self.select is not None:
+            out[f"{name}.reduced"] = x_BND = self.select(x_BND, q_BHND, k_BHND)
         out[f"{name}.mlp"] = y_BND = self.mlp(self.norm2(x_BND))
         out[name] = x_BND = x_BND + self.drop_path(y_BND)
         return x_BND
@@ -256,6 +257,8 @@ def _reduction(config: ViTConfig, number: int) -> tuple[TokenReduction | None, T
     if reduction is None:
         return None, None
     made = REDUCTIONS[reduction.kind](config.dim, tokens.entry, tokens.mlp)
+    if isinstance(made, EvitReduction):
+        made.ranking = reduction.ranking
     return (None, made) if reduction.kind.facts.behind_attention else (made, None)
 
 

@@ -16,7 +16,7 @@ from mpcvit.models.block import LayerRanks
 from mpcvit.models.kinds import Activation, GateAxis, Norm
 from mpcvit.models.merge_hidden_norms import merge_hidden_norms
 from mpcvit.ops import Relu
-from mpcvit.quantize.config import Bits, QuantizeConfig
+from mpcvit.quantize.config import Bits, Method, QuantizeConfig
 from mpcvit.quantize.quantize import quantize
 from tests.support.columns import column, varied
 from tests.support.images import make_images
@@ -160,7 +160,7 @@ def test_norms_behind_activations_merge_into_the_layer_behind(ranks: tuple[Layer
     assert {gate.axis for gate in column(smaller.config, "gate")} == {GateAxis.CHANNEL}
     if not ranks:
         bits = Bits(weight=8, activation=8)
-        quantized = quantize(model, QuantizeConfig(method="minmax", bits=bits), IMAGES[:16])
+        quantized = quantize(model, QuantizeConfig(method=Method.MINMAX, bits=bits), IMAGES[:16])
         assert column(quantized.config, "hidden_norm") == (False, False)
 
 
