@@ -18,6 +18,7 @@ def check_plain_blocks(config: ViTConfig) -> None:
         "blocks with different numbers of heads": len({len(block.heads) for block in config.blocks}) > 1,
         "registers or prompts": config.extra_tokens > 0,
         "a denoiser": config.denoiser,
+        "ReLUs behind MLPs": any(block.post_relu for block in config.blocks),
         "batch norms behind activations": any(block.hidden_norm for block in config.blocks),
     }
     found = [what for what, there in foreign.items() if there]

@@ -1,4 +1,4 @@
-"""Batch norms behind activations, put into the layers behind them: what is left of RePaViT's second one after training."""
+"""Batch norms behind activations, put into the layers behind them: all that is left of them after training."""
 
 from __future__ import annotations
 

@@ -81,6 +81,7 @@ def design(block: BlockConfig, tokens: BlockTokens) -> tuple[object, ...]:
         block.activation,
         block.norms,
         block.hidden_norm,
+        block.post_relu,
         block.hidden,
         block.ranks,
         gate if gate is not None and gate.axis is GateAxis.CHANNEL else None,

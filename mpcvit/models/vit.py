@@ -17,7 +17,7 @@ from mpcvit.models.block import FULL, BlockConfig, LayerRanks
 from mpcvit.models.config import ViTConfig
 from mpcvit.models.dynamic_prompts import DynamicPrompts
 from mpcvit.models.hidden_norm import HiddenNorm
-from mpcvit.models.kinds import AttentionKind, GateAxis
+from mpcvit.models.kinds import Activation, AttentionKind, GateAxis
 from mpcvit.models.low_rank import make_linear
 from mpcvit.models.norm import LayerNorm, token_norm
 from mpcvit.models.reduction import REDUCTIONS, TokenReduction
@@ -115,6 +115,7 @@ class Mlp(nn.Module):
         self.act = ACTIVATIONS[block.activation]()
         self.sizes = {GateAxis.TOKEN: (tokens or config.input_tokens).count, GateAxis.CHANNEL: block.hidden}
         self.norm = HiddenNorm(block.hidden) if block.hidden_norm else None
+        self.post_relu = block.post_relu
         self.gate: HardGate | RelaxedGate | None = None
         if block.gate is not None:
             self.gate = HardGate(block.gate, self.sizes[block.gate.axis])
@@ -134,7 +135,14 @@ class Mlp(nn.Module):
         if self.norm is not None:
             activated_BNM = self.norm(activated_BNM)
         transformed: torch.Tensor = self.fc2(activated_BNM)
-        return transformed
+        return self._behind(transformed) if self.post_relu else transformed
+
+    def _behind(self, y_BND: torch.Tensor) -> torch.Tensor:
+        """Return ``y_BND`` with a ReLU at tokens that got no activation: beta * y + (1 - beta) * ReLU(y)."""
+        if self.activation is Activation.IDENTITY:
+            return y_BND.relu()
+        over_tokens = self.gate is not None and self.gate.axis is GateAxis.TOKEN
+        return self.gate(y_BND.relu(), y_BND) if self.gate is not None and over_tokens else y_BND
 
 
 class Block(nn.Module):

@@ -63,6 +63,7 @@ VARIANTS = {
     "repavit": variant(
         GELU, RELU, gate=(channels(0, 1, 2, 3), channels(0, 1, 2)), norms=((LAYER, BATCH),) * 2, class_token=True
     ),
+    "token-post-relu": variant(GELU, IDENTITY, gate=(tokens(0, 4, 8), None), post_relu=(True, True), class_token=True),
     "repavit-two-norms": variant(
         GELU, QUAD, gate=(channels(0, 1, 2, 3), None), norms=((LAYER, BATCH),) * 2, hidden_norm=(True, True)
     ),

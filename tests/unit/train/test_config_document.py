@@ -13,7 +13,9 @@ from mpcvit.models.kinds import AttentionKind
 from mpcvit.store.codec import to_document
 from mpcvit.train.config import ObjectiveName, Pipeline, TrainConfig
 from mpcvit.train.config_document import read_config
+from mpcvit.train.objectives.make import make_objective
 from mpcvit.train.recipes import RECIPES
+from mpcvit.train.run import build_model, take_over
 from mpcvit.train.token_hooks import Denoiser, Registers
 from mpcvit.train.weight_hooks import ExpertAveraging
 from tests.support.training import CONFIG
@@ -112,3 +114,14 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     """A file that says too little by itself."""
     with pytest.raises(ConfigError, match="epochs: is missing"):
         read_config(None, _file(tmp_path, "model: mpcvit_6_4_32\n"), [])
+
+
+def test_the_example_of_the_documentation_is_a_configuration(tmp_path: Path) -> None:
+    """What docs/training.md shows can be read, and its second stage takes the first one's weights."""
+    page = (Path(__file__).parents[3] / "docs/training.md").read_text()
+    config = read_config(None, _file(tmp_path, page.split("```yaml\n")[1].split("```")[0]), [])
+    assert config.before is not None
+    assert (config.before.objective, config.token_hooks) == (ObjectiveName.RECONSTRUCTION, (Registers(),))
+    first = build_model(config.before, 10)
+    take_over(first, build_model(config, 10))
+    make_objective(config.before, first.config, None)
