@@ -36,8 +36,8 @@ from timm.utils import random_seed  # noqa: E402
 
 STORE_FILE = "logits.json"
 
-Batch = tuple[torch.Tensor, torch.Tensor]
-Epochs = Callable[[int], Iterator[Batch]]
+Labelled = tuple[torch.Tensor, torch.Tensor]
+Epochs = Callable[[int], Iterator[Labelled]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,10 +71,10 @@ class ReplayedBatches:
     """
 
     epochs: Epochs
-    mix: Callable[[int, Batch], Batch]
+    mix: Callable[[int, Labelled], Labelled]
     seed: int
 
-    def epoch(self, number: int) -> Iterator[Batch]:
+    def epoch(self, number: int) -> Iterator[Labelled]:
         """Return the batches of epoch ``number``, mixed."""
         batches, step = self.epochs(number), 0
         while True:
@@ -132,7 +132,7 @@ class StoredLogits:
             folder.mkdir(parents=True, exist_ok=True)
             write_whole(path, json.dumps(known, indent=1) + "\n")
 
-    def epoch(self, number: int, batches: ReplayedBatches, classes: int) -> Iterator[Batch]:
+    def epoch(self, number: int, batches: ReplayedBatches, classes: int) -> Iterator[Labelled]:
         """Yield the batches of an epoch, with the teacher's distributions [B, C] as targets.
 
         Raises:

@@ -1,11 +1,13 @@
 """Idle channels (RePaViT, CVPR 2025): a share of every MLP's channels goes without activation.
 
-The paper picks them before training, and has two batch norms per MLP, which are linear afterwards: one in the place of
-the layer norm before it, and one behind the activation. ``batch_norms`` puts them in; they begin as near as they can to
-what the model computes, and need training. Without, layer norms stay. Here they are picked in a trained model: on calibration data, the activation of
+The paper picks them before training. Here they are picked in a trained model: on calibration data, the activation of
 each channel has a best line; the channels whose output is nearest to their line, as far as the second layer reads
 them, are idle from now on, and their line goes into the second layer's weights and bias. Everything idle becomes one
 matrix at export (:mod:`mpcvit.export.fold_mlp`), so the activations of an inference fall by the share asked for.
+
+The paper also has two batch norms per MLP, which are linear after training: one in the place of the layer norm before
+it, and one behind the activation. With ``batch_norms`` they are put in, beginning as near as they can to what the model
+computes; they need training. Without, layer norms stay.
 """
 
 from __future__ import annotations

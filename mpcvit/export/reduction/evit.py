@@ -7,7 +7,7 @@ from mpcvit.export.builder import Builder, Value
 from mpcvit.export.fold_reduction import FoldedReduction
 from mpcvit.export.normalise import normalised_weights
 from mpcvit.export.reduction.lowering import Read, ReductionLowering
-from mpcvit.export.reduction.selection import SCORE_MARGIN, Weights, keep_and_fuse
+from mpcvit.export.reduction.selection import SCORE_MARGIN, FusingWeights, keep_and_fuse
 from mpcvit.models.kinds import Ranking, ReductionKind
 
 
@@ -61,7 +61,7 @@ def _by_attention(b: Builder, name: str, x: Value, reduction: FoldedReduction, a
     mean = b.divide(f"{name}.attention", b.sum(f"{name}.all_heads", rows, axis=-2), heads, frac)
     patches = b.slice(f"{name}.attended", mean, -1, own, count) if own else mean
     scores = b.reshape(f"{name}.scores", patches, count - own)
-    return keep_and_fuse(b, name, x, scores, reduction, Weights(patches, largest))
+    return keep_and_fuse(b, name, x, scores, reduction, FusingWeights(patches, largest))
 
 
 LOWERING = ReductionLowering(ReductionKind.EVIT, lower_evit)

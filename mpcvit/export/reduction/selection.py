@@ -19,7 +19,7 @@ _DIVISOR = 2.0**-12
 
 
 @dataclass(frozen=True)
-class Weights:
+class FusingWeights:
     """By what dropped tokens are multiplied before they are added up.
 
     Attributes:
@@ -32,7 +32,7 @@ class Weights:
 
 
 def keep_and_fuse(
-    b: Builder, name: str, x: Value, scores: Value, reduction: FoldedReduction, weights: Weights | None = None
+    b: Builder, name: str, x: Value, scores: Value, reduction: FoldedReduction, weights: FusingWeights | None = None
 ) -> Value:
     """Return the tokens of ``x`` that are kept, best first behind a class token, and one for the others, at x's
     precision: their mean, or their weighted sum.

@@ -14,7 +14,7 @@ from mpcvit.train.objectives.distillation import Distillation
 from mpcvit.train.objectives.mpcformer import HiddenStates, SoftLabels
 from mpcvit.train.objectives.objective import Loss
 from mpcvit.train.objectives.reconstruction import Reconstruction
-from mpcvit.train.objectives.self_distillation import SelfDistillation
+from mpcvit.train.objectives.self_distillation import ViewDistillation
 from mpcvit.train.objectives.teacher import Teacher
 from mpcvit.train.objectives.weight_distillation import WeightDistillation
 
@@ -25,7 +25,7 @@ _TAUGHT: dict[ObjectiveName, Callable[[TrainConfig, Teacher], Loss]] = {
     ObjectiveName.MPCFORMER_HIDDEN: lambda _, teacher: HiddenStates(teacher),
     ObjectiveName.MPCFORMER_LOGITS: lambda _, teacher: SoftLabels(teacher),
     ObjectiveName.WEIGHT_DISTILLATION: lambda _, teacher: WeightDistillation(teacher),
-    ObjectiveName.SELF_DISTILLATION: lambda config, teacher: SelfDistillation(teacher, config.self_distillation),
+    ObjectiveName.SELF_DISTILLATION: lambda config, teacher: ViewDistillation(teacher, config.self_distillation),
 }
 _ALONE: dict[ObjectiveName, Callable[[TrainConfig, ViTConfig], Loss]] = {
     ObjectiveName.CROSS_ENTROPY: lambda config, _: CrossEntropy(config.smoothing),

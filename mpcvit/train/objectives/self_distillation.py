@@ -58,7 +58,7 @@ class View:
 
 
 @dataclass(frozen=True)
-class SelfDistillation:
+class ViewDistillation:
     """Mean squared error and 1 - cosine between the student's last patches and the teacher's averaged ones.
 
     Attributes:

@@ -247,7 +247,7 @@ def test_names_make_objectives(name: ObjectiveName) -> None:
         "SoftLabels",
         "WeightDistillation",
         "Reconstruction",
-        "SelfDistillation",
+        "ViewDistillation",
     )
     if name == ObjectiveName.CROSS_ENTROPY:
         assert made == CrossEntropy(0.2)

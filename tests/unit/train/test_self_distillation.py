@@ -17,7 +17,7 @@ from mpcvit.models.token_flow import Reduction
 from mpcvit.models.vit import VisionTransformer
 from mpcvit.store.trained import load_model, save_model
 from mpcvit.train.config import ObjectiveName
-from mpcvit.train.objectives.self_distillation import SelfDistillation, SelfDistillationSettings, View, patch_features
+from mpcvit.train.objectives.self_distillation import SelfDistillationSettings, View, ViewDistillation, patch_features
 from mpcvit.train.objectives.teacher import Teacher
 from mpcvit.train.run import build_model
 from mpcvit.train.token_hooks import Denoiser, Registers
@@ -45,7 +45,7 @@ def test_views_are_put_back_into_place() -> None:
         for parameter in (model.patch_embed.weight,):  # the same for a mirrored patch
             kernel = parameter.reshape(-1, 3, 4, 4)
             parameter.copy_((kernel + kernel.flip(-1)).reshape(parameter.shape) / 2)
-    objective = SelfDistillation(Teacher(model), SelfDistillationSettings())
+    objective = ViewDistillation(Teacher(model), SelfDistillationSettings())
     images = torch.randn(2, 3, 16, 16)
     plain = objective.averaged(images, [View(0, 0, False)])
     moved = objective.averaged(images, [View(1, -2, True), View(0, 3, False), View(-1, 0, True)])
@@ -56,7 +56,7 @@ def test_the_loss_is_its_formula() -> None:
     """Squared error and 1 - cosine of patches behind the final norm; registers of the student do not count."""
     teacher, student = Teacher(_model()), _model(replace(CONFIGURED, registers=2, class_token=True), 1)
     images = torch.randn(2, 3, 16, 16)
-    objective = SelfDistillation(teacher, SelfDistillationSettings(views=1, shift=0))
+    objective = ViewDistillation(teacher, SelfDistillationSettings(views=1, shift=0))
     torch.manual_seed(3)
     with torch.no_grad():
         got = objective(student, images, LABELS)
