@@ -31,7 +31,8 @@ class FoldedPrompts:
 def fold_prompts(prompts: DynamicPrompts) -> FoldedPrompts:
     """Return the folded weights of ``prompts``."""
     queries = prompts.queries.detach().double()
-    up = Affine(prompts.up.weight.detach().double().T, prompts.base.detach().double()).centred()
+    up = Affine.of(prompts.up)
+    up = Affine(up.weight, up.bias + prompts.base.detach().double()).centred()
     return FoldedPrompts(
         Division.of(prompts.norm),
         Affine.of(prompts.down).after(prompts.norm),

@@ -28,7 +28,7 @@ class DynamicPrompts(nn.Module):
         self.norm = LayerNorm(dim)
         self.down = nn.Linear(dim, config.width)
         self.queries = nn.Parameter(torch.empty(config.count, config.width))
-        self.up = nn.Linear(config.width, dim, bias=False)
+        self.up = nn.Linear(config.width, dim)
         self.base = nn.Parameter(torch.empty(config.count, dim))
         self.initialise()
 
@@ -37,6 +37,7 @@ class DynamicPrompts(nn.Module):
         nn.init.normal_(self.queries)
         nn.init.trunc_normal_(self.base, std=0.02)
         nn.init.zeros_(self.up.weight)
+        nn.init.zeros_(self.up.bias)
 
     def forward(self, patches_BND: torch.Tensor) -> torch.Tensor:
         """Return the prompts [B, P, D]."""
