@@ -102,6 +102,9 @@ class _Document:
         for length in range(len(location), 0, -1):
             if location[:length] in self.set_by:
                 return f"--set {self.set_by[location[:length]]}: "
+        inside = [setting for place, setting in self.set_by.items() if place[: len(location)] == location]
+        if inside:
+            return f"--set {inside[0]}: "
         if self.file is not None:
             return f"{self.file.place(location)}: "
         return ""

@@ -89,6 +89,7 @@ def test_lists_grow_by_settings() -> None:
         ("mixpu: 1\n", [], r"run.yaml:1: mixpu: is no field here; did you mean 'mixup'\?"),
         ("architecture:\n  gm: 1\n", [], r"run.yaml:2: architecture.gm: is no field here; did you mean 'gmm'\?"),
         ("", ["sam_roh=0.1"], r"--set sam_roh=0.1: sam_roh: is no field here; did you mean 'sam_rho'\?"),
+        ("", ["architecure.gmm=1"], r"--set architecure.gmm=1: architecure: .* did you mean 'architecture'\?"),
         ("", ["objective=mae"], r"--set objective=mae: objective: Input should be 'cross_entropy', .*'reconstruction'"),
         ("token_hooks: [{kind: register}]\n", [], r"run.yaml:1: token_hooks.0: .*'registers'"),
         (
