@@ -22,6 +22,8 @@ from tests.support.images import make_images, pixel_codes
 from tests.support.models import make_model
 from tests.support.secure import run_secure
 
+pytestmark = pytest.mark.slow  # exports; tests/unit/quantize/test_extra_tokens.py is quick
+
 #: Largest difference of logits, of size 1 to 10, between floating point and fixed point with 12 fractional bits.
 BOUND = 0.02
 
@@ -36,9 +38,7 @@ BASE = configured(
 )
 VARIANTS: dict[str, ViTConfig] = {
     "registers": replace(BASE, registers=2, lepe=2),
-    "registers-class": replace(BASE, registers=1, class_token=True),
-    "denoiser": replace(BASE, denoiser=True),
-    "prompts": replace(BASE, prompts=Prompts(count=2, width=4)),
+    "prompts-denoiser": replace(BASE, denoiser=True, prompts=Prompts(count=2, width=4)),
     "everything": varied(
         BASE,
         class_token=True,
