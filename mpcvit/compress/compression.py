@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import torch
 
 from mpcvit.models.check_images import check_images
+from mpcvit.models.merge_hidden_norms import merge_hidden_norms
 from mpcvit.models.vit import VisionTransformer
 
 #: Called with a line of text for every step of a pass that is done.
@@ -50,7 +51,7 @@ def compress(
     images: torch.Tensor,
     report: Notify = lambda line: None,
 ) -> VisionTransformer:
-    """Return ``model`` after the pass ``config``.
+    """Return ``model`` after the pass ``config``. Norms behind activations go into the layers behind them first.
 
     Args:
         images: normalised training pictures, float [count, channels, size, size].
@@ -62,4 +63,4 @@ def compress(
     """
     check_images(images, model.config.input_shape)
     # a copy: a pass runs the model, and in training mode that would move the statistics of batch norms
-    return config.apply(copy.deepcopy(model).eval(), images, report).eval()
+    return config.apply(merge_hidden_norms(copy.deepcopy(model).eval()), images, report).eval()

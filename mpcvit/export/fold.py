@@ -5,7 +5,8 @@
   and layer norm becomes division by the root mean square (SliceGPT, ICLR 2024, section 3.2).
 * The norms' gains and biases go into the linear layer that follows; of batch norm and affine norm nothing is left.
 * 1/sqrt(head dim) goes into the query weights, with what a head's kind wants there (``query_gain``).
-* Linear parts of an MLP become one layer (``fold_mlp``).
+* A batch norm behind an activation goes into the layer behind it; linear parts of an MLP become one layer
+  (``fold_mlp``).
 * Heads are reordered so that heads of one kind are neighbours, in ``qkv`` and, to undo it, in ``proj``.
 """
 
@@ -20,6 +21,7 @@ from mpcvit.export.affine import Affine
 from mpcvit.export.attention import ATTENTION
 from mpcvit.export.factors import Factors, affine_of
 from mpcvit.export.fold_mlp import fold_mlp
+from mpcvit.export.fold_prompts import fold_prompts
 from mpcvit.export.fold_reduction import fold_reduction
 from mpcvit.export.folded import FoldedBlock, FoldedViT, HeadGroup
 from mpcvit.export.normalise import Division
@@ -27,6 +29,7 @@ from mpcvit.export.sharing import shared_weights
 from mpcvit.models.attention import AttentionKernel
 from mpcvit.models.attention.lepe import Lepe
 from mpcvit.models.config import ViTConfig
+from mpcvit.models.merge_hidden_norms import merge_hidden_norms
 from mpcvit.models.vit import Attention, Block, VisionTransformer
 
 
@@ -38,12 +41,11 @@ def fold(model: VisionTransformer, factors: Factors = Factors.MERGED) -> FoldedV
     Raises:
         ConfigError: gates are still relaxed, or what is folded into weights differs between blocks that share them.
     """
+    if any(block.hidden_norm for block in model.config.blocks):
+        model = merge_hidden_norms(copy.deepcopy(model).double())
     embed = Affine.of(model.patch_embed).centred()
-    offsets = model.pos_embed.detach().double().clone()
-    if model.cls_token is not None:
-        offsets[:1] += model.cls_token.detach().double()
-    offsets -= offsets.mean(-1, keepdim=True)
-    offsets[model.config.tokens - model.config.patches :] += embed.bias
+    offsets = _mean_free(_offsets(model))
+    offsets[-model.config.patches :] += embed.bias
     blocks = [
         _fold_block(cast(Block, block), model.config, number, factors) for number, block in enumerate(model.blocks)
     ]
@@ -57,7 +59,23 @@ def fold(model: VisionTransformer, factors: Factors = Factors.MERGED) -> FoldedV
         tuple(blocks),
         Division.of(model.norm),
         Affine.of(model.head).after(model.norm),
+        None if model.prompts is None else fold_prompts(model.prompts),
+        None if model.denoiser_embed is None else _mean_free(model.denoiser_embed.detach().double()),
     )
+
+
+def _offsets(model: VisionTransformer) -> torch.Tensor:
+    """Return what is added to every token of the embedding but prompts: positions, class token, registers."""
+    offsets = model.pos_embed.detach().double().clone()
+    first = int(model.config.class_token)
+    if model.cls_token is not None:
+        offsets[:first] += model.cls_token.detach().double()
+    extra = [] if model.registers is None else [model.registers.detach().double()]
+    return torch.cat([offsets[:first], *extra, offsets[first:]])
+
+
+def _mean_free(offsets: torch.Tensor) -> torch.Tensor:
+    return offsets - offsets.mean(-1, keepdim=True)
 
 
 def _fold_block(block: Block, config: ViTConfig, number: int, factors: Factors) -> FoldedBlock:

@@ -51,24 +51,28 @@ class FoldedMlp:
         tokens: the tokens, ascending, that ``activated`` works on; None for all.
         activated: None if there is no token for it.
         fused: the layer for all other tokens; None if there are no others.
+        relu: whether a ReLU stands behind that layer, which then keeps the mean of what it writes.
     """
 
     norm: Division | None
     tokens: tuple[int, ...] | None
     activated: ActivatedLayers | None
     fused: Affine | None
+    relu: bool = False
 
 
 def fold_mlp(mlp: Mlp, norm: TokenNorm, factors: Factors = Factors.MERGED) -> FoldedMlp:
-    """Return the folded float64 weights of ``mlp`` behind ``norm``, without the mean of what it writes.
+    """Return the folded float64 weights of ``mlp`` behind ``norm``, without the mean of what it writes but for a ReLU.
 
     Raises:
         ConfigError: the gate is still relaxed.
     """
     left = Division.of(norm)
-    first, second = affine_of(mlp.fc1, factors).after(norm), affine_of(mlp.fc2, factors).centred()
+    first, whole = affine_of(mlp.fc1, factors).after(norm), affine_of(mlp.fc2, factors)
+    second = whole.centred()
+    linear = whole if mlp.post_relu else second
     if mlp.activation is Activation.IDENTITY:
-        return FoldedMlp(left, (), None, first.then(second))
+        return FoldedMlp(left, (), None, first.then(linear), mlp.post_relu)
     if isinstance(mlp.gate, RelaxedGate):
         raise ConfigError(
             "a model whose gates are being searched",
@@ -82,7 +86,8 @@ def fold_mlp(mlp: Mlp, norm: TokenNorm, factors: Factors = Factors.MERGED) -> Fo
         layers = _with_coefficients(layers, mlp.act)
     if mlp.gate is not None and mlp.gate.gate.axis is GateAxis.TOKEN:
         everywhere = len(mlp.gate.gate.kept) == len(mlp.gate.mask)
-        return FoldedMlp(left, mlp.gate.gate.kept, layers, None if everywhere else first.then(second))
+        fused = None if everywhere else first.then(linear)
+        return FoldedMlp(left, mlp.gate.gate.kept, layers, fused, mlp.post_relu)
     return FoldedMlp(left, None, layers, None)
 
 

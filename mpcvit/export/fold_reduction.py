@@ -8,7 +8,7 @@ import torch
 
 from mpcvit.export.affine import Affine
 from mpcvit.export.normalise import Division
-from mpcvit.models.kinds import ReductionKind
+from mpcvit.models.kinds import Ranking, ReductionKind
 from mpcvit.models.reduction.spvit import SpvitReduction
 from mpcvit.models.token_flow import Reduction, Tokens
 from mpcvit.models.vit import Block
@@ -42,12 +42,16 @@ class FoldedReduction:
     Attributes:
         before, after: the tokens that it reads and leaves.
         selector: of ``spvit``.
+        ranking: of ``evit``.
+        head_dim: width of the block's heads.
     """
 
     kind: ReductionKind
     before: Tokens
     after: Tokens
     selector: FoldedSelector | None
+    ranking: Ranking
+    head_dim: int
 
     @property
     def chosen(self) -> int:
@@ -60,7 +64,8 @@ def fold_reduction(block: Block, reduction: Reduction | None, before: Tokens) ->
     if reduction is None:
         return None
     selector = _fold_selector(block.entry, before) if isinstance(block.entry, SpvitReduction) else None
-    return FoldedReduction(reduction.kind, before, before.reduced(reduction), selector)
+    after = before.reduced(reduction)
+    return FoldedReduction(reduction.kind, before, after, selector, reduction.ranking, block.attn.head_dim)
 
 
 def _fold_selector(selector: SpvitReduction, tokens: Tokens) -> FoldedSelector:

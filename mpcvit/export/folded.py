@@ -8,6 +8,7 @@ import torch
 
 from mpcvit.export.affine import Affine
 from mpcvit.export.fold_mlp import FoldedMlp
+from mpcvit.export.fold_prompts import FoldedPrompts
 from mpcvit.export.fold_reduction import FoldedReduction
 from mpcvit.export.normalise import Division
 from mpcvit.models.attention import AttentionKernel
@@ -59,10 +60,16 @@ class FoldedBlock:
 
 @dataclass(frozen=True)
 class FoldedViT:
-    """A ViT whose norms are a division by the root mean square, or nothing."""
+    """A ViT whose norms are a division by the root mean square, or nothing.
+
+    Attributes:
+        denoiser: what is added to every token before the last block, float64 [N, D]; None for nothing.
+    """
 
     config: ViTConfig
     embed: Affine
     blocks: tuple[FoldedBlock, ...]
     norm: Division | None
     head: Affine
+    prompts: FoldedPrompts | None = None
+    denoiser: torch.Tensor | None = None

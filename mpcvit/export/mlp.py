@@ -47,7 +47,8 @@ def lower_mlp(b: Builder, name: str, x: Value, mlp: FoldedMlp) -> Value:
         parts.append(_activated(b, name, rows, mlp.activated))
     if mlp.fused is not None and others:
         rows = _part(b, f"{name}.linear", stream, len(chosen), count)
-        parts.append(_fused(b, name, rows, mlp.fused))
+        fused = _fused(b, name, rows, mlp.fused)
+        parts.append(_rectified(b, f"{name}.post_relu", fused) if mlp.relu else fused)
     most = max(part.type.frac for part in parts)
     parts = [b.widen_frac(f"{name}.aligned{number}", part, most) for number, part in enumerate(parts)]
     back = sorted(range(count), key=order.__getitem__)
@@ -61,10 +62,20 @@ def _fused(b: Builder, name: str, stream: Normed, layer: Affine) -> Value:
     return _within(wide, radius, layer.bias)
 
 
+def _rectified(b: Builder, name: str, wide: Value) -> Value:
+    """Return max(x, 0) without the mean over channels, which the residual stream must not have."""
+    x = b.rescale(f"{name}.read", wide)
+    with b.scope(Role.ACTIVATION):
+        positive = b.relu(f"{name}.relu", x)
+    value = b.subtract(name, positive, b.mean(f"{name}.mean", positive, axis=-1))
+    # neither makes a row longer, but for the mean's rounding
+    return value if x.radius is None else replace(value, radius=x.radius + 2 * b.rounding(value))
+
+
 def _activated(b: Builder, name: str, stream: Normed, layers: ActivatedLayers) -> Value:
     """Return fc2(act(fc1 x)) + x @ skip, not rescaled. The two products are added before that: one opening for both."""
     if layers.activation is Activation.GELU:
-        read_hidden, hidden = _gelu(b, name, stream, layers.fc1)
+        read_hidden, hidden = gelu_layer(b, name, stream, layers.fc1)
     else:
         read_hidden = b.rescale(f"{name}.fc1", read_affine(b, f"{name}.norm_fc1", stream, layers.fc1))
         with b.scope(Role.ACTIVATION):
@@ -87,7 +98,7 @@ def _activated(b: Builder, name: str, stream: Normed, layers: ActivatedLayers) -
     return _within(total, radius, layers.fc2.bias)
 
 
-def _gelu(b: Builder, name: str, stream: Normed, layer: Affine) -> tuple[Value, Value]:
+def gelu_layer(b: Builder, name: str, stream: Normed, layer: Affine) -> tuple[Value, Value]:
     """Return what GELU reads, in a unit that fills its grid where the range is proven, and what it gives."""
     if stream.gain is None:
         read_hidden = b.rescale(f"{name}.fc1", read_affine(b, f"{name}.norm_fc1", stream, layer))

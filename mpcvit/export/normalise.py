@@ -58,6 +58,24 @@ def normalise_rows(
     return replace(output, mix=Mix(shares, error + output.type.qtype.step))
 
 
+def normalised_weights(
+    b: Builder, name: str, weights: Value, total: Value, negative: float, frac: int
+) -> tuple[Value, float | None]:
+    """Return weights / total with ``frac`` fractional bits, and a bound on the sum of the magnitudes of a row.
+
+    Args:
+        weights, total, negative: as :func:`normalise_rows` takes them.
+    """
+    usual = _usual(total, b.precision.margin)
+    inverse, fit = _row_factor(b, f"{name}.inverse", total, lambda x: 1 / x, usual)
+    if total.bounds is None:
+        return b.rescale(name, b.multiply(f"{name}.normalised", weights, inverse), frac), None
+    share = _largest(fit, total, inverse, lambda sums: sums + 2 * negative)
+    known = Bounds.up_to(torch.full(weights.type.shape, share, dtype=torch.float64))
+    normalised = b.rescale(name, b.multiply(f"{name}.normalised", weights, inverse, known), frac)
+    return normalised, share + weights.type.shape[-1] * normalised.type.qtype.step
+
+
 @dataclass(frozen=True)
 class Division:
     """Division by sqrt(mean(y^2) + epsilon): what folding leaves of a layer norm."""

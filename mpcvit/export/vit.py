@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -17,11 +17,13 @@ from mpcvit.export.builder import Builder, Precision, Value
 from mpcvit.export.exported import INPUT, Exported, begin, finish
 from mpcvit.export.factors import Factors
 from mpcvit.export.fold import fold
+from mpcvit.export.fold_prompts import FoldedPrompts
 from mpcvit.export.folded import FoldedBlock, FoldedViT
 from mpcvit.export.mlp import lower_mlp
 from mpcvit.export.normalisation import NOISE, Normalisation
 from mpcvit.export.normalise import EXTRA_FRAC, Normed, columns_of, normalised_affine, normed, read_affine, read_columns
 from mpcvit.export.parts import Role
+from mpcvit.export.prompts import lower_prompts
 from mpcvit.export.reduction import REDUCTION, Read
 from mpcvit.models.config import ViTConfig
 from mpcvit.models.kinds import AttentionKind
@@ -87,17 +89,23 @@ def lower_blocks(
     """
     config = folded.config
     patches = _patches(b, image, config)
-    if config.class_token:
-        patches = b.pad("patches.with_class", patches, -2, 1)
+    fixed = len(folded.embed.bias) - config.patches
+    if fixed:  # a class token, registers
+        patches = b.pad("patches.with_class", patches, -2, fixed)
     embed = _embedding_of_pixels(folded.embed, normalisation, config)
     radius = None if patches.bounds is None else _embedding_radius(b, patches, embed)
     wide = b.wide_affine("embed", patches, embed.weight, embed.bias, radius=radius)
-    stream = ResidualStream(b.rescale("embed", wide, _stream_frac(b, radius)), None)
+    tokens = b.rescale("embed", wide, _stream_frac(b, radius))
+    if folded.prompts is not None:
+        tokens = _with_prompts(b, tokens, fixed, folded.prompts)
+    stream = ResidualStream(tokens, None)
     for number, block in enumerate(folded.blocks):
         own = block.tokens.attention.count
         if number == config.depth - 1:
             own = min(own, rows)
         with b.scope(Role.ATTENTION, block=number):
+            if folded.denoiser is not None and number == config.depth - 1:
+                stream = _placed(b, stream, folded.denoiser)
             x = _entry(b, number, stream, block)
             stream = _block(b, f"block{number}", x, block, config, own)
     return stream
@@ -110,13 +118,39 @@ def _head(b: Builder, stream: ResidualStream, folded: FoldedViT) -> Value:
         x = joined(b, "head.stream", stream)
     else:
         # a power of two of the division of the sum is free, the rest goes into the norm's factor
-        exponent = config.output_tokens.count.bit_length() - 1
-        divisor = config.output_tokens.count / 2.0**exponent
-        x = _pooled(b, stream)
+        own, count = config.output_tokens.own, config.output_tokens.count - config.output_tokens.own
+        exponent = count.bit_length() - 1
+        divisor = count / 2.0**exponent
+        x = _pooled(b, _without_own(b, stream, own) if own else stream)
         x = b.scale("pooled.mean", x, 2.0**-exponent, exponent) if exponent else x
     wide = normalised_affine(b, "head", x, folded.head.weight, folded.head.bias, folded.norm, divisor)
     # rescaled although it costs a round: the unrounded product would tell the client the norm's factor
     return b.reshape("logits", b.rescale("head", wide), config.classes)
+
+
+def _with_prompts(b: Builder, tokens: Value, fixed: int, prompts: FoldedPrompts) -> Value:
+    """Return the tokens with prompts before the patches, of which the first ``fixed`` are none."""
+    count = tokens.type.shape[-2]
+    patches = b.slice("prompts.patches", tokens, -2, fixed, count) if fixed else tokens
+    made = lower_prompts(b, "prompts", patches, prompts)
+    before = [b.slice("prompts.before", tokens, -2, 0, fixed)] if fixed else []
+    return b.concat("embed.with_prompts", [*before, made, patches], axis=-2)
+
+
+def _placed(b: Builder, stream: ResidualStream, offsets: torch.Tensor) -> ResidualStream:
+    """Return the stream with ``offsets`` [N, D] added."""
+    x = stream.x
+    parameter = b.parameter("denoiser.positions", offsets, x.type.frac)
+    if x.radius is not None:
+        parameter = replace(parameter, radius=parameter.largest_row)
+    return ResidualStream(b.add("denoiser.entry", x, parameter), stream.written)
+
+
+def _without_own(b: Builder, stream: ResidualStream, own: int) -> ResidualStream:
+    """Return the stream without its first ``own`` tokens."""
+    count = stream.x.type.shape[-2]
+    written = stream.written and b.slice("pooled.patches.written", stream.written, -2, own, count)
+    return ResidualStream(b.slice("pooled.patches", stream.x, -2, own, count), written)
 
 
 def _embedding_of_pixels(embed: Affine, normalisation: Normalisation, config: ViTConfig) -> Affine:

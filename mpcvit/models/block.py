@@ -68,6 +68,9 @@ class BlockConfig:
         norms: before the attention, and before the MLP.
         ranks: of the linear layers.
         reduction: how the block gets rid of tokens, or None.
+        hidden_norm: whether a batch norm stands behind the MLP's activation (:mod:`mpcvit.models.hidden_norm`).
+        post_relu: whether tokens without activation, by a gate over tokens or because there is none, get a ReLU behind
+            the MLP (MPCViT+, ICCV 2023).
         shares: whether it uses the matrices of the block before it, and so those of the first block of its group
             (:mod:`mpcvit.models.sharing`).
 
@@ -82,6 +85,8 @@ class BlockConfig:
     norms: tuple[Norm, Norm] = (Norm.LAYERNORM, Norm.LAYERNORM)
     ranks: LayerRanks = FULL
     reduction: Reduction | None = None
+    hidden_norm: bool = False
+    post_relu: bool = False
     shares: bool = False
 
     def __post_init__(self) -> None:

@@ -9,14 +9,15 @@ from typing import Any, ClassVar
 
 from mpcvit.errors import ConfigError
 from mpcvit.models.block import BlockConfig, with_columns
-from mpcvit.models.kinds import Activation, AttentionKind, GateAxis
+from mpcvit.models.kinds import Activation, AttentionKind, GateAxis, ReductionKind
+from mpcvit.models.prompts import Prompts
 from mpcvit.models.structure import check_sharing, check_structure
 from mpcvit.models.token_flow import BlockTokens, Tokens, token_flow
 
 
 @dataclass(frozen=True, kw_only=True)
 class ViTConfig:
-    """A pre-norm ViT with norm and linear head on the mean token, or on a class token.
+    """A pre-norm ViT with norm and linear head on the mean of the patches, or on a class token.
 
     Attributes:
         image_size: side of the square input, pixels; a multiple of ``patch_size``.
@@ -26,6 +27,10 @@ class ViTConfig:
         blocks: at least one; all have equally many heads unless ``head_width`` is set.
         channels: colour channels of the input.
         class_token: whether a learnt token is put before the patches, and read by the head instead of the mean.
+        registers: learnt tokens between a class token and the patches that attention may use and no head reads.
+        prompts: tokens behind the registers that are made of the picture's patches, which no head reads either; None
+            for none.
+        denoiser: whether the last block has a position embedding of its own (DVT's denoiser).
         linformer_rank: rows of the matrices that project keys and values of linformer heads.
         pooled_side: side of the grid that keys and values of pooled_kv heads are averaged to.
         gmm: Gaussians per head of the mask on its scores; 0 for no mask.
@@ -47,6 +52,9 @@ class ViTConfig:
     blocks: tuple[BlockConfig, ...]
     channels: int = 3
     class_token: bool = False
+    registers: int = 0
+    prompts: Prompts | None = None
+    denoiser: bool = False
     linformer_rank: int = 16
     pooled_side: int = 4
     gmm: int = 0
@@ -64,6 +72,7 @@ class ViTConfig:
         _check_attention_options(self)
         check_sharing(self.blocks, self.block_tokens)
         _check_grids(self)
+        _check_extra_tokens(self)
 
     @classmethod
     def uniform(
@@ -128,13 +137,23 @@ class ViTConfig:
 
     @property
     def tokens(self) -> int:
-        """Number of patches, and one more with a class token."""
-        return self.patches + self.class_token
+        """Number of patches, and of all tokens before them."""
+        return self.patches + self.own_tokens
+
+    @property
+    def own_tokens(self) -> int:
+        """Number of tokens before the patches: class token, registers, prompts."""
+        return self.class_token + self.registers + (0 if self.prompts is None else self.prompts.count)
+
+    @property
+    def extra_tokens(self) -> int:
+        """Number of tokens that no head reads: registers and prompts. They lie behind a class token."""
+        return self.own_tokens - self.class_token
 
     @property
     def input_tokens(self) -> Tokens:
         """The tokens that enter the first block."""
-        return Tokens(count=self.tokens, own=int(self.class_token), side=self.patch_side)
+        return Tokens(count=self.tokens, own=self.own_tokens, side=self.patch_side)
 
     @cached_property
     def block_tokens(self) -> tuple[BlockTokens, ...]:
@@ -143,7 +162,7 @@ class ViTConfig:
 
     @property
     def output_tokens(self) -> Tokens:
-        """The tokens behind the last block, of which the head reads the mean or the first."""
+        """The tokens behind the last block, of which the head reads the first or the mean of those that are not own."""
         return self.block_tokens[-1].mlp
 
     @property
@@ -249,6 +268,26 @@ def _check_grids(config: ViTConfig) -> None:
                 expected="only what does not depend on where a patch lies",
                 remedy="Select tokens in a later block, or choose other heads, no masks and no token gates there.",
             )
+
+
+def _check_extra_tokens(config: ViTConfig) -> None:
+    """Raise ConfigError unless registers, prompts and denoiser fit the rest, which is valid."""
+    ranked = [block for block in config.blocks if block.reduction and block.reduction.kind is ReductionKind.EVIT]
+    extra = config.extra_tokens
+    problems = [
+        (config.registers < 0, f"{config.registers} registers", "none or some"),
+        (
+            extra > 0 and bool(ranked) and not config.class_token,
+            f"EViT in a model with {extra} registers or prompts and no class token",
+            "a class token whose attention ranks the others, or no registers and prompts",
+        ),
+        (
+            config.denoiser and config.block_tokens[-1].entry.side is None,
+            "a denoiser where tokens have been selected",
+            "a grid of patches before the last block",
+        ),
+    ]
+    _refuse(problems)
 
 
 def _refuse(problems: Sequence[tuple[bool, str, str]]) -> None:

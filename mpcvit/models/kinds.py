@@ -162,6 +162,13 @@ REDUCTION: dict[ReductionKind, ReductionFacts] = {
 }
 
 
+class Ranking(StrEnum):
+    """What EViT ranks tokens by, and how those that it drops become one (:mod:`mpcvit.models.reduction.evit`)."""
+
+    PRODUCTS = "products"
+    ATTENTION = "attention"
+
+
 class GateAxis(StrEnum):
     """What a gate chooses among."""
 

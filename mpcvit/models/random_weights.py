@@ -21,7 +21,7 @@ def enliven(model: VisionTransformer) -> None:
     for name, parameter in model.named_parameters():
         if parameter.ndim == 2 and name.endswith("weight"):
             parameter.normal_(0.0, parameter.shape[1] ** -0.5)
-        elif name in ("pos_embed", "cls_token"):
+        elif name in ("pos_embed", "cls_token", "registers", "prompts.base", "denoiser_embed"):
             parameter.normal_(0.0, 0.5)
         if name.endswith(("qkv.weight", "qkv.up.weight")):
             parameter[: 2 * len(parameter) // 3] *= 2**0.5

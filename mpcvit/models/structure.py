@@ -51,7 +51,7 @@ def check_sharing(blocks: Sequence[BlockConfig], tokens: Sequence[BlockTokens]) 
                 " square heads equally many tokens",
             )
         private = any(norm.facts.private for norm in before.norms) or any(kind.facts.private for kind in before.heads)
-        if block.shares and private:
+        if block.shares and (private or before.hidden_norm):
             raise _error(
                 f"batch norms or 2quad heads in block {first}, which shares weights",
                 "other norms and kinds there: these put numbers of their own into the weights",
@@ -80,6 +80,8 @@ def design(block: BlockConfig, tokens: BlockTokens) -> tuple[object, ...]:
         block.heads,
         block.activation,
         block.norms,
+        block.hidden_norm,
+        block.post_relu,
         block.hidden,
         block.ranks,
         gate if gate is not None and gate.axis is GateAxis.CHANNEL else None,

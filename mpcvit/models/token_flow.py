@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from math import isqrt
 
 from mpcvit.errors import ConfigError
-from mpcvit.models.kinds import ReductionKind
+from mpcvit.models.kinds import Ranking, ReductionKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,15 +21,23 @@ class Reduction:
 
     Attributes:
         keep: tokens that are left, the class token among them, at least 1. Selections add one for what they drop.
+        ranking: of EViT's tokens.
 
     Raises:
-        ConfigError: ``keep`` is not positive.
+        ConfigError: ``keep`` is not positive, or another kind than EViT is to rank by attention.
     """
 
     kind: ReductionKind
     keep: int
+    ranking: Ranking = Ranking.PRODUCTS
 
     def __post_init__(self) -> None:
+        if self.ranking is not Ranking.PRODUCTS and self.kind is not ReductionKind.EVIT:
+            raise ConfigError(
+                f"ranking by {self.ranking} in {self.kind}",
+                expected=f"the kind {ReductionKind.EVIT}",
+                remedy="Leave 'ranking' out, or choose EViT.",
+            )
         if self.keep < 1:
             raise ConfigError(
                 f"a reduction to {self.keep} tokens",
@@ -44,7 +52,7 @@ class Tokens:
 
     Attributes:
         count: all of them.
-        own: those before the patches that are no patches: 1 with a class token, else 0.
+        own: those before the patches that are no patches: a class token, registers, prompts.
         side: patches in a row of their grid, and in a column; None once some were selected.
     """
 
@@ -66,7 +74,7 @@ class Tokens:
         if not self.own < reduction.keep < self.count:
             raise ConfigError(
                 f"{reduction.kind} that keeps {reduction.keep} of {self.count} tokens",
-                expected=f"{self.own + 1} to {self.count - 1}: one besides a class token, and one to drop",
+                expected=f"{self.own + 1} to {self.count - 1}: one besides a class token and its like, and one to drop",
                 remedy="Correct 'keep'; for a block that drops nothing put no reduction.",
             )
         return replace(self, count=reduction.keep + 1, side=None)

@@ -15,10 +15,13 @@ from mpcvit.models.attention.gmm_mask import GmmMask
 from mpcvit.models.attention.lepe import Lepe
 from mpcvit.models.block import FULL, BlockConfig, LayerRanks
 from mpcvit.models.config import ViTConfig
-from mpcvit.models.kinds import AttentionKind, GateAxis
+from mpcvit.models.dynamic_prompts import DynamicPrompts
+from mpcvit.models.hidden_norm import HiddenNorm
+from mpcvit.models.kinds import Activation, AttentionKind, GateAxis
 from mpcvit.models.low_rank import make_linear
 from mpcvit.models.norm import LayerNorm, token_norm
 from mpcvit.models.reduction import REDUCTIONS, TokenReduction
+from mpcvit.models.reduction.evit import EvitReduction
 from mpcvit.models.sharing import share_weights
 from mpcvit.models.token_flow import Tokens
 
@@ -97,7 +100,7 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two linear layers with the block's activation between them, where its gate applies it."""
+    """Two linear layers with the block's activation between them, where its gate applies it, and a norm behind that."""
 
     def __init__(
         self,
@@ -111,6 +114,8 @@ class Mlp(nn.Module):
         self.activation = block.activation
         self.act = ACTIVATIONS[block.activation]()
         self.sizes = {GateAxis.TOKEN: (tokens or config.input_tokens).count, GateAxis.CHANNEL: block.hidden}
+        self.norm = HiddenNorm(block.hidden) if block.hidden_norm else None
+        self.post_relu = block.post_relu
         self.gate: HardGate | RelaxedGate | None = None
         if block.gate is not None:
             self.gate = HardGate(block.gate, self.sizes[block.gate.axis])
@@ -127,8 +132,17 @@ class Mlp(nn.Module):
         activated_BNM = self.act(h_BNM)
         if self.gate is not None:
             activated_BNM = self.gate(h_BNM, activated_BNM)
+        if self.norm is not None:
+            activated_BNM = self.norm(activated_BNM)
         transformed: torch.Tensor = self.fc2(activated_BNM)
-        return transformed
+        return self._behind(transformed) if self.post_relu else transformed
+
+    def _behind(self, y_BND: torch.Tensor) -> torch.Tensor:
+        """Return ``y_BND`` with a ReLU at tokens that got no activation: beta * y + (1 - beta) * ReLU(y)."""
+        if self.activation is Activation.IDENTITY:
+            return y_BND.relu()
+        over_tokens = self.gate is not None and self.gate.axis is GateAxis.TOKEN
+        return self.gate(y_BND.relu(), y_BND) if self.gate is not None and over_tokens else y_BND
 
 
 class Block(nn.Module):
@@ -162,8 +176,8 @@ class Block(nn.Module):
         q_BHND, k_BHND, v_BHND = self.attn.heads(self.norm1(x_BND))
         out[f"{name}.attn"] = y_BND = self.attn.mix(q_BHND, k_BHND, v_BHND)
         x_BND = x_BND + self.drop_path(y_BND)
-        if self.select is not None:  # by the order of scores alone, through which no gradients go
-            out[f"{name}.reduced"] = x_BND = self.select(x_BND, q_BHND.detach(), k_BHND.detach())
+        if self.select is not None:
+            out[f"{name}.reduced"] = x_BND = self.select(x_BND, q_BHND, k_BHND)
         out[f"{name}.mlp"] = y_BND = self.mlp(self.norm2(x_BND))
         out[name] = x_BND = x_BND + self.drop_path(y_BND)
         return x_BND
@@ -182,22 +196,31 @@ class VisionTransformer(nn.Module):
         self.config = config
         self.num_classes = config.classes  # the name that timm expects
         self.patch_embed = nn.Linear(config.patch_values, config.dim)
-        self.pos_embed = nn.Parameter(torch.zeros(config.tokens, config.dim))
+        self.pos_embed = nn.Parameter(torch.zeros(config.class_token + config.patches, config.dim))
         self.cls_token = nn.Parameter(torch.zeros(1, config.dim)) if config.class_token else None
         drops = torch.linspace(0, drop_path_rate, config.depth).tolist()
         self.blocks = nn.ModuleList(Block(config, number, drop) for number, drop in enumerate(drops))
         self.norm = LayerNorm(config.dim, config.norm_epsilon)
         self.head = nn.Linear(config.dim, config.classes)
+        self.registers = nn.Parameter(torch.zeros(config.registers, config.dim)) if config.registers else None
+        self.prompts = DynamicPrompts(config.prompts, config.dim) if config.prompts is not None else None
+        self.denoiser_embed: nn.Parameter | None = None
+        if config.denoiser:
+            self.denoiser_embed = nn.Parameter(torch.zeros(config.block_tokens[-1].entry.count, config.dim))
         self.apply(_initialise)
         trunc_normal_(self.pos_embed, std=0.02)
         if self.cls_token is not None:
             trunc_normal_(self.cls_token, std=0.02)
+        if self.registers is not None:
+            trunc_normal_(self.registers, std=0.02)
+        if self.prompts is not None:
+            self.prompts.initialise()
         share_weights(self, self.blocks, config.owners)
 
     def intermediates(self, images_BCHW: torch.Tensor) -> tuple[torch.Tensor, Intermediates]:
         """Return the logits [B, classes], and every block's results by name."""
         x_BND, out = self.tokens(images_BCHW)
-        pooled_BD = x_BND[:, 0] if self.config.class_token else x_BND.mean(dim=1)
+        pooled_BD = x_BND[:, 0] if self.config.class_token else x_BND[:, self.config.own_tokens :].mean(dim=1)
         out["pooled"] = pooled_BD = self.norm(pooled_BD)
         out["logits"] = logits = self.head(pooled_BD)
         return logits, out
@@ -205,13 +228,24 @@ class VisionTransformer(nn.Module):
     def tokens(self, images_BCHW: torch.Tensor) -> tuple[torch.Tensor, Intermediates]:
         """Return the residual stream [B, N, D] behind the last block, and every block's results by name."""
         out: Intermediates = {}
+        out["embed"] = x_BND = self.embed(images_BCHW)
+        for number, block in enumerate(self.blocks):
+            if self.denoiser_embed is not None and number == self.config.depth - 1:
+                x_BND = x_BND + self.denoiser_embed
+            x_BND = block(x_BND, f"block{number}", out)
+        return x_BND, out
+
+    def embed(self, images_BCHW: torch.Tensor) -> torch.Tensor:
+        """Return the tokens that enter the first block [B, N, D]: class token, registers, prompts, patches."""
         x_BND = self.patch_embed(patchify(images_BCHW, self.config.patch_size))
         if self.cls_token is not None:
             x_BND = torch.cat([self.cls_token.expand(len(x_BND), 1, -1), x_BND], dim=1)
-        out["embed"] = x_BND = x_BND + self.pos_embed
-        for number, block in enumerate(self.blocks):
-            x_BND = block(x_BND, f"block{number}", out)
-        return x_BND, out
+        x_BND = x_BND + self.pos_embed
+        first = int(self.config.class_token)
+        extra = [] if self.registers is None else [self.registers.expand(len(x_BND), -1, -1).to(x_BND.dtype)]
+        if self.prompts is not None:
+            extra.append(self.prompts(x_BND[:, first:]))
+        return torch.cat([x_BND[:, :first], *extra, x_BND[:, first:]], dim=1) if extra else x_BND
 
     def forward(self, images_BCHW: torch.Tensor) -> torch.Tensor:
         """Return the logits [B, classes] of normalised images."""
@@ -219,7 +253,8 @@ class VisionTransformer(nn.Module):
 
     def no_weight_decay(self) -> set[str]:
         """Return the names, with wildcards, that timm's optimisers leave without weight decay."""
-        return {"pos_embed", "cls_token", "*.attn.mask.*"}
+        learnt = {"pos_embed", "cls_token", "registers", "prompts.queries", "prompts.base", "denoiser_embed"}
+        return learnt | {"*.attn.mask.*"}
 
 
 def patchify(images_BCHW: torch.Tensor, patch: int) -> torch.Tensor:
@@ -235,6 +270,8 @@ def _reduction(config: ViTConfig, number: int) -> tuple[TokenReduction | None, T
     if reduction is None:
         return None, None
     made = REDUCTIONS[reduction.kind](config.dim, tokens.entry, tokens.mlp)
+    if isinstance(made, EvitReduction):
+        made.ranking = reduction.ranking
     return (None, made) if reduction.kind.facts.behind_attention else (made, None)
 
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from mpcvit.errors import ConfigError
 from mpcvit.models.check_images import check_images
+from mpcvit.models.merge_hidden_norms import merge_hidden_norms
 from mpcvit.models.norm import TokenNorm
 from mpcvit.models.vit import Attention, VisionTransformer
 from mpcvit.quantize.calibrate.calibration import LinearSite, ProductSite
@@ -37,7 +38,8 @@ def quantize(
     All linear layers outside attention kernels, and the operands of attention's products, are quantized. What the first
     layer reads has at least ``FIRST_LAYER_BITS`` bits; the head has the bits of any other layer. Norms, activations,
     the softmax and its stand-ins, and the residual stream stay in real arithmetic. A weight that layers share stays
-    shared, with one quantizer: that of the first layer. No method rewrites what is shared.
+    shared, with one quantizer: that of the first layer. No method rewrites what is shared. Batch norms behind
+    activations go into the layers behind them first.
 
     Args:
         images: normalised training pictures, float [count, channels, size, size]; the papers use 32, and 1,024 where
@@ -51,6 +53,7 @@ def quantize(
             several widths, or the model is quantized already.
     """
     check_images(images, model.config.input_shape)
+    model = merge_hidden_norms(model)
     calibration = METHODS[config.method]()
     quantized = with_places(model)
     traced = trace(quantized, images[:1])

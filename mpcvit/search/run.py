@@ -193,7 +193,8 @@ class Search:
         model = self._relaxed(None)
         begin(model, training, teacher, self.images)
         model.penalties.fill_(preset.penalty)
-        objective = Penalised(model=model, base=make_objective(training, teacher), weights=self._weights(model))
+        base = make_objective(training, model.config, teacher)
+        objective = Penalised(model=model, base=base, weights=self._weights(model))
 
         def after_epoch(done: int, trained: nn.Module, line: Mapping[str, float]) -> None:
             self.say(f"supernet: epoch {done} of {training.total_epochs}, validation {line['validation']:.3f}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -52,6 +53,48 @@ def from_document(kind: type[Config], document: Mapping[str, Any]) -> Config:
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise _unreadable(kind, f"{type(error).__name__} {error}") from error
     return found
+
+
+@dataclass(frozen=True)
+class FieldProblem:
+    """A field of a document that is wrong.
+
+    Attributes:
+        location: names, and numbers in lists, on the way to it.
+        what: what is wrong with it, for a sentence that begins with its name.
+        unknown: whether there is no such field.
+    """
+
+    location: tuple[int | str, ...]
+    what: str
+    unknown: bool
+
+
+def check_fields(kind: type[Config], document: Mapping[str, Any]) -> tuple[Config | None, list[FieldProblem]]:
+    """Return the ``kind`` that ``document`` describes as :func:`from_document` would, or None and what is wrong.
+
+    Raises:
+        ConfigError: the values do not fit together, or the document is of a later version.
+    """
+    fields = _upgraded(kind, {"version": VERSION, **document})
+    try:
+        found: Config = _adapter(kind).validate_json(json.dumps([fields], default=str), strict=True)[0]
+    except ValidationError as error:
+        return None, [_problem(one["loc"][1:], one["type"], one["msg"], fields) for one in error.errors()]
+    return found, []
+
+
+def _problem(location: tuple[int | str, ...], kind: str, message: str, fields: Any) -> FieldProblem:
+    # where there are several kinds of a part, pydantic puts the kind's name behind the part's
+    places: list[int | str] = []
+    for name in location:
+        if isinstance(fields, dict) and name not in fields and fields.get("kind") == name:
+            continue
+        places.append(name)
+        inside = isinstance(fields, dict) and name in fields, isinstance(fields, list) and isinstance(name, int)
+        fields = fields[name] if any(inside) else None
+    words = {"missing": "is missing", "unexpected_keyword_argument": "is no field here"}
+    return FieldProblem(tuple(places), words.get(kind, message), kind == "unexpected_keyword_argument")
 
 
 def _upgraded(kind: type[Config], document: dict[str, Any]) -> dict[str, Any]:

@@ -24,16 +24,20 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     progress: dict[str, Any],
     average: torch.nn.Module | None = None,
+    objective: torch.nn.Module | None = None,
 ) -> None:
     """Write ``folder/checkpoint.safetensors``, atomically; ``progress`` is kept as JSON.
 
     Args:
         average: the model with averaged weights, if the run has one.
+        objective: the objective, if it learns something itself.
     """
     state = optimizer.state_dict()
     tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
     if average is not None:
         tensors |= {f"average/{name}": tensor for name, tensor in average.state_dict().items()}
+    if objective is not None:
+        tensors |= {f"objective/{name}": tensor for name, tensor in objective.state_dict().items()}
     scalars: dict[str, dict[str, Any]] = {}
     for index, entries in state["state"].items():
         for name, value in entries.items():
@@ -63,6 +67,7 @@ def load_checkpoint(
     model: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
     average: torch.nn.Module | None = None,
+    objective: torch.nn.Module | None = None,
 ) -> None:
     """Restore what :func:`save_checkpoint` wrote."""
     with safe_open(folder / CHECKPOINT_FILE, framework="pt") as file:
@@ -71,6 +76,8 @@ def load_checkpoint(
     model.load_state_dict(_under("model/", tensors))
     if average is not None:
         average.load_state_dict(_under("average/", tensors))
+    if objective is not None:
+        objective.load_state_dict(_under("objective/", tensors))
     state: dict[int, dict[str, Any]] = {int(index): dict(values) for index, values in document["scalars"].items()}
     for name, tensor in _under("optimizer/", tensors).items():
         index, key = name.split("/", 1)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from mpcvit.errors import ConfigError
 from mpcvit.models.config import ViTConfig
+from mpcvit.train.objectives.reconstruction import ReconstructionSettings
+from mpcvit.train.objectives.self_distillation import SelfDistillationSettings
+from mpcvit.train.stored_logits import StoredLogitsSettings
+from mpcvit.train.token_hooks import AnyTokenHook
+from mpcvit.train.weight_hooks import AnyWeightHook
 
 
 class ObjectiveName(StrEnum):
@@ -17,6 +22,14 @@ class ObjectiveName(StrEnum):
     MPCFORMER_HIDDEN = "mpcformer_hidden"
     MPCFORMER_LOGITS = "mpcformer_logits"
     WEIGHT_DISTILLATION = "weight_distillation"
+    RECONSTRUCTION = "reconstruction"
+    SELF_DISTILLATION = "self_distillation"
+    STORED_LOGITS = "stored_logits"
+
+    @property
+    def trains_the_head(self) -> bool:
+        """Whether what is minimised depends on the model's answers, or on what they are made of."""
+        return self is not ObjectiveName.RECONSTRUCTION
 
 
 class Pipeline(StrEnum):
@@ -56,14 +69,21 @@ class TrainConfig:
         model: name in timm's registry; with ``architecture``, only a label.
         architecture: instead of a preset; None for the preset.
         data: name of the data set, which fixes the mean and deviation of pixels.
-        objective: what is minimised; all but cross entropy need a teacher.
+        objective: what is minimised; all but cross entropy and reconstruction need a teacher.
+        reconstruction, self_distillation, stored_logits: settings of the objectives of these names.
         token_weight: kappa of :class:`~mpcvit.train.objectives.distillation.Distillation`.
         start: where the first weights come from.
         before: a run that comes first, in ``folder/before``; this one starts from its weights.
+        token_hooks: what is added to the tokens of the architecture, in this order.
+        weight_hooks: what happens to weights besides the optimiser's steps.
+        trained: patterns such as ``head.*`` of the names of the parameters that learn; all others stay as they are.
+            Empty for all.
         epochs, batch_size: length of the run, and pictures per step over all processes; the last partial batch of an
             epoch is dropped.
         optimizer, lr, weight_decay: as timm's ``create_optimizer_v2`` takes them.
         selector_rate: share of the learning rate for SPViT's selectors; 0 leaves them as they are.
+        layer_decay: each block learns at this share of the rate of the block behind it, the embedding slowest; 1 for
+            equal rates.
         warmup_epochs, warmup_lr, warmup_prefix, min_lr, cooldown_epochs: as timm's ``create_scheduler_v2`` takes them,
             for a cosine. ``warmup_lr`` None is a hundredth of ``lr``. With ``warmup_prefix`` the cosine starts after
             the warm-up and the run ends ``warmup_epochs`` before the cosine does. Cooldown epochs come on top of
@@ -94,6 +114,12 @@ class TrainConfig:
     token_weight: float = 1.0
     start: Start = Start.FRESH
     before: TrainConfig | None = None
+    reconstruction: ReconstructionSettings = field(default_factory=ReconstructionSettings)
+    self_distillation: SelfDistillationSettings = field(default_factory=SelfDistillationSettings)
+    stored_logits: StoredLogitsSettings = field(default_factory=StoredLogitsSettings)
+    token_hooks: tuple[AnyTokenHook, ...] = ()
+    weight_hooks: tuple[AnyWeightHook, ...] = ()
+    trained: tuple[str, ...] = ()
     epochs: int
     batch_size: int = 128
     optimizer: str = "nadamuon"
@@ -101,6 +127,7 @@ class TrainConfig:
     min_lr: float = 0.0
     weight_decay: float = 0.05
     selector_rate: float = 1.0
+    layer_decay: float = 1.0
     warmup_epochs: int = 1
     warmup_lr: float | None = None
     warmup_prefix: bool = True
@@ -123,7 +150,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         shares = {
-            name: getattr(self, name) for name in ("smoothing", "crop_scale", "erasing", "drop_path", "ema_decay")
+            name: getattr(self, name)
+            for name in ("smoothing", "crop_scale", "erasing", "drop_path", "ema_decay", "layer_decay")
         }
         amounts = {
             name: getattr(self, name)

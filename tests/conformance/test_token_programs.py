@@ -13,7 +13,7 @@ from mpcvit.engines.masked.objective import DEFAULT_OBJECTIVE, OBJECTIVES
 from mpcvit.engines.masked.plan import make_plan
 from mpcvit.export.vit import INPUT, Exported, export_vit
 from mpcvit.models.config import ViTConfig
-from mpcvit.models.kinds import Activation, AttentionKind, ReductionKind
+from mpcvit.models.kinds import Activation, AttentionKind, Ranking, ReductionKind
 from mpcvit.models.token_flow import Reduction
 from mpcvit.ops import Order
 from mpcvit.program.reference import run_reference
@@ -40,12 +40,12 @@ def tiny(kinds: str, *reductions: Reduction, **fields: Any) -> ViTConfig:
     )
 
 
-def to(kind: str, keep: int) -> Reduction:
+def to(kind: str, keep: int, ranking: Ranking = Ranking.PRODUCTS) -> Reduction:
     """A reduction by its name."""
-    return Reduction(kind=ReductionKind(kind), keep=keep)
+    return Reduction(kind=ReductionKind(kind), keep=keep, ranking=ranking)
 
 
-pytestmark = pytest.mark.slow  # exports of fifteen models
+pytestmark = pytest.mark.slow  # exports of many models
 
 MODELS = {
     "evit-softmax": tiny("softmax softmax", to("evit", 9)),
@@ -53,6 +53,8 @@ MODELS = {
     "evit-scaling": tiny("scaling scaling", to("evit", 15)),
     "evit-gains": tiny("2quad square scaling", to("evit", 9)),
     "evit-class_token": tiny("scaling relu_softmax", to("evit", 8), to("evit", 4), class_token=True),
+    "evit-attention": tiny("softmax scaling", to("evit", 9, Ranking.ATTENTION)),
+    "evit-attention-class_token": tiny("2quad relu_softmax", to("evit", 9, Ranking.ATTENTION), class_token=True),
     "evit-twice": tiny("scaling scaling", to("evit", 11), to("evit", 7)),
     "spvit-then-evit": tiny("scaling scaling", to("spvit", 11), to("evit", 7)),
     "spvit-softmax": tiny("softmax softmax", to("spvit", 8)),

@@ -7,6 +7,7 @@ import torch
 from mpcvit.export.builder import Precision
 from mpcvit.models.block import Gate
 from mpcvit.models.config import ViTConfig
+from mpcvit.models.hidden_norm import HiddenNorm
 from mpcvit.models.kinds import Activation, AttentionKind, GateAxis, Norm
 from mpcvit.models.norm import AffineNorm, BatchNorm
 from mpcvit.models.vit import VisionTransformer
@@ -62,6 +63,10 @@ VARIANTS = {
     "repavit": variant(
         GELU, RELU, gate=(channels(0, 1, 2, 3), channels(0, 1, 2)), norms=((LAYER, BATCH),) * 2, class_token=True
     ),
+    "token-post-relu": variant(GELU, IDENTITY, gate=(tokens(0, 4, 8), None), post_relu=(True, True), class_token=True),
+    "repavit-two-norms": variant(
+        GELU, QUAD, gate=(channels(0, 1, 2, 3), None), norms=((LAYER, BATCH),) * 2, hidden_norm=(True, True)
+    ),
     "token-batchnorm-affine": variant(
         RELU, QUAD, gate=(tokens(4, 5), channels(0, 8)), norms=((LAYER, BATCH), (AFFINE, AFFINE))
     ),
@@ -72,7 +77,7 @@ VARIANTS = {
 def make_variant(config: ViTConfig, seed: int = 0) -> VisionTransformer:
     """A model whose norms without division have been fitted to what they read."""
     model = make_model(config, seed, gain=2.0)
-    fitted = [module for module in model.modules() if isinstance(module, (AffineNorm, BatchNorm))]
+    fitted = [module for module in model.modules() if isinstance(module, (AffineNorm, BatchNorm, HiddenNorm))]
     hooks = [module.register_forward_pre_hook(_fit) for module in fitted]
     model(make_images(config, 64, seed=2))
     for hook in hooks:
@@ -80,9 +85,9 @@ def make_variant(config: ViTConfig, seed: int = 0) -> VisionTransformer:
     return model
 
 
-def _fit(norm: AffineNorm | BatchNorm, inputs: tuple[torch.Tensor]) -> None:
+def _fit(norm: AffineNorm | BatchNorm | HiddenNorm, inputs: tuple[torch.Tensor]) -> None:
     """Make ``norm`` about as large as a layer norm on ``inputs``."""
-    free = inputs[0] - inputs[0].mean(-1, keepdim=True)
+    free = inputs[0] if isinstance(norm, HiddenNorm) else inputs[0] - inputs[0].mean(-1, keepdim=True)
     if isinstance(norm, AffineNorm):
         norm.weight.div_(free.square().mean().sqrt())
     else:

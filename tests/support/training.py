@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,11 @@ def dark_and_bright(size: int, count: int = 96) -> ImageSet:
 def train_on_cpu(config: TrainConfig, images: ImageSet, folder: Path, **options: Any) -> nn.Module:
     """The model that a run in ``folder`` ends with."""
     return train(config, images, folder, device="cpu", workers=0, **options)
+
+
+def losses(folder: Path) -> list[float]:
+    """The loss of every epoch of the run in ``folder``."""
+    return [json.loads(line)["loss"] for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
 def same_weights(one: nn.Module, other: nn.Module) -> bool:

@@ -4,6 +4,10 @@ The paper picks them before training. Here they are picked in a trained model: o
 each channel has a best line; the channels whose output is nearest to their line, as far as the second layer reads
 them, are idle from now on, and their line goes into the second layer's weights and bias. Everything idle becomes one
 matrix at export (:mod:`mpcvit.export.fold_mlp`), so the activations of an inference fall by the share asked for.
+
+The paper also has two batch norms per MLP, which are linear after training: one in the place of the layer norm before
+it, and one behind the activation. With ``batch_norms`` they are put in, beginning as near as they can to what the model
+computes; they need training. Without, layer norms stay.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from dataclasses import dataclass
 from typing import ClassVar, cast
 
 import torch
+from torch import nn
 
 from mpcvit.compress.compression import Compression, Notify
 from mpcvit.compress.fitting.calibration import BATCH
@@ -20,8 +25,9 @@ from mpcvit.compress.rebuild import rebuilt
 from mpcvit.compress.requirements import check_own_weights
 from mpcvit.errors import ConfigError
 from mpcvit.models.block import Gate
-from mpcvit.models.kinds import Activation, GateAxis
-from mpcvit.models.vit import Mlp, VisionTransformer
+from mpcvit.models.kinds import Activation, GateAxis, Norm
+from mpcvit.models.norm import BatchNorm
+from mpcvit.models.vit import Block, Mlp, VisionTransformer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +36,7 @@ class RePaViT(Compression):
 
     Attributes:
         theta: share of each MLP's channels that become idle, above 0; with 1 the block has no activation at all.
+        batch_norms: whether the paper's batch norms are put in, before each MLP and behind its activation.
 
     Raises:
         ConfigError: ``theta`` is out of its range.
@@ -37,6 +44,7 @@ class RePaViT(Compression):
 
     name: ClassVar[str] = "repavit"
     theta: float
+    batch_norms: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.theta <= 1:
@@ -68,7 +76,56 @@ class RePaViT(Compression):
         for number, line in lines.items():
             gate = gates[number]
             _put_in(cast(Mlp, result.blocks[number].mlp), line, () if gate is None else gate.kept)
-        return result
+        return with_batch_norms(result, images) if self.batch_norms else result
+
+
+def with_batch_norms(model: VisionTransformer, images: torch.Tensor) -> VisionTransformer:
+    """Return ``model`` with batch norms before its MLPs and behind their activations.
+
+    Those behind activations begin as the identity. Each of the others begins as the best line, channel by channel, from
+    what it reads to what the norm in its place gave, on ``images``.
+    """
+    blocks = model.config.blocks
+    norms = [(block.norms[0], Norm.BATCHNORM) for block in blocks]
+    result = rebuilt(model, model.config.with_blocks(norms=norms, hidden_norm=[True] * len(blocks)))
+    seen = {name: _seen(model, name, images) for name in ("norm2", "mlp.fc2")}
+    for number in range(len(blocks)):
+        block = cast(Block, result.blocks[number])
+        read, given = seen["norm2"][number]
+        if blocks[number].norms[1] is not Norm.BATCHNORM:
+            free = read - read.mean(1, keepdim=True)
+            centred, wanted = free - free.mean(0), given - given.mean(0)
+            slope = (centred * wanted).sum(0) / centred.square().sum(0).clamp(min=torch.finfo(centred.dtype).tiny)
+            _begin(cast(BatchNorm, block.norm2), free, slope, given.mean(0))
+        hidden, _ = seen["mlp.fc2"][number]
+        assert block.mlp.norm is not None  # noqa: S101 - put in above
+        _begin(block.mlp.norm, hidden, torch.ones_like(hidden[0]), hidden.mean(0))
+    return result
+
+
+def _seen(model: VisionTransformer, name: str, images: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Return per block what its part ``name`` reads and gives, float64 [rows, channels] each."""
+    found: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def keep(_: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        found.append((inputs[0].flatten(0, 1).double(), output.flatten(0, 1).double()))
+
+    hooks = [block.get_submodule(name).register_forward_hook(keep) for block in model.blocks]
+    try:
+        model(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
+def _begin(norm: nn.BatchNorm1d, read: torch.Tensor, slope: torch.Tensor, offset: torch.Tensor) -> None:
+    """Make ``norm`` give slope * (x - mean) + offset, with the statistics of ``read`` [rows, channels]."""
+    mean, variance = read.mean(0), read.var(0)
+    norm.get_buffer("running_mean").copy_(mean)
+    norm.get_buffer("running_var").copy_(variance)
+    norm.bias.copy_(offset)
+    norm.weight.copy_(slope * (variance + norm.eps).sqrt())
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
 import torch
@@ -11,6 +10,7 @@ import torch
 from mpcvit.compress.compression import Compression, Notify
 from mpcvit.compress.tokens.reduction import check_blocks, check_ratio, reduced, selection, with_reductions
 from mpcvit.models.kinds import ReductionKind
+from mpcvit.models.token_flow import Reduction, Tokens
 from mpcvit.models.vit import VisionTransformer
 
 
@@ -37,5 +37,8 @@ class TokenSelection(Compression):
         check_blocks(self.blocks)
 
     def apply(self, model: VisionTransformer, images: torch.Tensor, report: Notify) -> VisionTransformer:
-        choose = partial(selection, self.kind, self.ratio)
-        return reduced(model, with_reductions(model.config, self.blocks, choose))
+        return reduced(model, with_reductions(model.config, self.blocks, self.reduction))
+
+    def reduction(self, tokens: Tokens) -> Reduction | None:
+        """Return what reduces ``tokens``; None for nothing."""
+        return selection(self.kind, self.ratio, tokens)

@@ -28,6 +28,12 @@ def lower_softmax(b: Builder, name: str, heads: Heads) -> Value:
 
 def softmax_mix(b: Builder, name: str, scores: Value, v: Value) -> Value:
     """Return exp(S - max S) V / sum, for scores [H, N, M] and values [H, M, D] of ordinary precision."""
+    weights, total, negative = softmax_weights(b, name, scores)
+    return normalise_rows(b, name, weights, total, v, negative)
+
+
+def softmax_weights(b: Builder, name: str, scores: Value) -> tuple[Value, Value, float]:
+    """Return exp(S - max S) for scores [H, N, M], its sums over M, and how much of a row may be negative."""
     count = scores.type.shape[-1]
     levels = math.ceil(math.log2(count))
     above = _SLACK * (levels + 1)  # by how much the maximum may be missed
@@ -47,7 +53,7 @@ def softmax_mix(b: Builder, name: str, scores: Value, v: Value) -> Value:
     bounds = (math.exp(-above) - slack, count * math.exp(above) + slack)
     total = b.sum(f"{name}.total", weights, axis=-1, bounds=bounds)
     negative = count * max(-weights.assumed.hull[0] * weights.type.qtype.step, 0.0)
-    return normalise_rows(b, name, weights, total, v, negative)
+    return weights, total, negative
 
 
 def _clipped_exponential(x: Floats) -> Floats:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from mpcvit.export.builder import Builder, Value
 from mpcvit.export.fold_reduction import FoldedReduction
@@ -18,12 +18,28 @@ _DIVISOR_BITS = 13
 _DIVISOR = 2.0**-12
 
 
-def keep_and_fuse(b: Builder, name: str, x: Value, scores: Value, reduction: FoldedReduction) -> Value:
-    """Return the tokens of ``x`` that are kept, best first behind a class token, and the mean of the others, at x's
-    precision.
+@dataclass(frozen=True)
+class FusingWeights:
+    """By what dropped tokens are multiplied before they are added up.
+
+    Attributes:
+        values: [1, N], not negative, of all tokens but a class token.
+        largest: bound on their sum as computed; None where nothing is proven.
+    """
+
+    values: Value
+    largest: float | None
+
+
+def keep_and_fuse(
+    b: Builder, name: str, x: Value, scores: Value, reduction: FoldedReduction, weights: FusingWeights | None = None
+) -> Value:
+    """Return the tokens of ``x`` that are kept, best first behind a class token, and one for the others, at x's
+    precision: their mean, or their weighted sum.
 
     Args:
         scores: [N], of all tokens but a class token.
+        weights: of the sum.
     """
     own, count = reduction.before.own, reduction.before.count
     rest = b.slice(f"{name}.patches", x, -2, own, count) if own else x
@@ -34,10 +50,18 @@ def keep_and_fuse(b: Builder, name: str, x: Value, scores: Value, reduction: Fol
     # 1 for what is not chosen; a sum of what is not kept would have to wait until that is opened
     others = b.scale(f"{name}.not_chosen", b.sum(f"{name}.is_chosen", chosen, axis=-2), -1.0, 0)
     left = count - own - reduction.chosen
-    dropped = b.matmul(f"{name}.dropped", b.offset(f"{name}.is_dropped", others, 1.0), rest, columns.times(left))
-    fused = _divided(b, f"{name}.fused", dropped, left)
-    if rest.radius is not None:
-        fused = replace(fused, radius=rest.radius * (1 + _DIVISOR) + b.rounding(fused))
+    is_dropped = b.offset(f"{name}.is_dropped", others, 1.0)
+    if weights is None:
+        dropped = b.matmul(f"{name}.dropped", is_dropped, rest, columns.times(left))
+        fused = _divided(b, f"{name}.fused", dropped, left)
+        largest: float | None = 1 + _DIVISOR
+    else:
+        taken = b.multiply(f"{name}.dropped_weights", is_dropped, weights.values)
+        largest = weights.largest
+        known = None if largest is None else Bounds.up_to(largest * columns.magnitude)
+        fused = b.rescale(f"{name}.fused", b.matmul(f"{name}.dropped", taken, rest, known), x.type.frac)
+    if rest.radius is not None and largest is not None:
+        fused = replace(fused, radius=rest.radius * largest + b.rounding(fused))
     parts = [b.slice(f"{name}.own", x, -2, 0, own)] if own else []
     return b.concat(name, [*parts, kept, fused], axis=-2)
 

@@ -21,6 +21,7 @@ class HardGate(nn.Module):
     def __init__(self, gate: Gate, size: int) -> None:
         super().__init__()
         self.gate = gate
+        self.axis = gate.axis
         mask = torch.zeros(size, dtype=torch.bool)
         mask[list(gate.kept)] = True
         self.register_buffer("mask", mask, persistent=False)

@@ -24,14 +24,14 @@ class GmmMask(nn.Module):
     """The masks of all ``heads`` of a block; a head has ``config.gmm`` components of its own.
 
     The components' weights begin at 1 / components and not at 2 randn as in the source, so that a wide mask begins as
-    none. Scores of a class token, which has no place, are not masked.
+    none. Scores of a class token and its like, which have no place, are not masked.
     """
 
     def __init__(self, config: ViTConfig, heads: int, tokens: Tokens | None = None) -> None:
         super().__init__()
         grid = (tokens or config.input_tokens).side
         assert grid is not None  # noqa: S101 - the configuration is checked
-        self.class_token = config.class_token
+        self.own = (tokens or config.input_tokens).own
         self.alpha = nn.Parameter(torch.full((heads, config.gmm), 1 / config.gmm))
         self.sigma = nn.Parameter(10 + 10 * torch.randn(heads, config.gmm))
         side = torch.arange(grid, dtype=torch.get_default_dtype())
@@ -45,4 +45,4 @@ class GmmMask(nn.Module):
         rate_HK = 1 / (2 * (self.sigma.square() + _EPSILON))
         gaussians_HKNM = torch.exp(-rate_HK[..., None, None] * self.squared_distance)
         mask_HNM = (self.alpha[..., None, None] * gaussians_HKNM).sum(dim=1)
-        return pad(mask_HNM, (1, 0, 1, 0), value=1.0) if self.class_token else mask_HNM
+        return pad(mask_HNM, (self.own, 0, self.own, 0), value=1.0) if self.own else mask_HNM

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from mpcvit.errors import ConfigError
-from mpcvit.models.vit import Intermediates
+from mpcvit.models.vit import Intermediates, VisionTransformer
 
 #: (model, images [B, channels, height, width], targets) -> loss, a scalar. Targets are class numbers int64 [B], or with
 #: mixup distributions float32 [B, classes]. The model is never wrapped, so its methods may be called.
@@ -50,13 +50,16 @@ def depth(out: Intermediates) -> int:
 
 
 def last_tokens(model: nn.Module, out: Intermediates) -> torch.Tensor:
-    """Return all tokens behind the final norm [B, N, D].
+    """Return all tokens behind the final norm [B, N, D], but registers and prompts, which no head reads.
 
     The models pool before they normalise, so this runs their final norm on the last block's tokens.
     """
     if not isinstance(model.norm, nn.Module):
         raise ConfigError("a model without a final norm", expected="a module 'norm'", remedy="Use another objective.")
     tokens: torch.Tensor = model.norm(out[f"block{depth(out) - 1}"])
+    if isinstance(model, VisionTransformer) and model.config.extra_tokens:
+        first, own = int(model.config.class_token), model.config.own_tokens
+        tokens = torch.cat([tokens[:, :first], tokens[:, own:]], dim=1)
     return tokens
 
 

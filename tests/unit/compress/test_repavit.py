@@ -8,16 +8,19 @@ import torch
 from mpcvit.compress import compress
 from mpcvit.compress.passes.lpvit import LPViT
 from mpcvit.compress.passes.mixed_rank import MixedRank
-from mpcvit.compress.passes.repavit import RePaViT, fit_lines
+from mpcvit.compress.passes.repavit import RePaViT, fit_lines, with_batch_norms
 from mpcvit.errors import ConfigError
 from mpcvit.export.vit import export_vit
 from mpcvit.models.activation import ACTIVATIONS
 from mpcvit.models.block import LayerRanks
 from mpcvit.models.kinds import Activation, GateAxis, Norm
+from mpcvit.models.merge_hidden_norms import merge_hidden_norms
 from mpcvit.ops import Relu
+from mpcvit.quantize.config import Bits, Method, QuantizeConfig
+from mpcvit.quantize.quantize import quantize
 from tests.support.columns import column, varied
 from tests.support.images import make_images
-from tests.support.mlp_variants import BASE, GELU, IDENTITY, QUAD, QUICK, RELU, channels
+from tests.support.mlp_variants import BASE, GELU, IDENTITY, QUAD, QUICK, RELU, channels, make_variant
 from tests.support.models import make_model
 
 IMAGES = make_images(BASE, 80)
@@ -122,3 +125,55 @@ def test_wrong_settings_and_models_are_refused() -> None:
         compress(make_model(varied(BASE, gate=(channels(1), None))), settings, IMAGES)
     with pytest.raises(ConfigError, match="share weights"):
         compress(make_model(varied(BASE, owners=(0, 0))), settings, IMAGES)
+
+
+def test_batch_norms_begin_as_near_as_they_can() -> None:
+    """Those behind activations change nothing; each in a layer norm's place gives its best line, channel by channel."""
+    model = make_model(varied(BASE, norms=((Norm.LAYERNORM, Norm.BATCHNORM),) * 2, activation=(GELU, RELU)))
+    with torch.no_grad():
+        result = with_batch_norms(model, IMAGES)
+        assert column(result.config, "hidden_norm") == (True, True)
+        assert torch.allclose(result(IMAGES), model(IMAGES), atol=1e-4)
+        plain = make_model(varied(BASE, activation=(GELU, RELU)))
+        mended = with_batch_norms(plain, IMAGES)
+        stream = plain.intermediates(IMAGES)[1]
+        read = stream["embed"] + stream["block0.attn"]
+        wanted = plain.blocks[0].norm2(read).flatten(0, 1).double()
+        got = mended.blocks[0].norm2(read).flatten(0, 1).double()
+        free = (read - read.mean(-1, keepdim=True)).flatten(0, 1).double()
+        for channel in range(BASE.dim):
+            columns = torch.stack([free[:, channel], torch.ones(len(free), dtype=torch.float64)], dim=1)
+            line = columns @ torch.linalg.lstsq(columns, wanted[:, channel, None]).solution
+            assert torch.allclose(got[:, channel], line[:, 0], atol=1e-4)
+
+
+@pytest.mark.parametrize("ranks", [(), (LayerRanks(fc2=5),) * 2], ids=["full", "low_rank"])
+def test_norms_behind_activations_merge_into_the_layer_behind(ranks: tuple[LayerRanks, ...]) -> None:
+    """The model without them computes the same in eval mode; a pass begins with it, and so does quantization."""
+    model = make_variant(varied(BASE, activation=(GELU, RELU), ranks=ranks, hidden_norm=(True, False)))
+    merged = merge_hidden_norms(model)
+    with torch.no_grad():
+        assert torch.allclose(merged(IMAGES), model(IMAGES), atol=1e-4)
+    assert merge_hidden_norms(merged) is merged
+    smaller = compress(model, RePaViT(theta=0.5, batch_norms=True), IMAGES)
+    assert column(smaller.config, "hidden_norm") == (True, True)
+    assert {gate.axis for gate in column(smaller.config, "gate")} == {GateAxis.CHANNEL}
+    if not ranks:
+        bits = Bits(weight=8, activation=8)
+        quantized = quantize(model, QuantizeConfig(method=Method.MINMAX, bits=bits), IMAGES[:16])
+        assert column(quantized.config, "hidden_norm") == (False, False)
+
+
+def test_batch_norms_cost_nothing_on_shares() -> None:
+    """A layer norm per block is gone, and the second batch norm adds no op."""
+    model = make_model(varied(BASE, activation=(RELU, RELU)))
+    plain = export_vit(compress(model, RePaViT(theta=0.5), IMAGES), IMAGES, QUICK)
+    mended = export_vit(compress(model, RePaViT(theta=0.5, batch_norms=True), IMAGES), IMAGES, QUICK)
+    assert len(mended.program.nodes) < len(plain.program.nodes)
+    assert sum(isinstance(node.op, Relu) for node in mended.program.nodes) == 2
+
+
+def test_blocks_that_share_have_no_norm_behind_activations() -> None:
+    """Statistics go into the weights."""
+    with pytest.raises(ConfigError, match="batch norms"):
+        varied(BASE, owners=(0, 0), hidden_norm=(True, True))

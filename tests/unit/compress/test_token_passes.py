@@ -187,7 +187,7 @@ def test_models_with_other_weights_are_refused() -> None:
 def test_settings_as_json() -> None:
     """With the pass' name."""
     document = json.loads(json.dumps(EvitPass(ratio=0.7, blocks=(2, 4)).to_json()))
-    assert document == {"pass": "evit", "ratio": 0.7, "blocks": [2, 4]}
+    assert document == {"pass": "evit", "ratio": 0.7, "blocks": [2, 4], "ranking": "products"}
     assert WindowPoolPass(blocks=(1,)).to_json() == {"pass": "window_pool", "blocks": (1,), "window": 2}
 
 

@@ -340,3 +340,25 @@ def test_models_in_the_middle_of_a_search_are_not_exported() -> None:
     assert isinstance(model.blocks[0].mlp.relax(GateAxis.TOKEN), RelaxedGate)
     with pytest.raises(ConfigError, match="gates are being searched"):
         export_vit(model, make_images(BASE, 4))
+
+
+def test_a_relu_behind_the_mlp_is_for_tokens_without_activation() -> None:
+    """MPCViT+'s beta * y + (1 - beta) * ReLU(y): none where activations are, everywhere without; mixed in a search."""
+    x = torch.randn(2, 9, BASE.dim)
+    with torch.no_grad():
+        for activation, gate, kept in (
+            (Activation.GELU, tokens(0, 4), [0, 4]),
+            (Activation.GELU, None, list(range(9))),
+            (Activation.GELU, channels(0, 1), list(range(9))),
+            (Activation.IDENTITY, None, []),
+        ):
+            plain = Mlp(BASE, replace(BASE.blocks[0], activation=activation, gate=gate))
+            mended = Mlp(BASE, replace(BASE.blocks[0], activation=activation, gate=gate, post_relu=True))
+            mended.load_state_dict(plain.state_dict())
+            expected = plain(x).relu()
+            expected[:, kept] = plain(x)[:, kept]
+            assert torch.equal(mended(x), expected)
+        mended.activation = Activation.GELU
+        plain.relax(GateAxis.TOKEN).beta.fill_(0.25)
+        mended.relax(GateAxis.TOKEN).beta.fill_(0.25)
+        assert torch.allclose(mended(x), 0.25 * plain(x) + 0.75 * plain(x).relu(), atol=1e-6)

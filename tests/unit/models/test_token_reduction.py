@@ -13,7 +13,7 @@ from mpcvit.errors import ConfigError
 from mpcvit.models.attention.pooled_kv import PooledKV
 from mpcvit.models.block import Gate
 from mpcvit.models.config import ViTConfig
-from mpcvit.models.kinds import Activation, AttentionKind, GateAxis, ReductionKind
+from mpcvit.models.kinds import Activation, AttentionKind, GateAxis, Ranking, ReductionKind
 from mpcvit.models.reduction.evit import EvitReduction
 from mpcvit.models.reduction.spvit import SpvitReduction
 from mpcvit.models.reduction.window_pool import WindowPoolReduction
@@ -293,3 +293,44 @@ def test_unreduced_models_are_what_they_were() -> None:
     assert not [name for name in model.state_dict() if "entry" in name or "select" in name]
     _, out = model.intermediates(make_images(BASE, 1))
     assert not [name for name in out if "reduced" in name]
+
+
+@pytest.mark.parametrize("class_token", [False, True])
+def test_evit_by_attention_is_the_source_s(class_token: bool) -> None:
+    """Tokens by the mean of heads' softmaxed scores; the fused one is the sum of the dropped, weighted, not divided."""
+    own = int(class_token)
+    reduction = replace(evit(6), ranking=Ranking.ATTENTION)
+    config = varied(BASE, class_token=class_token, lepe=0, reduction=(reduction, None, None))
+    model, images = make_model(config), make_images(config, 3)
+    block = cast(Block, model.blocks[0])
+    with torch.no_grad():
+        _, out = model.intermediates(images)
+        queries, keys, _ = block.attn.heads(block.norm1(out["embed"]))
+        stream = out["embed"] + out["block0.attn"]
+    for picture in range(3):
+        total = torch.zeros(config.tokens)
+        for head in range(2):
+            reader = queries[picture, head, 0] if class_token else queries[picture, head].mean(0)
+            exponentials = torch.exp(keys[picture, head] @ reader)
+            total += exponentials / exponentials.sum() / 2
+        weights, tokens = total[own:], stream[picture, own:]
+        order = sorted(range(16), key=lambda token: -float(weights[token]))
+        kept, dropped = order[: 6 - own], order[6 - own :]
+        fused = sum(weights[token] * tokens[token] for token in dropped)
+        got = out["block0.reduced"][picture]
+        assert torch.allclose(got[own:-1], tokens[kept], atol=1e-5)
+        assert torch.allclose(got[-1], fused, atol=1e-5)
+
+
+def test_gradients_reach_queries_through_fused_tokens() -> None:
+    """By attention they do, as in the source; by products the order alone counts."""
+    for ranking, reaches in ((Ranking.ATTENTION, True), (Ranking.PRODUCTS, False)):
+        reduction = EvitReduction(12, BASE.input_tokens, BASE.input_tokens.reduced(evit(6)))
+        reduction.ranking = ranking
+        queries = torch.randn(2, 2, 16, 6, requires_grad=True)
+        tokens = torch.randn(2, 16, 12, requires_grad=True)
+        reduction(tokens, queries, torch.randn(2, 2, 16, 6)).square().sum().backward()
+        assert (queries.grad is not None) is reaches
+        assert tokens.grad is not None
+    with pytest.raises(ConfigError, match="ranking by attention in spvit"):
+        replace(spvit(3), ranking=Ranking.ATTENTION)

@@ -128,9 +128,9 @@ def test_old_passes_are_read() -> None:
         for step in steps
     ]
     assert {type(one) for one in passes} == set(PASSES.values())
-    assert [json.loads(json.dumps(one.to_json())) for one in passes] == [
-        {name: value for name, value in step.items() if name not in ("pictures", "of")} for step in steps
-    ]
+    for one, step in zip(passes, steps, strict=True):
+        written = json.loads(json.dumps(one.to_json()))  # settings that came later have their defaults
+        assert written == {**written, **{name: step[name] for name in step if name not in ("pictures", "of")}}
 
 
 def test_a_family_is_beside_the_fields(tmp_path: Path) -> None:

@@ -81,3 +81,24 @@ def test_selectors_learn_at_their_own_rate(optimizer: str, images: ImageSet, tmp
     assert set(rates) == set(names.values())
     for name, rate in rates.items():
         assert rate == pytest.approx(config.lr * (0.1 if ".entry." in name else 1.0))
+
+
+def test_blocks_learn_the_slower_the_nearer_they_are_to_the_pixels(images: ImageSet, tmp_path: Path) -> None:
+    """Each block at a share of the rate of the block behind it, registers as the embedding; a run follows that."""
+    config = replace(CONFIG, layer_decay=0.5, warmup_epochs=0, architecture=replace(TINY, registers=1))
+    model = build_model(config, 2)
+    made = make_optimizer(model, config)
+    make_schedule(made, config, 5)
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    rates = {names[parameter]: group["lr"] for group in made.param_groups for parameter in group["params"]}
+    assert set(rates) == set(names.values())
+    expected = {"pos_embed": 1 / 8, "patch_embed": 1 / 8, "registers": 1 / 8, "norm": 1.0, "head": 1.0}
+    for name, rate in rates.items():
+        head, *rest = name.split(".")
+        share = {"0": 1 / 4, "1": 1 / 2}[rest[0]] if head == "blocks" else expected[head]
+        assert rate == pytest.approx(config.lr * share), name
+    still = replace(config, layer_decay=0.0, epochs=1)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    fit(model, still, images, tmp_path, objective=CrossEntropy(), device="cpu", workers=0)
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert {name.partition(".")[0] for name in changed} == {"norm", "head"}

@@ -146,6 +146,16 @@ def test_the_command_trains_a_shortened_recipe(
     command("tiny", out=tmp_path / "out", teacher=tmp_path / "teacher")
     assert json.loads(capsys.readouterr().out)["epochs"] == 1
     assert json.loads((tmp_path / "out/train.json").read_text())["facts"]["shortened_from"] == 30
+    overridden = tmp_path / "run.yaml"
+    overridden.write_text("token_hooks:\n  - kind: registers\n    count: 2\n")
+    command("tiny", out=tmp_path / "registers", teacher=tmp_path / "teacher", config_file=overridden)
+    assert load_model(tmp_path / "registers").config == replace(architecture, registers=2)
+    capsys.readouterr()
+    started = {"out": tmp_path / "other", "start_from": tmp_path / "teacher", "teacher": tmp_path / "teacher"}
+    for wrong, what in (({"settings": ["architecture.gmm=1"], **started}, "an architecture, and a model"), ({}, "no")):
+        with pytest.raises(typer.Exit):
+            command("tiny" if wrong else None, **{"out": tmp_path / "other", **wrong})
+        assert what in json.loads(capsys.readouterr().out)["error"]["got"]
     with pytest.raises(typer.Exit):
         command("tiny100", out=tmp_path / "other", teacher=tmp_path / "teacher")
     assert "100 classes" in json.loads(capsys.readouterr().out)["error"]["expected"]
