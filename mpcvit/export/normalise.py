@@ -58,6 +58,17 @@ def normalise_rows(
     return replace(output, mix=Mix(shares, error + output.type.qtype.step))
 
 
+def normalised_weights(b: Builder, name: str, weights: Value, total: Value) -> Value:
+    """Return weights / total, for what needs the quotients themselves.
+
+    Args:
+        weights: [..., M].
+        total: [..., 1], the sum of ``weights`` over M.
+    """
+    inverse, _ = _row_factor(b, f"{name}.inverse", total, lambda x: 1 / x, _usual(total, b.precision.margin))
+    return b.rescale(f"{name}.output", b.multiply(f"{name}.normalised", weights, inverse))
+
+
 @dataclass(frozen=True)
 class Division:
     """Division by sqrt(mean(y^2) + epsilon): what folding leaves of a layer norm."""
