@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -44,8 +44,6 @@ def demo(
 ) -> None:
     """Start a dealer and two parties, classify a picture on secret shares, compare with plaintext, stop everything."""
     from mpcvit import zoo
-    from mpcvit.data.image_set import ImageSet
-    from mpcvit.measure.accuracy import float_logits
     from mpcvit.store.exported import ModelFolder
     from mpcvit.store.shared import share_model
     from parties.local.cluster import LocalCluster
@@ -73,10 +71,9 @@ def demo(
         else:
             print_answer(picture.name, answer)
         return
-    plain = float_logits(
-        folder, ImageSet(read.pixels[None].astype(np.uint8), np.zeros(1, dtype=np.int64), answer.labels)
-    )[0]
-    difference = float(np.abs(answer.logits - plain).max()) if answer.reveal.logits else None
+    plain = _plain_logits(folder, read.pixels, answer)
+    difference = None if plain is None or not answer.reveal.logits else float(np.abs(answer.logits - plain).max())
+    probabilities = None if plain is None else softmax(plain)
     if json_output:
         print_json(
             {
@@ -84,23 +81,40 @@ def demo(
                 "image": picture.name,
                 **describe(answer),
                 "notices": list(read.notices),
-                "label_plaintext": answer.labels[int(plain.argmax())],
-                "probabilities_plaintext": dict(zip(answer.labels, map(float, softmax(plain)), strict=True)),
+                "label_plaintext": None if plain is None else answer.labels[int(plain.argmax())],
+                "probabilities_plaintext": None
+                if probabilities is None
+                else dict(zip(answer.labels, map(float, probabilities), strict=True)),
                 "max_abs_logit_diff": difference,
             }
         )
         return
-    _show(picture.name, answer, softmax(plain), difference)
+    _show(picture.name, answer, probabilities, difference)
 
 
-def _show(name: str, answer: Inference, plain: npt.NDArray[np.float64], difference: float | None) -> None:
+def _plain_logits(folder: Path, pixels: npt.NDArray[Any], answer: Inference) -> npt.NDArray[np.float64] | None:
+    """Return logits [classes] in clear: of the float model, or of the Program where the folder has no float model.
+
+    None where the Program gives labels alone.
+    """
+    from mpcvit.data.image_set import ImageSet
+    from mpcvit.measure.accuracy import float_logits, reference_logits
+    from mpcvit.store.trained import CONFIG_FILE
+
+    picture = ImageSet(pixels[None].astype(np.uint8), np.zeros(1, dtype=np.int64), answer.labels)
+    if (folder / CONFIG_FILE).exists():
+        return np.asarray(float_logits(folder, picture)[0], dtype=np.float64)
+    return np.asarray(reference_logits(folder, picture)[0], dtype=np.float64) if answer.reveal.logits else None
+
+
+def _show(name: str, answer: Inference, plain: npt.NDArray[np.float64] | None, difference: float | None) -> None:
     table = Table(title=f"{escape(visible(name))} is a [bold]{escape(visible(answer.label))}[/]", title_justify="left")
     for heading in ("label", "secure", "plaintext"):
         table.add_column(heading, justify="left" if heading == "label" else "right")
     secure = answer.top(min(3, len(answer.ranking)))
     for place, (index, (label, probability)) in enumerate(zip(answer.ranking, secure, strict=False), start=1):
         found = f"place {place}" if probability is None else f"{probability:.4f}"
-        table.add_row(literal(label), found, f"{plain[index]:.4f}")
+        table.add_row(literal(label), found, "unknown" if plain is None else f"{plain[index]:.4f}")
     console = Console()
     console.print(table)
     facts = Table(show_header=False, box=None)

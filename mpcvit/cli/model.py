@@ -28,27 +28,44 @@ def export(
     name: Annotated[str, typer.Option(help="The model's public name.")],
     trained: Annotated[
         Path | None,
-        typer.Argument(help="Folder with config.json and model.safetensors, or a shipped model. Not with --timm."),
+        typer.Argument(help="Folder with config.json and model.safetensors, or a shipped model, without the next two."),
     ] = None,
     timm: Annotated[str | None, typer.Option(help="A backbone by timm's name, e.g. deit_tiny_patch16_224.")] = None,
+    module: Annotated[
+        str | None,
+        typer.Option(
+            help="Any PyTorch module, as package.file:factory or FILE.py:factory, which takes nothing. Its code runs."
+        ),
+    ] = None,
     weights: Annotated[
-        Path | None, typer.Option(help="With --timm: safetensors file of weights. Default: random weights.")
+        Path | None,
+        typer.Option(
+            help="With --timm or --module: safetensors file of weights. Default: random, or what the factory makes."
+        ),
     ] = None,
     image_size: Annotated[
-        int | None, typer.Option(help="With --timm: side of the pictures in pixels, if not the model's default.")
+        int | None,
+        typer.Option(help="With --timm or --module: side of the pictures in pixels, if not what the model says."),
     ] = None,
+    mean: Annotated[
+        str | None, typer.Option(help="With --module: mean of pixels in [0, 1], by channel: 0.5,0.5,0.5.")
+    ] = None,
+    std: Annotated[str | None, typer.Option(help="With --module: deviation of pixels, as --mean.")] = None,
     classes: Annotated[
         int | None, typer.Option(help="With --timm: number of classes, if not the model's default.")
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="Image folder for calibration; with a 'train' part unless with --timm.")
+        Path | None, typer.Option(help="Image folder for calibration; a trained folder's has a 'train' part.")
     ] = None,
-    noise: Annotated[bool, typer.Option("--noise", help="With --timm: calibrate on noise, for timing only.")] = False,
+    noise: Annotated[
+        bool, typer.Option("--noise", help="With --timm or --module: calibrate on noise, for timing only.")
+    ] = False,
     version: Annotated[str, typer.Option(help="The model's public version.")] = "1",
     images: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Number of calibration pictures. Default: 512; 32 with --timm or above 64 pixels a side."
+            min=1,
+            help="Calibration pictures. Default: 512; 32 with --timm, --module or above 64 pixels a side.",
         ),
     ] = None,
     stock_wraps: Annotated[
@@ -88,7 +105,7 @@ def export(
     skip_unreadable: SkipUnreadable = False,
     json_output: Json = False,
 ) -> None:
-    """Turn a trained model, or a backbone of timm's, into a Program with integer weights, calibrated on pictures."""
+    """Turn a trained model, a backbone of timm's or any module into a Program with integer weights."""
     from mpcvit import zoo
     from mpcvit.data.label_file import read_labels
     from mpcvit.engines.crypten.cost import stock_cost
@@ -97,6 +114,7 @@ def export(
     from mpcvit.export.model import export_model
     from mpcvit.export.proof import Proof
     from mpcvit.export.source import SourceChoice, open_source
+    from mpcvit.export.traced.model import TracedModel
     from mpcvit.store.exported import DESCRIPTION_FILE, ModelFolder
     from mpcvit.store.quantized import QUANTIZED_FOLDER
     from mpcvit.store.trained import save_model
@@ -109,9 +127,12 @@ def export(
     choice = SourceChoice(
         trained=None if trained is None else zoo.folder(trained),
         timm=timm,
+        module=module,
         weights=weights,
         image_size=image_size,
         classes=classes,
+        mean=mean,
+        std=std,
         data=data,
         noise=noise,
         images=images,
@@ -132,7 +153,8 @@ def export(
     description = source.describe(name, version, exported.reveal)
     with written(out, stale=(QUANTIZED_FOLDER,)) as folder:
         ModelFolder(description, exported.program, exported.weights).save(folder)
-        save_model(source.model, folder)
+        if not isinstance(source.model, TracedModel):  # modules are kept as their code and weights
+            save_model(source.model, folder)
     wraps = stock_cost(exported.program, 2).wrap_probability
     proof = Proof.of(exported.program)
     if json_output:

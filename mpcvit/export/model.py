@@ -12,12 +12,13 @@ from mpcvit.export.builder import Precision
 from mpcvit.export.exported import Exported
 from mpcvit.export.factors import Factors
 from mpcvit.export.normalisation import NOISE, Normalisation
+from mpcvit.export.traced.model import TracedModel
 from mpcvit.models.backbones import FloatModel
 from mpcvit.wire.reveal import LOGITS, Disclosure
 
 
 def export_model(
-    model: FloatModel,
+    model: FloatModel | TracedModel,
     images: torch.Tensor,
     precision: Precision | None = None,
     reveal: Disclosure = LOGITS,

@@ -59,9 +59,9 @@ def normalise_rows(
 
 
 def normalised_weights(
-    b: Builder, name: str, weights: Value, total: Value, negative: float, frac: int
+    b: Builder, name: str, weights: Value, total: Value, negative: float, frac: int | None = None
 ) -> tuple[Value, float | None]:
-    """Return weights / total with ``frac`` fractional bits, and a bound on the sum of the magnitudes of a row.
+    """Return weights / total, and a bound on the sum of the magnitudes of a row.
 
     Args:
         weights, total, negative: as :func:`normalise_rows` takes them.

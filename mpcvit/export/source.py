@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,9 +21,11 @@ from mpcvit.data.prepared import PreparedImages, load_prepared
 from mpcvit.data.typed_inputs import find_inputs, load_inputs
 from mpcvit.errors import ConfigError, InputError, ModelFileError
 from mpcvit.export.normalisation import Normalisation
+from mpcvit.export.traced.factory import load_into, module_facts, module_from, traced_model
+from mpcvit.export.traced.model import TracedModel
 from mpcvit.inputs import InputSpec
 from mpcvit.models.backbones import FloatModel
-from mpcvit.models.timm_import import Backbone, import_timm
+from mpcvit.models.timm_import import open_timm
 from mpcvit.picture.fit import Fit, fitted
 from mpcvit.store.exported import DESCRIPTION_FILE, Description
 from mpcvit.store.trained import TRAIN_FILE, load_any_model
@@ -46,9 +49,12 @@ class SourceChoice:
 
     trained: Path | None = None
     timm: str | None = None
+    module: str | None = None
     weights: Path | None = None
     image_size: int | None = None
     classes: int | None = None
+    mean: str | None = None
+    std: str | None = None
     data: Path | None = None
     noise: bool = False
     images: int | None = None
@@ -56,22 +62,40 @@ class SourceChoice:
     labels: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        own = [self.weights, self.image_size, self.classes, self.noise or None]
+        named = [self.trained, self.timm, self.module]
+        modules = " and --module" if self.module is not None else ""
+        several = f"a trained folder{' and --timm' if self.timm is not None else ''}{modules}"
+        options = [self.weights, self.image_size, self.classes, self.noise or None]
         problems = [
             (
-                (self.trained is None) == (self.timm is None),
-                "neither a trained folder nor --timm" if self.timm is None else "a trained folder and --timm",
-                "mpcvit model export FOLDER ..., or mpcvit model export --timm NAME ...",
+                all(name is None for name in named),
+                "neither a trained folder nor --timm nor --module",
+                "mpcvit model export FOLDER ..., --timm NAME ... or --module FILE:FACTORY ...",
             ),
             (
-                self.timm is None and any(option is not None for option in own),
+                sum(name is not None for name in named) > 1,
+                several if self.trained is not None else "--timm and --module",
+                "one of a trained folder, --timm NAME and --module FILE:FACTORY",
+            ),
+            (
+                self.trained is not None and any(option is not None for option in options),
                 "a trained folder with --weights, --image-size, --classes or --noise",
-                "these with --timm only",
+                "these with --timm or --module only",
+            ),
+            (
+                self.module is None and (self.mean is not None or self.std is not None),
+                "--mean or --std without --module",
+                "these with --module only: other models say how their pictures are normalised",
+            ),
+            (
+                self.module is not None and self.classes is not None,
+                "--module with --classes",
+                "a factory that makes a module with the number of classes that you want",
             ),
             (
                 (self.data is None) != self.noise,
                 "both --data and --noise" if self.noise else "no pictures to calibrate on",
-                "--data FOLDER, or --noise to time random weights of --timm",
+                "--data FOLDER, or --noise to time random weights of --timm or --module",
             ),
         ]
         for wrong, got, expected in problems:
@@ -93,7 +117,7 @@ class ExportSource:
         notices: what should be known of how pictures were read; sentences.
     """
 
-    model: FloatModel
+    model: FloatModel | TracedModel
     images: torch.Tensor
     labels: tuple[str, ...]
     mean: tuple[float, ...]
@@ -138,25 +162,70 @@ def open_source(choice: SourceChoice) -> ExportSource:
         ConfigError, ModelFileError: of the model.
         InputError: of the pictures, which may be those of another data set.
     """
-    if choice.timm is not None:
+    if choice.trained is None:
         torch.manual_seed(0)  # of random weights and of noise
-        backbone = import_timm(choice.timm, choice.weights, image_size=choice.image_size, classes=choice.classes)
-        found, labels, facts = _pictures(backbone, choice)
-        if choice.labels is not None:
-            labels, facts = choice.labels, {**facts, "labels": "those asked for"}
-        weights = "random, seed 0" if choice.weights is None else str(choice.weights)
-        return ExportSource(
-            backbone.model,
-            found.images,
-            labels,
-            backbone.mean,
-            backbone.std,
-            {"weights": weights, **facts},
-            unreadable=found.unreadable,
-            notices=found.notices,
-        )
-    assert choice.trained is not None and choice.data is not None  # noqa: S101, PT018 - a choice is checked
+        return _timm(choice.timm, choice) if choice.timm is not None else _module(choice)
+    assert choice.data is not None  # noqa: S101 - a choice is checked
     return _trained(choice.trained, choice.data, choice)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A model, and what its pictures go through.
+
+    Attributes:
+        prepare: makes a picture fit: float32 [channels, size, size], normalised by ``mean`` and ``std``.
+    """
+
+    model: FloatModel | TracedModel
+    prepare: Callable[[Image.Image], torch.Tensor]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def _timm(name: str, choice: SourceChoice) -> ExportSource:
+    """Return a backbone of timm's: as one of our models if there is one, else traced."""
+    options: dict[str, Any] = {"image_size": choice.image_size, "classes": choice.classes}
+    opened = open_timm(name, choice.weights, **options)
+    weights = "random, seed 0" if choice.weights is None else str(choice.weights)
+    try:
+        own = opened.imported()
+    except ConfigError:  # it has parts that our models have not
+        model = traced_model(opened.module, _CHANNELS, opened.image_size)
+        prepared = _Prepared(model, opened.prepare(opened.image_size), opened.mean, opened.std)
+        return _untrained(prepared, choice, {"traced": name, "weights": weights})
+    return _untrained(_Prepared(own.model, own.prepare, own.mean, own.std), choice, {"weights": weights})
+
+
+def _module(choice: SourceChoice) -> ExportSource:
+    """Return the user's module, traced."""
+    assert choice.module is not None  # noqa: S101 - a choice is checked
+    module = module_from(choice.module)
+    if choice.weights is not None:
+        load_into(module, choice.weights, choice.module)
+    facts = module_facts(module, choice.image_size, choice.mean, choice.std)
+    model = traced_model(module, _CHANNELS, facts.image_size)
+    prepare = partial(_fitted, size=facts.image_size, mean=facts.mean, std=facts.std)
+    weights = "those that the factory makes" if choice.weights is None else str(choice.weights)
+    prepared = _Prepared(model, prepare, facts.mean, facts.std)
+    return _untrained(prepared, choice, {"traced": choice.module, "weights": weights})
+
+
+def _untrained(backbone: _Prepared, choice: SourceChoice, facts: dict[str, str]) -> ExportSource:
+    """Return a model that does not come from a folder, with the pictures of ``choice``."""
+    found, labels, more = _pictures(backbone, choice)
+    if choice.labels is not None:
+        labels, more = choice.labels, {**more, "labels": "those asked for"}
+    return ExportSource(
+        backbone.model,
+        found.images,
+        labels,
+        backbone.mean,
+        backbone.std,
+        {**facts, **more},
+        unreadable=found.unreadable,
+        notices=found.notices,
+    )
 
 
 def open_calibrated(choice: SourceChoice, count: int | None, default: int) -> tuple[ExportSource, torch.Tensor]:
@@ -279,7 +348,7 @@ def _folder_labels(found: PreparedImages, classes: int) -> tuple[str, ...]:
     return found.classes
 
 
-def _pictures(backbone: Backbone, choice: SourceChoice) -> tuple[PreparedImages, tuple[str, ...], dict[str, str]]:
+def _pictures(backbone: _Prepared, choice: SourceChoice) -> tuple[PreparedImages, tuple[str, ...], dict[str, str]]:
     """Return calibration pictures, labels, and where they come from."""
     config, count = backbone.model.config, choice.images or _LARGE_PICTURES
     numbered = tuple(f"class{index}" for index in range(config.classes))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,19 +78,78 @@ def import_timm(
         ConfigError: timm has no such model, or it has parts that ours have not.
         ModelFileError: the file cannot be read or belongs to another model.
     """
+    return _opened(name, weights, image_size, classes, imported=True).imported()
+
+
+@dataclass(frozen=True)
+class TimmModel:
+    """A model of timm's as it is.
+
+    Attributes:
+        module: in eval mode.
+        image_size: side of the pictures, pixels; models that know theirs may have another.
+        data: what timm says of pictures.
+    """
+
+    module: nn.Module
+    image_size: int
+    data: Mapping[str, Any]
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Per channel, for pixels in [0, 1]."""
+        return tuple(self.data["mean"])
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """As :attr:`mean`."""
+        return tuple(self.data["std"])
+
+    def prepare(self, size: int) -> Callable[[Image.Image], torch.Tensor]:
+        """Return what makes a picture float32 [channels, size, size], normalised."""
+        options = {**self.data, "input_size": (self.data["input_size"][0], size, size)}
+        transform: Callable[[Image.Image], torch.Tensor] = create_transform(**options, is_training=False)
+        return transform
+
+    def imported(self) -> Backbone:
+        """Return it as one of our models.
+
+        Raises:
+            ConfigError: a part of it has no counterpart.
+        """
+        model = from_timm(self.module, self.image_size)
+        return Backbone(model, self.prepare(model.config.image_size), self.mean, self.std)
+
+
+def open_timm(
+    name: str, weights: Path | None = None, *, image_size: int | None = None, classes: int | None = None
+) -> TimmModel:
+    """Return the model that timm calls ``name``, of whatever kind; arguments and errors as :func:`import_timm`."""
+    return _opened(name, weights, image_size, classes, imported=False)
+
+
+def _opened(name: str, weights: Path | None, image_size: int | None, classes: int | None, imported: bool) -> TimmModel:
+    """Return timm's model with its weights.
+
+    Args:
+        imported: refuse kinds that ours have not, before weights are compared.
+    """
     tensors = None if weights is None else _read(weights)
-    if tensors is not None and classes is None and "head.weight" in tensors:
-        classes = len(tensors["head.weight"])
-    source = _create(name, image_size, classes)
-    _importer(source)  # refused before its weights are compared
+    source = _create(name, image_size, _classes(tensors, classes))
+    if imported:
+        _importer(source)
     if tensors is not None and weights is not None:
         _load(source, tensors, f"{name} in {weights}")
         require_sound(tensors, weights)
     data = resolve_data_config({}, model=source)
-    model = from_timm(source, image_size or data["input_size"][-1])
-    size = model.config.image_size
-    prepare = create_transform(**{**data, "input_size": (model.config.channels, size, size)}, is_training=False)
-    return Backbone(model, prepare, tuple(data["mean"]), tuple(data["std"]))
+    return TimmModel(source.eval(), image_size or data["input_size"][-1], data)
+
+
+def _classes(tensors: dict[str, torch.Tensor] | None, classes: int | None) -> int | None:
+    """Return the number of labels: what was asked for, or that of the file, if it says."""
+    if tensors is not None and classes is None and "head.weight" in tensors:
+        return len(tensors["head.weight"])
+    return classes
 
 
 def from_timm(source: nn.Module, image_size: int = 224) -> FloatModel:
@@ -128,14 +187,26 @@ def _create(name: str, image_size: int | None, classes: int | None) -> nn.Module
             remedy="Correct the name; timm.list_models() has all of them.",
         )
     options: dict[str, Any] = {"img_size": image_size, "num_classes": classes}
+    options = {option: value for option, value in options.items() if value is not None}
     try:
-        source: nn.Module = create_model(name, pretrained=False, **{k: v for k, v in options.items() if v is not None})
+        source = _created(name, options)
     except (TypeError, AssertionError, RuntimeError, ValueError) as error:
         raise ConfigError(
             f"'{name}' with image size {image_size} and {classes} classes: {_first_lines(error)}",
             expected="a size that the model can have",
             remedy="Leave --image-size and --classes out, or correct them.",
         ) from error
+    return source
+
+
+def _created(name: str, options: dict[str, Any]) -> nn.Module:
+    """Return timm's model; those that take pictures of any size are not told one."""
+    try:
+        source: nn.Module = create_model(name, pretrained=False, **options)
+    except TypeError as error:
+        if "img_size" not in options or "img_size" not in str(error):
+            raise
+        source = create_model(name, pretrained=False, **{k: v for k, v in options.items() if k != "img_size"})
     return source
 
 

@@ -24,6 +24,8 @@ CONFIG_FILE = "config.json"
 FLOAT_FILE = "model.safetensors"
 #: What a training was, beside its model.
 TRAIN_FILE = "train.json"
+#: What every exported model has, with a float model beside it or without.
+_EXPORTED_FILE = "model.json"
 
 
 def save_model(model: FloatModel, folder: Path) -> None:
@@ -61,6 +63,13 @@ def read_architecture(folder: Path) -> ViTConfig | EfficientFormerConfig | Segme
         ConfigError: the configuration is not valid.
     """
     path = folder / CONFIG_FILE
+    if not path.exists() and (folder / _EXPORTED_FILE).exists():
+        raise ModelFileError(
+            f"no {CONFIG_FILE} in {folder}: it is a module that was exported through torch.export",
+            expected="a folder that holds the float model, too",
+            remedy="Score it with '--executor reference' or '--executor secure'; what changes or checks float models "
+            "knows those of this package only.",
+        )
     try:
         document = json.loads(path.read_text())
         # configurations of before there were other families are ViTs'

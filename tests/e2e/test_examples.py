@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
+
+from mpcvit.cli.main import app
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -64,3 +68,25 @@ def test_a_search_ends_with_a_pareto_set(tmp_path: Path) -> None:
     assert any(line.startswith("tried ") for line in lines)
     at = next(number for number, line in enumerate(lines) if "Pareto" in line)
     assert len(lines) > at + 1
+
+
+def test_a_module_answers_in_three_commands(tmp_path: Path) -> None:
+    """own_module.py trains; what its page says next exports with proven ranges, and answers on shares."""
+    trained = _run("own_module.py", "--epochs", "2", "--out", tmp_path)
+    assert trained[0].startswith("trained on 640 pictures")
+    files = {
+        "--weights": tmp_path / "model.safetensors",
+        "--data": tmp_path / "pictures",
+        "--out": tmp_path / "exported",
+    }
+    options = [text for option in files.items() for text in map(str, option)]
+    runner = CliRunner()
+    export = ["model", "export", "--module", f"{EXAMPLES}/own_module.py:build", *options, "--name", "shapes", "--json"]
+    result = runner.invoke(app, export)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["ranges"]["calibrated"] == 0
+    picture = str(tmp_path / "pictures" / "disc" / "0.png")
+    result = runner.invoke(app, ["demo", "--model", str(tmp_path / "exported"), "--image", picture, "--json"])
+    assert result.exit_code == 0, result.output
+    answer = json.loads(result.stdout)
+    assert answer["max_abs_logit_diff"] < 0.02

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ from mpcvit.ops.bounds import Bounds
 _SLACK = 2.0**-5
 #: Differences to the maximum beyond this count as this: exp(-7.25) = 7.1e-4. With it 32 knots 1/4 apart are enough.
 _CLIP = 7.25
+#: Most that the errors of a row's weights may add up to: the sum, of which one is about 1, stays away from 0.
+_ERRORS = 0.5
 
 
 def lower_softmax(b: Builder, name: str, heads: Heads) -> Value:
@@ -28,13 +31,29 @@ def lower_softmax(b: Builder, name: str, heads: Heads) -> Value:
 
 def softmax_mix(b: Builder, name: str, scores: Value, v: Value) -> Value:
     """Return exp(S - max S) V / sum, for scores [H, N, M] and values [H, M, D] of ordinary precision."""
-    weights, total, negative = softmax_weights(b, name, scores)
-    return normalise_rows(b, name, weights, total, v, negative)
+    rows = softmax_weights(b, name, scores)
+    return normalise_rows(b, name, rows.weights, rows.total, v, rows.negative)
 
 
-def softmax_weights(b: Builder, name: str, scores: Value) -> tuple[Value, Value, float]:
-    """Return exp(S - max S) for scores [H, N, M], its sums over M, and how much of a row may be negative."""
+@dataclass(frozen=True)
+class SoftmaxWeights:
+    """A softmax before its division.
+
+    Attributes:
+        weights: exp(S - max S).
+        total: their sum over the last axis, kept with length 1.
+        negative: bound on the sum of the magnitudes of a row's negative weights.
+    """
+
+    weights: Value
+    total: Value
+    negative: float
+
+
+def softmax_weights(b: Builder, name: str, scores: Value) -> SoftmaxWeights:
+    """Return the softmax of ``scores`` [..., M] of ordinary precision over the last axis, not divided."""
     count = scores.type.shape[-1]
+    tolerance = min(b.precision.tolerance, _ERRORS / count)
     levels = math.ceil(math.log2(count))
     above = _SLACK * (levels + 1)  # by how much the maximum may be missed
     shifted = b.subtract(f"{name}.shifted", scores, _row_maximum(b, name, scores), at_most=above)
@@ -42,18 +61,18 @@ def softmax_weights(b: Builder, name: str, scores: Value) -> tuple[Value, Value,
     clipped = b.relu(f"{name}.above_clip", from_clip, _SLACK, (-_SLACK, _CLIP + above))
     fit = fit_grid(
         _clipped_exponential,
-        lambda x: np.full_like(x, b.precision.tolerance),
+        lambda x: np.full_like(x, tolerance),
         lo=-2 * _SLACK,
         hi=_CLIP + above,
         input_frac=clipped.type.frac,
         frac=b.precision.frac,
     )
     weights = b.spline(f"{name}.weights", clipped, fit, torch.exp(shifted.real))
-    slack = b.precision.tolerance * count
+    slack = tolerance * count
     bounds = (math.exp(-above) - slack, count * math.exp(above) + slack)
     total = b.sum(f"{name}.total", weights, axis=-1, bounds=bounds)
     negative = count * max(-weights.assumed.hull[0] * weights.type.qtype.step, 0.0)
-    return weights, total, negative
+    return SoftmaxWeights(weights, total, negative)
 
 
 def _clipped_exponential(x: Floats) -> Floats:

@@ -54,11 +54,11 @@ def _by_attention(b: Builder, name: str, x: Value, reduction: FoldedReduction, a
     split = b.permute(f"{name}.reader_heads", b.reshape(f"{name}.reader_split", reader, 1, heads, width), 1, 0, 2)
     keys = b.reshape(f"{name}.keys_split", attention.keys, count, heads, width)
     product = b.matmul(f"{name}.product", split, b.permute(f"{name}.keys", keys, 1, 2, 0))
-    weights, total, negative = softmax_weights(b, f"{name}.softmax", b.rescale(f"{name}.products", product))
+    rows = softmax_weights(b, f"{name}.softmax", b.rescale(f"{name}.products", product))
     frac = b.precision.frac + count.bit_length()  # a weight is about 1 / count
-    shares, largest = normalised_weights(b, f"{name}.weights", weights, total, negative, frac)
-    rows = b.reshape(f"{name}.by_head", shares, heads, count)
-    mean = b.divide(f"{name}.attention", b.sum(f"{name}.all_heads", rows, axis=-2), heads, frac)
+    shares, largest = normalised_weights(b, f"{name}.weights", rows.weights, rows.total, rows.negative, frac)
+    by_head = b.reshape(f"{name}.by_head", shares, heads, count)
+    mean = b.divide(f"{name}.attention", b.sum(f"{name}.all_heads", by_head, axis=-2), heads, frac)
     patches = b.slice(f"{name}.attended", mean, -1, own, count) if own else mean
     scores = b.reshape(f"{name}.scores", patches, count - own)
     return keep_and_fuse(b, name, x, scores, reduction, FusingWeights(patches, largest))

@@ -25,6 +25,7 @@ from mpcvit.data.normalise import normalise
 from mpcvit.data.prepared import load_prepared
 from mpcvit.errors import ConfigError, InputError, ModelFileError
 from mpcvit.export.source import SourceChoice, open_source
+from mpcvit.export.traced.model import TracedConfig
 from mpcvit.models.vit import VisionTransformer
 from mpcvit.store.exported import Description, ModelFolder
 from mpcvit.store.trained import load_model, save_model
@@ -75,6 +76,10 @@ def choice(**options: Any) -> SourceChoice:
         ({"trained": Path()}, "no pictures"),
         ({"timm": NAME}, "no pictures"),
         ({"timm": NAME, "data": Path(), "noise": True}, "both --data and --noise"),
+        ({"timm": NAME, "module": "a:b", "data": Path()}, "--timm and --module"),
+        ({"trained": Path(), "module": "a:b", "data": Path()}, "a trained folder and --module"),
+        ({"timm": NAME, "mean": "0,0,0", "data": Path()}, "--mean or --std"),
+        ({"module": "a:b", "classes": 3, "data": Path()}, "--module with --classes"),
     ],
 )
 def test_wrong_combinations_are_refused(options: dict[str, Any], got: str) -> None:
@@ -221,3 +226,43 @@ def test_a_model_for_grey_pictures_is_refused(data: Path, tmp_path: Path) -> Non
     save_model(make_model(replace(TINY, channels=1)), tmp_path / "trained")
     with pytest.raises(ConfigError, match=r"pictures of 1 channel.*RGB"):
         open_source(choice(trained=tmp_path / "trained", data=data))
+
+
+FACTORY = """
+from torch import nn
+def build():
+    module = nn.Sequential(nn.Conv2d(3, 6, 4, 4), nn.Flatten(), nn.Linear(24, 3))
+    module.image_size, module.mean, module.std = 8, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
+    return module
+"""
+
+
+def test_a_module_is_exported_by_its_factory(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Program with labels and normalisation, and no float model: what needs one says so."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "factory_of_a_test.py").write_text(FACTORY)
+    out = tmp_path / "out"
+    command = ["model", "export", "--module", "factory_of_a_test:build", "--data", str(pictures), "--json"]
+    result = CliRunner().invoke(app, [*command, "--out", str(out), "--name", "own"])
+    assert result.exit_code == 0, result.output
+    facts = json.loads(result.stdout)
+    assert (facts["traced"], facts["labels"]) == ("factory_of_a_test:build", "the folder's classes")
+    assert facts["fidelity"] < 1e-6
+    folder = ModelFolder.load(out)
+    assert folder.description.labels == ("ant", "bee", "cat")
+    assert folder.description.mean == (0.5, 0.5, 0.5)
+    with pytest.raises(ModelFileError, match=r"exported through torch\.export"):
+        load_model(out)
+
+
+def test_timm_s_models_without_importer_are_traced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the same option as others."""
+
+    def make(name: str, **options: Any) -> nn.Module:
+        sizes = {"img_size": 16, "patch_size": 8, "depth": 1, "embed_dim": 12, "num_heads": 2, "num_classes": 3}
+        return create_model("deit3_small_patch16_224", **{**sizes, "num_classes": options.get("num_classes", 3)})
+
+    monkeypatch.setattr("mpcvit.models.timm_import.create_model", make)
+    source = open_source(choice(timm="deit3_small_patch16_224", noise=True, images=2, image_size=16))
+    assert source.model.config == TracedConfig(channels=3, image_size=16, classes=3)
+    assert source.facts["traced"] == "deit3_small_patch16_224"

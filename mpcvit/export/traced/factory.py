@@ -1,0 +1,177 @@
+"""Modules that users name as ``package.file:factory``, and what is to be known of one before it is traced."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from mpcvit.errors import ConfigError, ModelFileError
+from mpcvit.export.traced.model import TracedConfig, TracedModel
+from mpcvit.store.weights_file import misfit, require_sound, unwrapped
+
+_FORM = "package.file:factory or folder/file.py:factory"
+_CHANNELS = 3
+
+
+@dataclass(frozen=True)
+class ModuleFacts:
+    """What a module's pictures are.
+
+    Attributes:
+        image_size: pixels.
+        mean, std: per channel, for pixels in [0, 1].
+    """
+
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def module_from(name: str) -> nn.Module:
+    """Return what the factory ``name`` makes, in eval mode. Its code runs; the current folder is searched first.
+
+    Raises:
+        ConfigError: there is no such factory, it raises, or it returns something else.
+    """
+    factory = _factory(name)
+    try:
+        module = factory()
+    except Exception as error:  # whatever the user's code raises
+        raise ConfigError(
+            f"{_told(error)} when '{name}' was called",
+            expected="a factory that takes no arguments and returns a module",
+            remedy="Call it in Python by itself, and correct it.",
+        ) from error
+    if not isinstance(module, nn.Module):
+        raise ConfigError(
+            f"a {type(module).__name__} from '{name}'",
+            expected="a torch.nn.Module",
+            remedy="Return the module from the factory.",
+        )
+    return module.eval()
+
+
+def _factory(name: str) -> Callable[[], Any]:
+    place, _, attribute = name.rpartition(":")
+    if not place or not attribute:
+        raise ConfigError(f"--module {name}", expected=_FORM, remedy="Name the file and the factory in it.")
+    path = Path(place)
+    here = str((path.parent if path.suffix == ".py" else Path()).absolute())
+    sys.path.insert(0, here)
+    try:
+        found = getattr(importlib.import_module(path.stem if path.suffix == ".py" else place), attribute, None)
+    except Exception as error:  # whatever the user's code raises
+        raise ConfigError(
+            f"{_told(error)} when '{place}' was imported",
+            expected=f"{_FORM}, importable from {here}",
+            remedy="Run from the folder that holds the package, or install it.",
+        ) from error
+    finally:
+        sys.path.remove(here)
+    if not callable(found):
+        raise ConfigError(
+            f"{'nothing' if found is None else type(found).__name__} called '{attribute}' in '{place}'",
+            expected="a function that takes no arguments and returns a module",
+            remedy=f"Correct the name: {_FORM}.",
+        )
+    factory: Callable[[], Any] = found
+    return factory
+
+
+def load_into(module: nn.Module, path: Path, name: str) -> None:
+    """Give ``module`` the weights in a safetensors file.
+
+    Raises:
+        ModelFileError: the file cannot be read, or is of another module.
+    """
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelFileError(
+            f"{type(error).__name__} reading {path}",
+            expected="a safetensors file of the module's state_dict()",
+            remedy="Write it with safetensors.torch.save_file(module.state_dict(), path).",
+        ) from error
+    expected = module.state_dict()
+    # a module's own names may begin like a wrapper's
+    found = tensors if not misfit(expected, tensors) else unwrapped(tensors, path)
+    if wrong := misfit(expected, found):
+        raise ModelFileError(
+            f"weights of another module than '{name}' in {path}: {wrong}",
+            expected="a tensor of the right shape for every parameter and buffer",
+            remedy="Save the state_dict() of the module that the factory makes.",
+        )
+    require_sound(found, path)
+    module.load_state_dict(found)
+
+
+def module_facts(module: nn.Module, image_size: int | None, mean: str | None, std: str | None) -> ModuleFacts:
+    """Return what the user typed, or else what attributes of ``module`` say: image_size, mean, std.
+
+    Raises:
+        ConfigError: neither says, or not in numbers.
+    """
+    size = image_size if image_size is not None else getattr(module, "image_size", None)
+    if not isinstance(size, int) or size < 1:
+        raise ConfigError(
+            f"{'no' if size is None else size} image size for the module",
+            expected="the side of its pictures in pixels",
+            remedy="Add --image-size, or give the module an attribute image_size.",
+        )
+    return ModuleFacts(size, _numbers(module, "mean", mean), _numbers(module, "std", std))
+
+
+def _numbers(module: nn.Module, name: str, typed: str | None) -> tuple[float, ...]:
+    given: Any = getattr(module, name, None) if typed is None else typed.split(",")
+    try:
+        numbers = tuple(float(number) for number in given)
+    except (TypeError, ValueError):
+        numbers = ()
+    if len(numbers) != _CHANNELS or (name == "std" and min(numbers) <= 0):
+        raise ConfigError(
+            f"no {name} of the module's pictures" if given is None else f"{name} {given}",
+            expected=f"{_CHANNELS} numbers, for pixels in [0, 1]{', above 0' if name == 'std' else ''}",
+            remedy=f"Add --{name} 0.5,0.5,0.5 as the module was trained, or give the module an attribute {name}.",
+        )
+    return numbers
+
+
+def traced_model(module: nn.Module, channels: int, image_size: int) -> TracedModel:
+    """Return ``module`` as a model, its number of classes found by a black picture.
+
+    Raises:
+        ConfigError: it takes no such picture, or gives no logits.
+    """
+    try:
+        with torch.no_grad():
+            answer = module(torch.zeros(1, channels, image_size, image_size))
+    except Exception as error:  # whatever the module's code raises
+        raise ConfigError(
+            f"{_told(error)} for a picture [1, {channels}, {image_size}, {image_size}]",
+            expected="a module that takes normalised pictures [count, channels, height, width]",
+            remedy="Correct the module, or the image size.",
+        ) from error
+    if not isinstance(answer, torch.Tensor) or answer.ndim != 2 or len(answer) != 1 or not answer.is_floating_point():
+        shown = f"{answer.dtype} {list(answer.shape)}" if isinstance(answer, torch.Tensor) else type(answer).__name__
+        raise ConfigError(
+            f"an answer {shown} for one picture",
+            expected="logits [1, classes]: one float tensor",
+            remedy="Wrap the module in one whose forward returns the logits alone.",
+        )
+    config = TracedConfig(channels=channels, image_size=image_size, classes=answer.shape[1])
+    return TracedModel(module, config)
+
+
+def _told(error: Exception) -> str:
+    """Return the beginning of an error of the user's code."""
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) < 300 else f"{text[:300]} .."
