@@ -87,31 +87,21 @@ def test_31a_exception_at_a_failpoint(deployment: Deployment, case: Case, place:
 
 
 @pytest.fixture
-def small_disk(own_deployment: Deployment) -> Iterator[Path]:
-    """A small file system for party 1's state; needs root."""
-    folder = own_deployment.state("party1")
-    own_deployment.cluster.processes["party1"].terminate()
-    own_deployment.cluster.processes["party1"].wait(timeout=60)
-    kept = folder.with_name("kept")
-    folder.rename(kept)
-    folder.mkdir()
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A small file system for party 1's state, there before ``own_deployment`` begins and after it ends; needs root."""
+    folder = tmp_path / "own/state/party1"
+    folder.mkdir(parents=True)
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], check=False).returncode
-    try:
-        if mounted != 0:
-            pytest.skip("mounting a small file system needs root")
-        shutil.copytree(kept, folder, dirs_exist_ok=True)
-        own_deployment.recover()
-        own_deployment.require_recovery()
-        yield folder
-    finally:
-        if mounted == 0:
-            subprocess.run(["umount", "--lazy", str(folder)], check=False)
+    if mounted != 0:
+        pytest.skip("mounting a small file system needs root")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=False)
 
 
 @pytest.mark.case(
     32, "the disk of a party's ledger is full", "new sessions are refused, not ready; room again: answers"
 )
-def test_32_full_disk(own_deployment: Deployment, case: Case, small_disk: Path) -> None:
+def test_32_full_disk(small_disk: Path, own_deployment: Deployment, case: Case) -> None:
     filler = small_disk / "filler"
     filler.write_bytes(bytes(shutil.disk_usage(small_disk).free // 4096 * 4096))
     outcomes = [own_deployment.attempt(deadline_s=15) for _ in range(3)]
@@ -156,7 +146,8 @@ def test_33_rolled_back_ledger(own_deployment: Deployment, case: Case, role: str
         time.sleep(0.3)
     case.saw(", ".join(dict.fromkeys(outcomes)))
     logs = "".join(own_deployment.cluster.log(name) for name in own_deployment.cluster.roles)
-    assert "right" not in outcomes
+    pooled = int(role == "dealer")  # what it had dealt before is burned at the parties, and may be used
+    assert outcomes.count("right") <= pooled
     assert "LEDGER_ROLLED_BACK" in outcomes or "LEDGER_ROLLED_BACK" in logs
     own_deployment.cluster.processes[role].terminate()
     own_deployment.cluster.processes[role].wait(timeout=60)
@@ -179,7 +170,7 @@ def test_35_wrong_clock(own_deployment: Deployment, case: Case, role: str, secon
     while time.monotonic() < end and len(outcomes) < 3:
         outcome = own_deployment.attempt(deadline_s=20)
         outcomes.append(outcome)
-        if outcome.reason in {"PEER_LOST", "DEALER_LOST"}:
+        if outcome.reason in {"PEER_LOST", "DEALER_LOST", "MATERIAL_EXHAUSTED"}:  # it has just started again
             outcomes.pop()
             time.sleep(0.5)
     case.saw(", ".join(map(str, outcomes)) or "nobody there")
