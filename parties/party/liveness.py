@@ -99,7 +99,12 @@ class Monitor:
         self._heard, self._seen, self._error = time.monotonic(), True, None
 
     def _failed(self, error: MpcvitError) -> None:
-        if self._closed.is_set() or self._error is not None:
+        known = self._error
+        if self._closed.is_set() or type(known) is type(error):
+            return
+        if known is not None:  # what is wrong now says more than what was wrong first
+            self._error = fresh(error)
+            log.warning("%s is still lost: %s", self.role, error)
             return
         patient = isinstance(error, (PeerError, DealerError)) and time.monotonic() < self._heard + _PATIENCE_S
         if patient:

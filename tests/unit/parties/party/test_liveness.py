@@ -106,3 +106,17 @@ def test_a_role_with_much_to_do_is_there() -> None:
         role.asked.get(timeout=5)
     assert monitor.present
     monitor.close()
+
+
+def test_the_reason_is_the_latest() -> None:
+    """A role that came back, but not as it was, is lost for what is wrong with it now; its loss is told once."""
+    role = Role(None, _gone())
+    monitor = role.monitor()
+    assert role.lost.get(timeout=10).reason == "PEER_LOST"
+    role.answers = [_gone(NotAllowed)]
+    while not isinstance(monitor.lost, NotAllowed):
+        role.asked.get(timeout=5)
+    assert not monitor.present
+    with pytest.raises(queue.Empty):
+        role.lost.get(timeout=0.5)
+    monitor.close()
