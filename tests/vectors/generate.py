@@ -31,7 +31,7 @@ from mpcvit.ops import (
     TensorType,
 )
 from mpcvit.program.program import Program
-from mpcvit.ring.qtype import PIXEL, QType
+from mpcvit.ring.qtype import PIXEL, QType, pixel_type
 from tests.support.cases import t
 from tests.support.fss_keys import roots, seed, uniform
 from tests.support.known_answers import VECTORS, KeyVector, StepVector, Vector, candidates, hexed, shipped_answer
@@ -55,6 +55,7 @@ PROGRAMS: list[tuple[str, Op, tuple[TensorType, ...], list[list[int]]]] = [
     ("spline", SPLINE, (SMALL,), [[0, -128, 127]]),
     ("grid spline", GRID, (t((3,), frac=4, bound=3.9),), [[0, -62, 62]]),
     ("input check", InputCheck(2), (TensorType((3,), replace(PIXEL, hi=3.0)),), [[0, 3, 2]]),
+    ("wide input check", InputCheck(12), (TensorType((3,), pixel_type(12)),), [[0, 4095, 1000]]),
     ("pick", Pick(1, 2), (RANKS, SMALL), [[2, 0, 1], [7, -128, 127]]),
     ("order", Order(), (SMALL,), [[5, -128, 127]]),
 ]
