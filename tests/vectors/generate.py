@@ -31,12 +31,14 @@ from mpcvit.ops import (
     TensorType,
 )
 from mpcvit.program.program import Program
+from mpcvit.ring.prg import Prg
 from mpcvit.ring.qtype import PIXEL, QType, pixel_type
+from mpcvit.ring.sharing import shares
 from tests.support.cases import t
 from tests.support.fss_keys import roots, seed, uniform
 from tests.support.known_answers import VECTORS, KeyVector, StepVector, Vector, candidates, hexed, shipped_answer
 from tests.support.protocol_variants import masked_op
-from tests.support.secure import one_op, share
+from tests.support.secure import one_op
 
 SESSION = bytes(range(16)).hex()
 SMALL = t((3,), frac=4)
@@ -101,13 +103,14 @@ def step(title: str, program: Program, plan: Plan, codes: list[list[int]]) -> Ve
         name: np.array(one) << (program.inputs[name].frac - kind.frac)
         for (name, kind), one in zip(_read(program), codes, strict=True)
     }
+    prg = Prg((1000).to_bytes(32, "little"))
     given = {
         "program": program.to_json(),
         "protocol": repr(plan.steps[plan.step_index["op"]].protocol),
         "session": SESSION,
         "seeds": [seed(number).hex() for number in (1, 2)],
         "common": seed(3).hex(),
-        "inputs": {name: [hexed(share(one, 2, party, name)) for party in (0, 1)] for name, one in inputs.items()},
+        "inputs": {name: list(map(hexed, shares(one, [prg], name))) for name, one in inputs.items()},
     }
     vector = StepVector(given)
     answer = vector.answer()
