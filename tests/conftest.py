@@ -7,6 +7,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -22,6 +23,8 @@ from tests.support.images import make_images
 from tests.support.models import TINY, make_model
 
 torch.set_num_threads(1)  # tests are small; several processes run side by side
+hypothesis.settings.register_profile("busy", deadline=None)  # and a busy machine takes its time for an example
+hypothesis.settings.load_profile("busy")
 
 
 #: Folders of tests that start processes.
