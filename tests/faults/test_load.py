@@ -262,7 +262,7 @@ def test_r7_hostile_client(loaded: Deployment, case: Case) -> None:
     wasted = max(len(loaded.burned_material(role)) - burned[role] for role in PARTIES) - len(hurt)
     case.saw(f"p99 {slow[0]:.2f} s alone, {slow[1]:.2f} s under attack; {_summary(hurt)}; {wasted} leases wasted")
     assert {outcome.reason for outcome in hurt} == {"right"}
-    assert wasted <= 2 * _FAULTS + (time.monotonic() - start) / 5  # as many again were under way; then one every 5 s
+    assert wasted <= 32 + _FAULTS + (time.monotonic() - start) / 5  # what was under way; then one every 5 s
     case.late = slow[1] > 1.2 * slow[0] + 0.1
     assert slow[1] < 10 * slow[0] + 2
     time.sleep(TIMEOUTS["pair_s"])

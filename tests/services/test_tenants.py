@@ -104,7 +104,18 @@ def deployment(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     (folder / "issuer.json").write_text(run.stdout)
     made.rules()
     with cluster:
+        for role in ROLES[:3]:
+            address = yaml.safe_load((folder / f"{role}.yaml").read_text())["listen"]["health"]
+            _until_ready(address)
         yield made
+
+
+def _until_ready(address: str) -> None:
+    """Wait until a role would serve a session: right after the start others may still count as lost."""
+    end = time.monotonic() + 60
+    while CliRunner().invoke(app, ["health", address]).exit_code != 0:
+        assert time.monotonic() < end
+        time.sleep(0.5)
 
 
 @pytest.fixture
