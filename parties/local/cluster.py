@@ -40,6 +40,10 @@ class Placement(Protocol):
         """Words before a command."""
 
 
+#: Seconds in which parties that have just started may become acquainted with the other roles.
+_ACQUAINTED_S = 5.0
+
+
 class LocalCluster:
     """A context manager: dealer and parties run inside it, and are gone after it.
 
@@ -130,6 +134,7 @@ class LocalCluster:
                 self.start(role)
             for role in self.roles:
                 self.wait_ready(role)
+            self._wait_acquainted()
         except BaseException:
             self.stop()
             raise
@@ -186,6 +191,30 @@ class LocalCluster:
             expected=f"a serving process within {self._start_s:g} s",
             remedy=f"See {self.folder / (role + '.log')}.",
         )
+
+    def _wait_acquainted(self) -> None:
+        """Wait a little until parties have seen the other roles, who may have started after them.
+
+        Until then a session may fail for want of a role that is there. The caller notices one that cannot be reached.
+        """
+        from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+        end = time.monotonic() + _ACQUAINTED_S
+        parties = [role for role in self.roles if role.startswith("party") and role not in self._hosts]
+        for role in parties:
+            with grpc.insecure_channel(self._health[role], options=OPTIONS) as channel:
+                stub = health_pb2_grpc.HealthStub(channel)
+                others = [other for other in self.roles if other != role]
+                while others and time.monotonic() < end:
+                    try:
+                        answer = stub.Check(health_pb2.HealthCheckRequest(service=others[0]), timeout=1)
+                    except grpc.RpcError:  # a standby dealer, which is no condition
+                        others.pop(0)
+                        continue
+                    if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                        others.pop(0)
+                    else:
+                        time.sleep(0.1)
 
     def log(self, role: str) -> str:
         """Return what ``role`` printed so far."""
