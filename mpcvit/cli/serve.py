@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -61,8 +62,9 @@ def serve_dealer(config: Config, dev: Dev = False) -> None:
 def _leave() -> NoReturn:
     """End the process at once: all is closed, and native threads have made the interpreter hang in its own end."""
     logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with suppress(OSError):  # nobody reads any more
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(0)
 
 

@@ -220,7 +220,7 @@ class Disclosure:
             RevealKind.VECTOR: f"a vector of {sizes or 'some'} numbers",
             RevealKind.SCALAR: "one number",
             RevealKind.MAP: f"the likeliest label alone of each of {sizes or 'some'} places",
-            RevealKind.MATCH: f"whether the cosine to a secret reference is at least {self.threshold}, no more",
+            RevealKind.MATCH: f"whether the cosine to a secret reference is above {self.threshold}, no more",
         }[self.kind]
 
 

@@ -14,10 +14,12 @@ from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from mpcvit.errors import MpcvitError, NotAllowed, PeerLost, PeerTimeout, VersionSkew, by_reason
+from mpcvit.errors import MpcvitError, NotAllowed, Overloaded, PeerLost, PeerTimeout, VersionSkew, by_reason
 
 Detail = TypeVar("Detail", bound=Message)
 DOMAIN = "mpcvit"
+#: How a gRPC server says that it has more calls than it may, before any service sees one.
+_TOO_MANY_CALLS = "Concurrent RPC limit exceeded"
 #: Letters of each part of an error. gRPC drops errors beyond 8 KiB in all, and then nobody hears the reason.
 _LONGEST = 800
 #: Names in ErrorInfo's metadata, and the attributes of the error that they carry.
@@ -71,6 +73,13 @@ def from_rpc_error(error: grpc.RpcError, origin: str) -> MpcvitError:
             "no answer before the deadline",
             expected="an answer",
             remedy=f"Check that {origin} is not overloaded, or allow more time.",
+            origin=origin,
+        )
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_MANY_CALLS in (error.details() or ""):
+        return Overloaded(
+            "too many calls at once",
+            expected="fewer",
+            remedy=f"Retry later; see the limits of {origin}.",
             origin=origin,
         )
     if code is grpc.StatusCode.UNIMPLEMENTED:

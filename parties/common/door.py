@@ -102,6 +102,8 @@ class Door(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc has no annotat
             oldest = next(iter(silent.items()), None) if len(silent) >= self._most else None
             if oldest is not None and oldest[1] > now - _GRACE_S:
                 raise self._overloaded(len(silent))
+            if oldest is not None:
+                del silent[oldest[0]]
             silent[context] = now
         try:
             if oldest is not None:

@@ -23,7 +23,7 @@ from parties.common.settings import DealerListen, PartyListen
 log = logging.getLogger("mpcvit.server")
 #: Threads of a server. They wait: for requests, for peers, for results. One is made when it is first needed.
 _THREADS = 256
-#: Callers that may have all their calls open, and as many silent ones, before others have to wait.
+#: Callers that may have all their calls open, and as many that wait for their request, before others have to wait.
 _CALLERS = 4
 #: Seconds within which the request of a unary call must come, and within which calls end when a process stops.
 _SILENCE_S = 10.0
@@ -45,7 +45,7 @@ def check(role: str, files: TlsFiles, addresses: Iterable[str]) -> None:
 def make_server(role: str, calls: int, identify: Identify, audit: AuditLog) -> grpc.Server:
     """Return a server of ``role`` that answers callers whom ``identify`` knows, each so many calls at once."""
     door = Door(role, calls=calls, silence_s=_SILENCE_S, identify=identify)
-    most = max(_THREADS, _CALLERS * calls)
+    most = max(_THREADS, 2 * _CALLERS * calls)
     threads = ServerThreads(most)
     return grpc.server(threads, interceptors=[Refusals(audit), door], options=OPTIONS, maximum_concurrent_rpcs=2 * most)
 
@@ -82,6 +82,6 @@ def serve(
     readiness.stop()
     stop()
     for end in [server.stop(_END_S) for server in servers]:
-        end.wait()
+        end.wait(2 * _END_S)
     for one in shown:
         one.close()

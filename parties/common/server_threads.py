@@ -49,8 +49,10 @@ class ServerThreads(ThreadPoolExecutor):
             self._asked = math.inf
 
     def _watch(self) -> None:
-        while not self._shutdown:
-            if time.monotonic() > self._asked + self._patience_s:
+        looks, asked = 0, math.inf
+        while not self._shutdown:  # looks are counted: a process that was stopped for long has not looked meanwhile
+            looks, asked = (looks + 1 if self._asked == asked else 0), self._asked
+            if looks * _PAUSE_S >= self._patience_s and asked != math.inf:
                 _end()
             time.sleep(_PAUSE_S)
 

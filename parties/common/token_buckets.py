@@ -48,9 +48,6 @@ class TokenBuckets:
             left, now = self._look(name, rate, burst)
             self._keep(name, max(left - 1, -float(burst)), now)
 
-    def __len__(self) -> int:
-        return len(self._left)
-
     def _look(self, name: str, rate: float, burst: int) -> tuple[float, float]:
         now = self._clock()
         left, since = self._left.get(name, (float(burst), now))

@@ -208,8 +208,9 @@ class LocalCluster:
                 while others and time.monotonic() < end:
                     try:
                         answer = stub.Check(health_pb2.HealthCheckRequest(service=others[0]), timeout=1)
-                    except grpc.RpcError:  # a standby dealer, which is no condition
-                        others.pop(0)
+                    except grpc.RpcError as error:
+                        if error.code() is grpc.StatusCode.NOT_FOUND:  # a standby dealer, which is no condition
+                            others.pop(0)
                         continue
                     if answer.status == health_pb2.HealthCheckResponse.SERVING:
                         others.pop(0)

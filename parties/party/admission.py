@@ -108,12 +108,16 @@ class Admission:
     def room_for(self, owner: str) -> HeldSession | None:
         """Return which session would have to go if one more of ``owner`` became ready; None if there is room.
 
-        The last that waits of the client who has most goes, if this client still has more than ``owner`` afterwards.
+        The last that waits of the client who has most goes, if it has at least as many as ``owner`` afterwards.
 
         Raises:
             Overloaded: as many are ready and run as are allowed, and nobody has too many of them.
         """
-        ready = [one for one in self._sessions.all() if one.state in (SessionState.READY, SessionState.RUNNING)]
+        ready = [
+            one
+            for one in self._sessions.all()
+            if one.state is SessionState.RUNNING or (one.state is SessionState.READY and one.failure is None)
+        ]
         if len(ready) < self._limits.ready:
             return None
         share = Counter(session.owner for session in ready)

@@ -80,8 +80,10 @@ class Monitor:
         while not self._closed.is_set():
             try:
                 self._check(self._stall_s)
-            except Overloaded:  # it has much to do, so it is there
-                self._answered()
+            except Overloaded:  # it has much to do, so it lives; what else was wrong with it was not looked at
+                self._heard = time.monotonic()
+                if isinstance(self._error, (PeerError, DealerError)):
+                    self._error = None
                 self._closed.wait(_PAUSE_S)
             except MpcvitError as error:
                 self._failed(error)

@@ -189,7 +189,7 @@ class ComputeParty:
         self.admission.hold(session)
         # party 0 first hears from the others, who wait as long, which of them has no share
         patience_s = self.settings.timeouts.pair_s + (_ANSWER_S if self.scheduler is not None else 0)
-        self.sessions.after(session, patience_s, partial(self.runner.expire, session))
+        self.sessions.after(session, SessionState.HELD, patience_s, partial(self.runner.expire, session))
         if self.scheduler is not None:
             session.dealer = self.dealers.current
             self.scheduler.submit(session)
@@ -198,7 +198,8 @@ class ComputeParty:
         """Let a session that party 0 has opened wait until party 0 starts it."""
         if self.sessions.move(session, SessionState.READY, before=SessionState.HELD):
             session.report("waiting")
-            self.sessions.after(session, self.settings.timeouts.session_s, partial(self.runner.expire, session))
+            waits_s = self.settings.timeouts.session_s
+            self.sessions.after(session, SessionState.READY, waits_s, partial(self.runner.expire, session))
 
     def drain(self) -> None:
         """Take no more sessions, wait for those here at most ``drain_s``, then end them and close everything."""

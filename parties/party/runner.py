@@ -11,7 +11,15 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 import numpy as np
 
-from mpcvit.errors import Draining, MpcvitError, PeerAborted, SessionCancelled, SessionExpired, by_reason
+from mpcvit.errors import (
+    Draining,
+    InputOutOfRange,
+    MpcvitError,
+    PeerAborted,
+    SessionCancelled,
+    SessionExpired,
+    by_reason,
+)
 from mpcvit.wire import SESSION_METADATA
 from mpcvit.wire.v1 import peer_pb2, peer_pb2_grpc
 from parties.common.audit import AuditEvent
@@ -69,7 +77,9 @@ class Runner:
         """Note that a peer gave the session up for ``reason``."""
         session = self._sessions.find(session_id)
         if session is not None and peer in session.streams:
-            error = PeerAborted(
+            # what the client shared is its fault, whichever party is the first to say so
+            kind = InputOutOfRange if by_reason(reason) is InputOutOfRange else PeerAborted
+            error = kind(
                 f"party {peer} gave up: {reason}",
                 expected="a session that all parties finish",
                 remedy="See the other party's error.",
@@ -118,6 +128,8 @@ class Runner:
 
     def _run(self, session: HeldSession) -> None:
         """Run one session in its thread: every way out ends in an event, a closed ledger entry and closed streams."""
+        if session.state is not SessionState.RUNNING:  # it ended while it waited for the thread
+            return
         self._finish(session, self._attempt(session))
         if not self._sessions.count(SessionState.RUNNING):
             return_freed_memory()
@@ -192,11 +204,10 @@ class Runner:
         except Exception as error:
             unexpected(error, f"party{self._index}")
         finally:
-            self._sessions.after(
-                session, self._settings.timeouts.session_s, lambda: self._sessions.remove(session.session_id)
-            )
             session.events.put(event)
             self._ended(session, event)
+            kept_s = self._settings.timeouts.session_s
+            self._sessions.after(session, SessionState.ENDED, kept_s, lambda: self._sessions.remove(session.session_id))
 
     def _tell_peers(self, session: HeldSession, error: MpcvitError) -> None:
         """Tell peers, if possible, that this party gave up, and why; nobody waits for it."""

@@ -51,7 +51,8 @@ class Scheduler:
         self._settings, self._sessions, self._admission = settings, sessions, admission
         self._runner, self._engine, self._peers, self._monitors = runner, engine, peers, monitors
         self._memory = memory
-        self._slots = settings.limits.sessions
+        #: Sessions that each party runs at the same time, as it said last.
+        self._slots = {settings.index: settings.limits.sessions}
         self._lock = threading.Lock()
         self._queue: FairQueue[HeldSession] = FairQueue(weight)
         self._running: set[HeldSession] = set()
@@ -89,14 +90,19 @@ class Scheduler:
         Raises:
             Overloaded: as many wait and run as are allowed.
         """
+        waits_s, overloaded = self._settings.timeouts.session_s, self._admission.overloaded()
         with self._lock:
             too_many = self._admission.room_for(session.owner)
-            if self._sessions.move(session, SessionState.READY, before=SessionState.HELD):
-                session.report("waiting")
-                self._queue.push(session.owner, session)
-                self._sessions.after(session, self._settings.timeouts.session_s, lambda: self._runner.expire(session))
+            if not self._sessions.move(session, SessionState.READY, before=SessionState.HELD):
+                return
+            session.report("waiting")
+            self._queue.push(session.owner, session)
+            self._sessions.after(session, SessionState.READY, waits_s, lambda: self._runner.expire(session))
+            if too_many is not None:  # from here on it is nobody's turn, and nobody else's room
+                self._queue.remove(too_many.owner, too_many)
+                too_many.failure = overloaded
         if too_many is not None:
-            self._runner.give_up(too_many, self._admission.overloaded())
+            self._runner.give_up(too_many, overloaded)
 
     def _open(self, session: HeldSession, peer: int) -> None:
         """Wait until a peer holds the same session, then connect the stream.
@@ -120,7 +126,9 @@ class Scheduler:
         try:
             if session.state is SessionState.ENDED:
                 call.cancel()
-            self._slots = min(self._slots, call.result().sessions or self._slots)
+            answer = call.result()
+            with self._lock:
+                self._slots[peer] = answer.sessions or self._settings.limits.sessions
         except grpc.FutureCancelledError as error:
             raise _cancelled() from error
         except grpc.RpcError as error:
@@ -154,7 +162,7 @@ class Scheduler:
             return True
         taken = sum(self._engine.memory(running.model.manifest.key) for running in self._running)
         needed = self._engine.memory(session.model.manifest.key)
-        return len(self._running) < self._slots and taken + needed <= self._memory
+        return len(self._running) < min(self._slots.values()) and taken + needed <= self._memory
 
 
 def _cancelled() -> SessionCancelled:

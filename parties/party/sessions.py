@@ -194,9 +194,11 @@ class SessionTable:
             if session is not None:
                 self._stop_timer(session)
 
-    def after(self, session: HeldSession, seconds: float, act: Callable[[], None]) -> None:
-        """Call ``act`` after so many seconds, unless the session's state changes before."""
+    def after(self, session: HeldSession, state: SessionState, seconds: float, act: Callable[[], None]) -> None:
+        """Call ``act`` after so many seconds in ``state``, unless the session is in another by now or until then."""
         with self._changed:
+            if session.state is not state:
+                return
             self._stop_timer(session)
             session.expiry = threading.Timer(seconds, act)
             session.expiry.daemon = True

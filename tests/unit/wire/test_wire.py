@@ -329,3 +329,19 @@ def test_a_pinned_role_needs_its_key() -> None:
     assert require_party(context, {"party0": [other]}) == 1
     with pytest.raises(NotAuthenticated, match="the pinned key 00000000"):
         require_party(context, {"party1": [other]})
+
+
+def test_a_server_with_too_many_calls_is_overloaded() -> None:
+    """gRPC's own word for it carries no reason of ours; taken for a lost peer it would end every session."""
+
+    class TooMany(grpc.RpcError):
+        def code(self) -> grpc.StatusCode:
+            return grpc.StatusCode.RESOURCE_EXHAUSTED
+
+        def details(self) -> str:
+            return "Concurrent RPC limit exceeded!"
+
+        def trailing_metadata(self) -> tuple[()]:
+            return ()
+
+    assert isinstance(from_rpc_error(TooMany(), "party1"), errors.Overloaded)

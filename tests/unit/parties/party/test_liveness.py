@@ -98,14 +98,25 @@ def test_silence_for_the_stall_deadline_is_a_loss() -> None:
     monitor.close()
 
 
-def test_a_role_with_much_to_do_is_there() -> None:
-    """It answered that it cannot answer now."""
-    role = Role(_gone(Overloaded))
+def test_a_role_with_much_to_do_lives() -> None:
+    """That it cannot answer now is a sign of life, but says nothing of its ledger or its version."""
+    busy = _gone(Overloaded)
+    role = Role(None, busy)
     monitor = role.monitor()
-    for _ in range(2):
+    for _ in range(3):
         role.asked.get(timeout=5)
     assert monitor.present
+    assert role.lost.empty()
+    role.answers = [_gone(NotAllowed)]
+    assert role.lost.get(timeout=10).reason == "NOT_ALLOWED"
+    role.answers = [busy]
+    for _ in range(2):
+        role.asked.get(timeout=5)
+    assert isinstance(monitor.lost, NotAllowed)
     monitor.close()
+    stranger = Role(busy).monitor()
+    assert not stranger.present
+    stranger.close()
 
 
 def test_the_reason_is_the_latest() -> None:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mpcvit.errors import DealerLost, PeerAborted
+from mpcvit.errors import DealerLost, InputOutOfRange, MpcvitError, PeerAborted
 from mpcvit.wire.v1 import session_pb2
 from parties.party.runner import Runner
 from parties.party.sessions import Failed, HeldSession, Progress, SessionState, SessionTable
@@ -45,13 +45,22 @@ def _runner(sessions: SessionTable, peer: Peer, engine: SimpleNamespace | None =
     return Runner(SETTINGS, sessions, engine, {1: peer}, ledger, lambda session, outcome: None)  # type: ignore[arg-type,dict-item]
 
 
-@pytest.mark.parametrize(("reason", "passes"), [("DEALER_LOST", True), ("INPUT_OUT_OF_RANGE", False)])
-def test_what_a_peer_gives_up_for_says_whether_a_new_session_may_help(reason: str, passes: bool) -> None:
-    """The echo of an error that passes by itself may be retried, too."""
+@pytest.mark.parametrize(
+    ("reason", "passes", "kind"),
+    [
+        ("DEALER_LOST", True, PeerAborted),
+        ("PROGRAM_MISMATCH", False, PeerAborted),
+        ("INPUT_OUT_OF_RANGE", False, InputOutOfRange),
+    ],
+)
+def test_what_a_peer_gives_up_for_says_whether_a_new_session_may_help(
+    reason: str, passes: bool, kind: type[MpcvitError]
+) -> None:
+    """The echo of an error that passes by itself may be retried; what a client shared stays its own fault."""
     sessions = SessionTable()
     session = _session(sessions)
     _runner(sessions, Peer()).abort(session.session_id, 1, reason)
-    assert isinstance(session.failure, PeerAborted)
+    assert type(session.failure) is kind
     assert session.failure.retry_with_new_session is passes
 
 

@@ -198,3 +198,23 @@ def test_a_lost_peer_is_not_asked() -> None:
         _until(lambda: 2 in place.given_up)
         assert place.given_up[2].reason == "PEER_LOST"
         assert len(place.peer.opened) == 1
+
+
+def test_a_client_that_has_most_makes_room_at_once() -> None:
+    """Its last waiting session is out of the queue before anything else may start it; another is in its place."""
+    with _place(sessions=1, queue=2) as place:
+        first = [place.submit(number, "eve.client") for number in (1, 2, 3)]
+        place.peer.hold(1)
+        _until(lambda: place.started == [1])
+        place.peer.hold(2, 3)
+        _until(lambda: all(one.state is SessionState.READY for one in first[1:]))
+        last = place.submit(4, "alice.client")
+        place.peer.hold(4)
+        _until(lambda: last.state is SessionState.READY)
+        _until(lambda: len(place.given_up) == 1)
+        (number, error), *_ = place.given_up.items()
+        assert isinstance(error, Overloaded)
+        assert number in (2, 3)
+        place.end(first[0])
+        _until(lambda: len(place.started) == 2)
+        assert number not in place.started

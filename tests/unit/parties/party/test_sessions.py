@@ -61,11 +61,12 @@ def test_timers_end_with_the_state_that_they_are_for() -> None:
     happened: queue.SimpleQueue[str] = queue.SimpleQueue()
     for session in (due, gone):
         table.add(session)
-    table.after(gone, 0.05, lambda: happened.put("gone"))
+    table.after(gone, SessionState.HELD, 0.05, lambda: happened.put("gone"))
     table.remove(gone.session_id)
-    table.after(due, 0.05, lambda: happened.put("held"))
+    table.after(due, SessionState.HELD, 0.05, lambda: happened.put("held"))
     assert table.move(due, SessionState.READY, before=SessionState.HELD)
-    table.after(due, 0.1, lambda: happened.put("ready"))
+    table.after(due, SessionState.HELD, 0.05, lambda: happened.put("too late"))
+    table.after(due, SessionState.READY, 0.1, lambda: happened.put("ready"))
     assert happened.get(timeout=5) == "ready"
     assert happened.empty()
 
