@@ -340,7 +340,9 @@ class Builder:
     def add(self, name: str, left: Value, right: Value, bounds: Range | None = None) -> Value:
         """Return left + right."""
         real = left.real + right.real
-        if left.radius is None or right.radius is None:
+        # one number that is added to a whole row makes it longer than by itself
+        whole = left.type.shape[-1] == right.type.shape[-1]
+        if left.radius is None or right.radius is None or not whole:
             return self._add(name, Add(), [left, right], real, bounds)
         radius = left.largest_row + right.largest_row
         return replace(self._add(name, Add(), [left, right], real, (-radius, radius)), radius=radius)

@@ -24,7 +24,7 @@ from mpcvit.models.kinds import Activation
 _MERGED_WEIGHT_FRAC = 22
 #: The largest slope of an activation with |act(h)| <= |h| (GELU's).
 _STEEPEST = 1.13
-#: More than the difference between a bias and its code, which has the fractional bits of a product.
+#: Between a bias and its code, as long as the fractional bits of a product make no more of it.
 _CODES = 2.0**-16
 #: Room for weights that are rounded to other codes in another unit.
 _READ_SLACK = 2.0**-4
@@ -122,7 +122,10 @@ def _read_rounding(b: Builder, stream: Normed) -> float:
 
 def _within(x: Value, radius: float | None, bias: torch.Tensor) -> Value:
     """Return x with rows of at most ``radius`` and a bias."""
-    return x if radius is None else replace(x, radius=radius + float(bias.norm()) + _CODES)
+    if radius is None:
+        return x
+    codes = max(_CODES, math.sqrt(bias.shape[-1]) * x.type.qtype.step / 2)
+    return replace(x, radius=radius + float(bias.norm()) + codes)
 
 
 def _linear_radius(b: Builder, stream: Normed, matrix: torch.Tensor) -> float | None:

@@ -30,7 +30,7 @@ from mpcvit.models.kinds import AttentionKind
 from mpcvit.models.vit import VisionTransformer
 from mpcvit.wire.reveal import LOGITS, Disclosure
 
-#: More than the difference between a bias and its code, which has the fractional bits of a product.
+#: Between a bias and its code, as long as the fractional bits of a product make no more of it.
 _CODES = 2.0**-16
 
 #: Fractional bits that queries and keys have beyond the ordinary number.
@@ -347,7 +347,8 @@ def _written_radius(b: Builder, layer: AttentionLayer, heads: list[MixedHead], b
     """Return a bound on the length of what attention adds to a token, but for its last rounding."""
     weight = columns_of(b, block.proj.weight, block.proj.first)
     taps = None if block.lepe is None else taps_of(block.lepe[:, :rows], weight.shape[0])
-    step, rounding = 2.0**-b.precision.frac, _CODES
+    step, outputs = 2.0**-b.precision.frac, block.proj.bias.shape[-1]
+    rounding = max(_CODES, math.sqrt(outputs) * step * 2.0 ** -(b.weight_frac(block.proj.weight) + 1))
     if taps is not None:  # LePE is rounded before it is added
         rounding += step * float(weight.abs().sum(0).norm())
     if block.proj.first is not None:

@@ -20,8 +20,8 @@ from mpcvit.ops.bounds import Bounds
 _SLACK = 2.0**-5
 #: Differences to the maximum beyond this count as this: exp(-7.25) = 7.1e-4. With it 32 knots 1/4 apart are enough.
 _CLIP = 7.25
-#: Most that the errors of a row's weights may add up to: the sum, of which one is about 1, stays away from 0.
-_ERRORS = 0.5
+#: The sum of a row's weights, of which one is about 1, stays above this whatever their errors add up to.
+_LEAST_TOTAL = 0.1
 
 
 def lower_softmax(b: Builder, name: str, heads: Heads) -> Value:
@@ -53,9 +53,9 @@ class SoftmaxWeights:
 def softmax_weights(b: Builder, name: str, scores: Value) -> SoftmaxWeights:
     """Return the softmax of ``scores`` [..., M] of ordinary precision over the last axis, not divided."""
     count = scores.type.shape[-1]
-    tolerance = min(b.precision.tolerance, _ERRORS / count)
     levels = math.ceil(math.log2(count))
     above = _SLACK * (levels + 1)  # by how much the maximum may be missed
+    tolerance = min(b.precision.tolerance, (math.exp(-above) - _LEAST_TOTAL) / count)
     shifted = b.subtract(f"{name}.shifted", scores, _row_maximum(b, name, scores), at_most=above)
     from_clip = b.offset(f"{name}.from_clip", shifted, _CLIP)
     clipped = b.relu(f"{name}.above_clip", from_clip, _SLACK, (-_SLACK, _CLIP + above))

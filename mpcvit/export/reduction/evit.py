@@ -7,7 +7,7 @@ from mpcvit.export.builder import Builder, Value
 from mpcvit.export.fold_reduction import FoldedReduction
 from mpcvit.export.normalise import normalised_weights
 from mpcvit.export.reduction.lowering import Read, ReductionLowering
-from mpcvit.export.reduction.selection import SCORE_MARGIN, FusingWeights, keep_and_fuse
+from mpcvit.export.reduction.selection import DIVISOR, SCORE_MARGIN, FusingWeights, keep_and_fuse
 from mpcvit.models.kinds import Ranking, ReductionKind
 
 
@@ -61,6 +61,8 @@ def _by_attention(b: Builder, name: str, x: Value, reduction: FoldedReduction, a
     mean = b.divide(f"{name}.attention", b.sum(f"{name}.all_heads", by_head, axis=-2), heads, frac)
     patches = b.slice(f"{name}.attended", mean, -1, own, count) if own else mean
     scores = b.reshape(f"{name}.scores", patches, count - own)
+    if largest is not None:  # the mean over heads rounds twice at most, and has a reciprocal of its own
+        largest = largest * (1 + DIVISOR) + 2 * count * mean.type.qtype.step
     return keep_and_fuse(b, name, x, scores, reduction, FusingWeights(patches, largest))
 
 

@@ -15,7 +15,7 @@ SCORE_MARGIN = 4.0
 #: Significant bits of the reciprocal of a public divisor.
 _DIVISOR_BITS = 13
 #: By how much that reciprocal may be off, relative.
-_DIVISOR = 2.0**-12
+DIVISOR = 2.0**-12
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class FusingWeights:
     """By what dropped tokens are multiplied before they are added up.
 
     Attributes:
-        values: [1, N], not negative, of all tokens but a class token.
-        largest: bound on their sum as computed; None where nothing is proven.
+        values: [1, N], of all tokens but a class token; as computed, some may be a little below 0.
+        largest: bound on the sum of their magnitudes as computed; None where nothing is proven.
     """
 
     values: Value
@@ -54,7 +54,7 @@ def keep_and_fuse(
     if weights is None:
         dropped = b.matmul(f"{name}.dropped", is_dropped, rest, columns.times(left))
         fused = _divided(b, f"{name}.fused", dropped, left)
-        largest: float | None = 1 + _DIVISOR
+        largest: float | None = 1 + DIVISOR
     else:
         taken = b.multiply(f"{name}.dropped_weights", is_dropped, weights.values)
         largest = weights.largest

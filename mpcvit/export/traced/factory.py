@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -42,15 +45,19 @@ def module_from(name: str) -> nn.Module:
     Raises:
         ConfigError: there is no such factory, it raises, or it returns something else.
     """
-    factory = _factory(name)
-    try:
-        module = factory()
-    except Exception as error:  # whatever the user's code raises
-        raise ConfigError(
-            f"{_told(error)} when '{name}' was called",
-            expected="a factory that takes no arguments and returns a module",
-            remedy="Call it in Python by itself, and correct it.",
-        ) from error
+    place, _, attribute = name.rpartition(":")
+    if not place or not attribute:
+        raise ConfigError(f"--module {name}", expected=_FORM, remedy="Name the file and the factory in it.")
+    with _importable_from(place):
+        factory = _factory(place, attribute)
+        try:
+            module = factory()
+        except Exception as error:  # whatever the user's code raises
+            raise ConfigError(
+                f"{_told(error)} when '{name}' was called",
+                expected="a factory that takes no arguments and returns a module",
+                remedy="Call it in Python by itself, and correct it.",
+            ) from error
     if not isinstance(module, nn.Module):
         raise ConfigError(
             f"a {type(module).__name__} from '{name}'",
@@ -60,23 +67,27 @@ def module_from(name: str) -> nn.Module:
     return module.eval()
 
 
-def _factory(name: str) -> Callable[[], Any]:
-    place, _, attribute = name.rpartition(":")
-    if not place or not attribute:
-        raise ConfigError(f"--module {name}", expected=_FORM, remedy="Name the file and the factory in it.")
+@contextmanager
+def _importable_from(place: str) -> Iterator[None]:
+    """Let what lies beside a file, or in the current folder, be imported: when it is read, and when it is called."""
     path = Path(place)
     here = str((path.parent if path.suffix == ".py" else Path()).absolute())
     sys.path.insert(0, here)
     try:
-        found = getattr(importlib.import_module(path.stem if path.suffix == ".py" else place), attribute, None)
+        yield
+    finally:
+        sys.path.remove(here)
+
+
+def _factory(place: str, attribute: str) -> Callable[[], Any]:
+    try:
+        found = getattr(_imported(place), attribute, None)
     except Exception as error:  # whatever the user's code raises
         raise ConfigError(
             f"{_told(error)} when '{place}' was imported",
-            expected=f"{_FORM}, importable from {here}",
+            expected=f"{_FORM}, importable from {sys.path[0]}",
             remedy="Run from the folder that holds the package, or install it.",
         ) from error
-    finally:
-        sys.path.remove(here)
     if not callable(found):
         raise ConfigError(
             f"{'nothing' if found is None else type(found).__name__} called '{attribute}' in '{place}'",
@@ -85,6 +96,20 @@ def _factory(name: str) -> Callable[[], Any]:
         )
     factory: Callable[[], Any] = found
     return factory
+
+
+def _imported(place: str) -> ModuleType:
+    """Return a package's module, or that in a file, whose name may be that of a module of Python's own."""
+    path = Path(place)
+    if path.suffix != ".py":
+        return importlib.import_module(place)
+    spec = importlib.util.spec_from_file_location(f"_own_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(place)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses, for one, look there
+    spec.loader.exec_module(module)
+    return module
 
 
 def load_into(module: nn.Module, path: Path, name: str) -> None:

@@ -81,7 +81,9 @@ def _shapes(node: fx.Node) -> dict[str, str]:
         if isinstance(argument, fx.Node):
             found[name] = str(list(shape_of(argument)))
         elif isinstance(argument, list) and any(isinstance(part, fx.Node) for part in argument):
-            found[name] = ", ".join(str(list(shape_of(part))) for part in argument)
+            found[name] = ", ".join(
+                str(list(shape_of(part))) if isinstance(part, fx.Node) else "none" for part in argument
+            )
         elif argument is not None:
             found[name] = str(argument)
     return found

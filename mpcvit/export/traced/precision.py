@@ -13,8 +13,6 @@ from mpcvit.export.builder import Builder, Value
 _FACTOR_BITS = 12
 #: Of a residual stream: fractional bits it keeps however long its rows may be, and what is worth shortening it by.
 _LEAST, _WORTHWHILE = 8, 2
-#: More than the difference between a bias and its code, which has the fractional bits of a product.
-_CODES = 2.0**-16
 
 
 def times(b: Builder, name: str, x: Value, factor: float) -> Value:
@@ -65,8 +63,9 @@ def written_radius(b: Builder, x: Value, weight: torch.Tensor, bias: torch.Tenso
     if x.bounds is None:
         return None
     step, matrix = x.type.qtype.step, b.encoded(weight)
+    bias = b.encoded(bias, x.type.frac + b.weight_frac(weight))
     hi, lo = (end.reshape(-1, len(weight)) * step for end in (x.bounds.hi, x.bounds.lo))
     middle, half = (hi.amax(0) + lo.amin(0)) / 2, (hi.amax(0) - lo.amin(0)) / 2
     around_middle = box(half[:, None] * matrix) + float((bias + middle @ matrix).norm(dim=-1).max())
     around_zero = x.largest_row * gain(matrix) + float(bias.norm(dim=-1).max())
-    return min(around_middle, around_zero) + _CODES
+    return min(around_middle, around_zero)

@@ -62,8 +62,15 @@ _TAILS = {
 }
 
 
+#: What the splines of an activation with parameters are made for.
+_DEFAULTS = {"elu": {"alpha": 1, "scale": 1, "input_scale": 1}, "softplus": {"beta": 1, "threshold": 20}}
+
+
 def lower_smooth(call: AtenCall) -> AtenResult:
-    """Return an activation without parameters, within the precision's absolute tolerance."""
+    """Return an activation of its usual parameters, within the precision's absolute tolerance."""
+    usual = _DEFAULTS.get(call.op, {})
+    if any(call.get(name, value) != value for name, value in usual.items()):
+        raise call.unsupported(", ".join(f"{name}={value}" for name, value in usual.items()))
     return _smooth(call, _SMOOTH[call.op])
 
 
@@ -112,6 +119,8 @@ def lower_clamp(call: AtenCall) -> AtenResult:
     default = {"relu6": (0.0, 6.0)}.get(call.op, (None, None))
     low = call.get("min", call.get("min_val", default[0]))
     high = call.get("max", call.get("max_val", default[1]))
+    if not all(end is None or isinstance(end, int | float) for end in (low, high)):
+        raise call.unsupported("public numbers as ends")
     return clamped(call.b, call.name, call.ordinary(), low, high)
 
 

@@ -20,7 +20,8 @@ def lower_mean(call: AtenCall) -> AtenResult:
     x, rank = call["input"], len(_shape(call))
     given = call.get("dim")
     dims = sorted(dim % rank for dim in ([given] if isinstance(given, int) else given or range(rank)))
-    if isinstance(x, NormedRows) and call.op == "mean" and dims[-1] < rank - 1:
+    pending = isinstance(x, NormedRows) and x.normed.factor is not None
+    if pending and call.op == "mean" and dims[-1] < rank - 1:
         return _mean_of_normed(call, x, dims)
     return _mean(call, call.exact(), dims)
 

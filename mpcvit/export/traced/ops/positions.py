@@ -109,6 +109,8 @@ def lower_getitem(call: AtenCall) -> AtenResult:
 def lower_roll(call: AtenCall) -> AtenResult:
     """Return the input with its positions shifted around."""
     shape = _shape(call)
+    if len(call["dims"]) != len(call["shifts"]):
+        raise call.unsupported("a shift for every one of dims")
     shifts = [(axis_of(dim, shape), shift) for dim, shift in zip(call["dims"], call["shifts"], strict=True)]
 
     def move(name: str, x: Value) -> Value:

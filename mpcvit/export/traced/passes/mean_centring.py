@@ -88,7 +88,7 @@ def _sources(traced: TracedGraph, stream: _Stream, node: fx.Node, axis: int) -> 
         stream.layers.append(layer)
         return []
     place = _axis_before(node, axis)
-    if place is None:
+    if place is None or (op_of(node) in ("add", "sub") and not _of_tensors(node)):
         return None
     found = []
     for source in node.all_input_nodes:
@@ -102,6 +102,11 @@ def _sources(traced: TracedGraph, stream: _Stream, node: fx.Node, axis: int) -> 
         else:
             found.append((source, place))
     return found
+
+
+def _of_tensors(node: fx.Node) -> bool:
+    """Whether a sum is of tensors alone: a number has a mean."""
+    return all(isinstance(arguments_of(node)[name], fx.Node) for name in ("input", "other"))
 
 
 def _readers(stream: _Stream, node: fx.Node, axis: int) -> list[tuple[fx.Node, int]] | None:

@@ -28,8 +28,8 @@ def _folded(traced: TracedGraph, node: fx.Node, source: fx.Node, factors: torch.
     if layer is None or len(source.users) != 1:
         return False
     shape = shape_of(source)
-    vector = _per_output(factors, layer.axis, shape)
-    if shape != shape_of(node) or vector is None:
+    vector = _per_output(factors, layer.axis, shape) if shape == shape_of(node) else None
+    if vector is None:
         return False
     layer.replace(traced, layer.weight * vector.reshape(along(0, layer.weight.ndim)), layer.bias * vector)
     node.replace_all_uses_with(source)
