@@ -51,7 +51,7 @@ class MaterialPool(Generic[Entry]):
         self._asked = 0.0
         self._changed = threading.Condition()
         self._entries: deque[Entry] = deque()
-        self._waiting = 0
+        self._waiting: deque[object] = deque()  # a ticket for each who waits, the longest first
         self._expected = 0
         self._running = 0
         self._failures = 0
@@ -65,7 +65,7 @@ class MaterialPool(Generic[Entry]):
     def take(self, hold: Callable[[Entry], None], timeout_s: float, wanted: Callable[[], None]) -> Entry:
         """Return the oldest entry, given to ``hold`` before it leaves the pool; waits for one if there is none.
 
-        Its user calls :meth:`finish` at the end.
+        Who waits longest is served first. The entry's user calls :meth:`finish` at the end.
 
         Args:
             wanted: asked now and then while this waits; raises if nobody needs the entry any more.
@@ -77,17 +77,19 @@ class MaterialPool(Generic[Entry]):
         with self._changed:
             if not self._entries and (missing := self._missing()) is not None:
                 raise _exhausted(f"no prepared material, and {missing.got}", missing.remedy, None)
-            self._waiting += 1
+            ticket = object()
+            self._waiting.append(ticket)
             self._error = None
             self._asked = time.monotonic()
             self._changed.notify_all()
             try:
-                self._wait(timeout_s, wanted)
+                self._wait(ticket, timeout_s, wanted)
+                hold(self._entries[0])
+                self._running += 1
+                return self._entries.popleft()
             finally:
-                self._waiting -= 1
-            self._running += 1
-            hold(self._entries[0])
-            return self._entries.popleft()
+                self._waiting.remove(ticket)
+                self._changed.notify_all()
 
     def expect(self, count: int) -> None:
         """Note that so many sessions wait for their turn."""
@@ -125,10 +127,14 @@ class MaterialPool(Generic[Entry]):
             self._entries.clear()
             self._changed.notify_all()
 
-    def _wait(self, timeout_s: float, wanted: Callable[[], None]) -> None:
-        """Return once there is an entry; raise if there will be none."""
+    def _wait(self, ticket: object, timeout_s: float, wanted: Callable[[], None]) -> None:
+        """Return once it is the ticket's turn and there is an entry; raise if there will be none."""
         end = time.monotonic() + timeout_s
-        while not self._changed.wait_for(lambda: self._entries or self._error, _LOOK_S):
+
+        def mine() -> bool:
+            return bool(self._entries) and self._waiting[0] is ticket
+
+        while not self._changed.wait_for(lambda: mine() or self._error, _LOOK_S):
             wanted()
             if (missing := self._missing()) is not None:
                 raise missing
@@ -136,15 +142,15 @@ class MaterialPool(Generic[Entry]):
                 raise _exhausted(
                     f"no material within {timeout_s:g} s",
                     "Give dealer and parties more CPU or bandwidth, or a larger pool.",
-                    self._made_s * self._waiting or None,
+                    self._made_s * len(self._waiting) or None,
                 )
-        if not self._entries and self._error is not None:
+        if not mine() and self._error is not None:
             raise fresh(self._error)
 
     def _wanted(self) -> bool:
         """Whether to make an entry now."""
         idle = 0 if self._running else self._size
-        return self._closed or len(self._entries) < max(idle, self._waiting + min(self._expected, self._ahead))
+        return self._closed or len(self._entries) < max(idle, len(self._waiting) + min(self._expected, self._ahead))
 
     def _fill(self) -> None:
         while True:

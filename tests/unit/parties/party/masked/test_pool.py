@@ -6,7 +6,7 @@ import queue
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -89,6 +89,33 @@ def test_material_is_made_ahead_for_sessions_that_wait() -> None:
         assert _filled(pool, 1)
         pool.expect(7)
         assert _filled(pool, 2)
+
+
+def test_who_waits_longest_is_served_first() -> None:
+    """Also by material that is there when somebody else comes, and after one who waited before gave up."""
+    maker, order = Maker(), []
+    leaves = threading.Event()
+
+    def take(number: int) -> None:
+        def wanted() -> None:
+            if number == 0 and leaves.is_set():
+                raise SessionCancelled("a cancelled session", expected="a wanted one", remedy="Retry.")
+
+        with suppress(SessionCancelled):
+            pool.take(lambda entry: order.append((number, entry)), 20, wanted)
+
+    with maker.pool() as pool:
+        threads = []
+        for number in range(5):
+            threads.append(threading.Thread(target=take, args=(number,)))
+            threads[-1].start()
+            time.sleep(0.05)  # they come one after the other
+        leaves.set()
+        threads[0].join(10)
+        maker.allow(4)
+        for thread in threads:
+            thread.join(10)
+    assert order == [(1, 1), (2, 2), (3, 3), (4, 4)]
 
 
 def test_nothing_prepared_and_nobody_to_make_it() -> None:
