@@ -23,6 +23,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ from tests.support.tcp_proxy import TcpProxy
 _SAMPLE_S = 5.0
 _WRITE_S = 30.0
 _RECOVERY_S = 10.0
+#: So long a recovery is waited for; then it has failed.
+_PATIENCE_S = 120.0
 
 
 @dataclass
@@ -49,7 +52,8 @@ class Soak:
         outcomes: how many requests ended how: ``right``, ``WRONG`` or an error's reason.
         untyped: errors that are none of ours; there should be none.
         latencies_s: of right answers, by minute: median and largest.
-        faults: what was done, when, how long it lasted, and how long after its end the next answer came.
+        faults: what was done, when, how long it lasted, and how long after its end the next answer came; None if none
+            came within two minutes.
         samples: time, and per role threads, descriptors and MiB.
     """
 
@@ -68,15 +72,16 @@ class Soak:
         """Return the numbers that count: slopes are over the last half, of processes that lived through it."""
         half = [sample for sample in self.samples if sample["t"] > self.seconds / 2]
         slopes = {role: _slopes(half, role) for role in ("party0", "party1", "dealer")}
-        late = [fault["recovered_s"] for fault in self.faults if fault["recovered_s"] > _RECOVERY_S]
+        recoveries = [fault["recovered_s"] for fault in self.faults if fault["recovered_s"] is not None]
         return {
             "minutes": round(self.seconds / 60, 1),
             "requests": sum(self.outcomes.values()),
             "wrong": self.outcomes.get("WRONG", 0),
             "untyped": len(self.untyped),
             "faults": dict(Counter(fault["kind"] for fault in self.faults)),
-            "slowest_recovery_s": round(max((fault["recovered_s"] for fault in self.faults), default=0.0), 2),
-            "recoveries_above_10_s": len(late),
+            "slowest_recovery_s": round(max(recoveries, default=0.0), 2),
+            "recoveries_above_10_s": sum(seconds > _RECOVERY_S for seconds in recoveries),
+            "failed_recoveries": len(self.faults) - len(recoveries),
             "slopes_last_half": slopes,
         }
 
@@ -167,20 +172,27 @@ class Run:
         self._recent: list[float] = []
 
     def all(self) -> None:
-        """Ask, hurt, sample and write until the time is over."""
-        asking = [threading.Thread(target=self._ask, args=(number,)) for number in range(self._soak.clients)]
-        hurting = threading.Thread(target=self._hurt)
+        """Ask, hurt, sample and write until the time is over.
+
+        Raises:
+            Exception: what went wrong in a thread; whatever was seen until then is written.
+        """
+        with ThreadPoolExecutor(self._soak.clients + 1) as threads:
+            asking = [threads.submit(self._ask, number) for number in range(self._soak.clients)]
+            hurting = threads.submit(self._hurt)
+            written = time.monotonic()
+            while not all(one.done() for one in asking):
+                time.sleep(_SAMPLE_S)
+                self._sample()
+                if time.monotonic() - written > _WRITE_S:
+                    written = time.monotonic()
+                    self._write()
+                if hurting.done():
+                    self._end = time.monotonic()
+            self._due.set()
+        self._write()
         for thread in (*asking, hurting):
-            thread.start()
-        written = time.monotonic()
-        while any(thread.is_alive() for thread in asking):
-            time.sleep(_SAMPLE_S)
-            self._sample()
-            if time.monotonic() - written > _WRITE_S:
-                written = time.monotonic()
-                self._write()
-        self._due.set()
-        hurting.join()
+            thread.result()
         self._deployment.recover()
         self._deployment.require_recovery()
         self._deployment.require_single_use()
@@ -223,11 +235,14 @@ class Run:
             begun = time.monotonic()
             kind = self._faults.one()
             ended = time.monotonic()
-            recovered = self._deployment.require_recovery(120).seconds
+            try:
+                recovered: float | None = round(self._deployment.require_recovery(_PATIENCE_S).seconds, 2)
+            except AssertionError:
+                recovered = None
             self._due.clear()
             record = {"kind": kind, "t": self._at(begun), "lasted_s": round(ended - begun, 2)}
             with self._lock:
-                self._soak.faults.append({**record, "recovered_s": round(recovered, 2)})
+                self._soak.faults.append({**record, "recovered_s": recovered})
 
     def _at(self, moment: float) -> float:
         return round(self._before + moment - self._begun, 1)

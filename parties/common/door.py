@@ -12,12 +12,17 @@ from typing import Any
 import grpc
 
 from mpcvit.errors import Overloaded, ProtocolViolation
+from mpcvit.wire.status import refusal_reason
 from parties.common.deadline import deadline
 from parties.common.failure import answering
+from parties.common.token_buckets import TokenBuckets
 
 Identify = Callable[[grpc.ServicerContext], object]
 #: Seconds in which a request, whose headers are here, is not called late.
 _GRACE_S = 0.5
+#: Refusals that a caller hears at once after a pause, and as many a second in the long run; others come later, but no
+#: later than this: who does not listen slows itself down, not us.
+_REFUSALS, _REFUSALS_PER_S, _LATEST_S = 50, 10.0, 0.5
 
 
 class Door(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc has no annotations
@@ -26,7 +31,7 @@ class Door(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc has no annotat
     gRPC waits for the request of a unary call in a thread, for as long as its caller likes, before anybody looks at
     the caller. Behind this door a unary request is read as a stream of one message, so our own code begins at once.
     Calls that wait for their request are counted apart: they keep no other call of the same caller out, and the oldest
-    makes room for the next.
+    makes room for the next. A caller that is refused all the time hears it a little later each time.
 
     Args:
         role: who answers, for errors.
@@ -40,6 +45,7 @@ class Door(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc has no annotat
         self._lock = threading.Lock()
         self._calls: Counter[object] = Counter()
         self._silent: dict[object, dict[grpc.ServicerContext, float]] = defaultdict(dict)
+        self._refusals = TokenBuckets(time.monotonic)
 
     def intercept_service(
         self,
@@ -83,6 +89,12 @@ class Door(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc has no annotat
             self._enter(caller)
         try:
             yield request
+        except Exception:
+            if refusal_reason(context) is not None:
+                wait_s = self._refusals.wait_s(str(caller), rate=_REFUSALS_PER_S, burst=_REFUSALS)
+                self._refusals.owe(str(caller), rate=_REFUSALS_PER_S, burst=_REFUSALS)
+                time.sleep(min(wait_s, _LATEST_S))
+            raise
         finally:
             with self._lock:
                 self._calls[caller] -= 1

@@ -14,7 +14,7 @@ from parties.common.token_buckets import TokenBuckets
 #: Metrics' name for clients that are not listed: their number has no bound.
 OTHERS = "other"
 #: Sessions of a client that may fail by what it sent before it has to wait, and how many of them are forgiven a second.
-_FAULTS, _FORGIVEN_PER_S = 8, 0.2
+_FAULTS, _FORGIVEN_PER_S = 3, 1 / 60
 
 
 @dataclass(frozen=True)
@@ -125,13 +125,8 @@ class Tenants:
             NotAllowed: it is not listed, and there is no default.
         """
         policy = self.policy(identity)
-        if (wait_s := self._faults.wait_s(identity, rate=_FORGIVEN_PER_S, burst=_FAULTS)) > 0:
-            raise QuotaExceeded(
-                f"sessions of '{identity}' that failed by what it sent, in quick succession",
-                expected=f"at most {_FAULTS}, and one more every {1 / _FORGIVEN_PER_S:g} s",
-                remedy="Share what the manifest describes; the SDK does.",
-                retry_after_s=wait_s,
-            )
+        if (spoiled := self.spoiled(identity)) is not None:
+            raise spoiled
         if (rate := policy.requests_per_s) is None:
             return
         if (wait_s := self._rates.take(identity, rate=rate, burst=policy.burst)) > 0:
@@ -145,6 +140,17 @@ class Tenants:
     def blame(self, identity: str) -> None:
         """Note that a session failed by what its client sent: it has cost the others time and material."""
         self._faults.owe(identity, rate=_FORGIVEN_PER_S, burst=_FAULTS)
+
+    def spoiled(self, identity: str) -> QuotaExceeded | None:
+        """Return why a client has to wait of whose sessions too many failed by what it sent; None if it has not."""
+        if (wait_s := self._faults.wait_s(identity, rate=_FORGIVEN_PER_S, burst=_FAULTS)) == 0:
+            return None
+        return QuotaExceeded(
+            f"sessions of '{identity}' that failed by what it sent, in quick succession",
+            expected=f"at most {_FAULTS}, and one more every {1 / _FORGIVEN_PER_S:g} s",
+            remedy="Share what the manifest describes; the SDK does.",
+            retry_after_s=wait_s,
+        )
 
     def _find(self, identity: str) -> tuple[Policy, str]:
         """Return the policy of ``identity``, and what metrics call it if the policy does not say."""

@@ -257,10 +257,19 @@ class ComputeParty:
 
     def _ended(self, session: HeldSession, outcome: SessionEnd) -> None:
         if self.scheduler is not None:
-            self.scheduler.ended(session)
             if isinstance(outcome, Failed) and isinstance(outcome.error, InputOutOfRange):
-                self.tenants.blame(session.owner)
+                self._blame(session.owner)
+            self.scheduler.ended(session)
         self.reports.ended(session, outcome)
+
+    def _blame(self, client: str) -> None:
+        """Note that what a client sent was wrong; what else of it waits takes no material, if that was too often."""
+        self.tenants.blame(client)
+        if (spoiled := self.tenants.spoiled(client)) is None:
+            return
+        for session in self.sessions.all():
+            if session.owner == client and session.state in (SessionState.HELD, SessionState.READY):
+                self.runner.give_up(session, spoiled)
 
 
 class _PeerCheck:

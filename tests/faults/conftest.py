@@ -44,7 +44,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
             case.verdict = "FAIL" if item.stash[_FAILED] else "not run"
         else:
             case.verdict = "late" if case.late else "pass"
-        case.write(re.sub(r"\W+", "-", item.name.removeprefix("test_")).strip("-"))
+        case.write(re.sub(r"[^\w+-]+", "-", f"{item.path.stem}-{item.name}".replace("test_", "")).strip("-"))
     return report
 
 
@@ -97,8 +97,8 @@ class Keeper:
 
 def keep_output(deployment: Deployment, outputs: Path) -> None:
     """Copy what the roles of ``deployment`` printed, and the last metrics."""
-    target = outputs / deployment.folder.name
-    target.mkdir(exist_ok=True)
+    target = outputs / f"{deployment.folder.name}-{len(list(outputs.iterdir()))}"
+    target.mkdir()
     for log in deployment.folder.glob("*.log"):
         shutil.copy(log, target)
 

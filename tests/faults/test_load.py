@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import secrets
 import socket
 import threading
@@ -28,13 +29,13 @@ from parties.local.cluster import CLIENT_ROLE
 from tests.faults.conftest import hold_invariants, keep_output
 from tests.support.channels import secure_channel
 from tests.support.clusters import TIMEOUTS
-from tests.support.deployment import PARTIES, Deployment, Outcome
+from tests.support.deployment import PARTIES, SLACK, Deployment, Outcome
 from tests.support.raw_client import Raw
 from tests.support.reliability import Case
 from tests.support.tcp_proxy import TcpProxy
 
 #: Sessions that a client may spoil before it has to wait.
-_FAULTS = 8
+_FAULTS = 3
 
 
 def _together(count: int, ask: Callable[[int], Outcome]) -> list[Outcome]:
@@ -165,17 +166,18 @@ def test_r4_failed_sessions_leave_nothing(loaded: Deployment, case: Case, count:
                 party.fetch(spec.session_id, raw.deadline, lambda *_: None)
             party.close()
 
-    clients = [loaded.issue(f"clumsy{number}.client") for number in range(1 + count // 5)]  # one alone has to wait
-    for _ in range(5):
+    each = _FAULTS  # one alone has to wait then
+    clients = [loaded.issue(f"clumsy{count}-{number}.client") for number in range(1 + -(-count // each))]
+    for _ in range(each):
         fail(clients[-1])
     before = loaded.usage()
     for number in range(count):
-        fail(clients[number // 5])
+        fail(clients[number // each])
     time.sleep(2)
     grown = {role: now.resident_mib - before[role].resident_mib for role, now in loaded.usage().items()}
     case.saw(", ".join(f"{role} {mib:+.0f} MiB" for role, mib in grown.items()))
     assert max(grown.values()) < 60 + 0.2 * count
-    loaded.require_no_leak(before)
+    loaded.require_no_leak(before, threads=max(SLACK, count // 4))  # far from one for each
 
 
 @pytest.mark.case("R5", "a party is gone while the others go on", "the memory of dealer and other party stays as it is")
@@ -239,13 +241,35 @@ def test_r6_silent_calls(loaded: Deployment, case: Case) -> None:
     "R7", "one client floods, sends nothing, sends garbage", "others' slowest answer moves by at most 20 %"
 )
 def test_r7_hostile_client(loaded: Deployment, case: Case) -> None:
-    with Client.from_config(loaded.client_of("bob")) as other:
-        calm = [loaded.attempt(client=other) for _ in range(30)]
-        burned = {role: len(loaded.burned_material(role)) for role in PARTIES}
+    calm, hurt = _under_attack(loaded, case)
+    case.late = hurt > 1.2 * calm + 0.1  # answers of the smallest model take 0.1 s, less than the machine's own noise
+    assert hurt < 10 * calm + 2
+    time.sleep(TIMEOUTS["pair_s"])
+
+
+@pytest.mark.long
+@pytest.mark.case("R7", "the same, and the default model", "others' slowest answer moves by at most 20 %")
+def test_r7_hostile_client_of_the_default_model(tmp_path: Path, proxy: TcpProxy, outputs: Path, case: Case) -> None:
+    with Deployment(zoo.folder(zoo.DEFAULT), tmp_path / "own", proxy) as running:
+        calm, hurt = _under_attack(running, case)
+        case.late = hurt > 1.2 * calm
+        assert hurt < 10 * calm
+        time.sleep(TIMEOUTS["pair_s"])
+        case.saw(f"next answer in {running.require_recovery().seconds:.1f} s")
+    keep_output(running, outputs)
+
+
+def _under_attack(deployment: Deployment, case: Case) -> tuple[float, float]:
+    """99th percentile of seconds that a client waits: by itself, and beside two hostile ones."""
+    with Client.from_config(deployment.client_of("bob")) as other:
+        calm = [deployment.attempt(client=other) for _ in range(30)]
+        burned = {role: len(deployment.burned_material(role)) for role in PARTIES}
         processes = multiprocessing.get_context("spawn")  # the other client shares no interpreter with them
         stop = processes.Event()
         attackers = [
-            processes.Process(target=_attack, args=(loaded.cluster.client_config, loaded.issue(f"{kind}.client"), stop))
+            processes.Process(
+                target=_attack, args=(deployment.cluster.client_config, deployment.issue(f"{kind}.client"), stop)
+            )
             for kind in ("half", "garbage")
         ]
         for attacker in attackers:
@@ -253,23 +277,25 @@ def test_r7_hostile_client(loaded: Deployment, case: Case) -> None:
         try:
             start = time.monotonic()
             time.sleep(6)  # they start, and garbage is paid for by whoever sends it
-            hurt = [loaded.attempt(client=other, deadline_s=30) for _ in range(30)]
+            hurt = [deployment.attempt(client=other, deadline_s=30) for _ in range(30)]
+            assert all(attacker.is_alive() for attacker in attackers)
         finally:
             stop.set()
             for attacker in attackers:
                 attacker.join()
+    assert [attacker.exitcode for attacker in attackers] == [0, 0]
     slow = [float(np.quantile([outcome.seconds for outcome in outcomes], 0.99)) for outcomes in (calm, hurt)]
-    wasted = max(len(loaded.burned_material(role)) - burned[role] for role in PARTIES) - len(hurt)
+    wasted = max(len(deployment.burned_material(role)) - burned[role] for role in PARTIES) - len(hurt)
     case.saw(f"p99 {slow[0]:.2f} s alone, {slow[1]:.2f} s under attack; {_summary(hurt)}; {wasted} leases wasted")
     assert {outcome.reason for outcome in hurt} == {"right"}
-    assert wasted <= 32 + _FAULTS + (time.monotonic() - start) / 5  # what was under way; then one every 5 s
-    case.late = slow[1] > 1.2 * slow[0] + 0.1
-    assert slow[1] < 10 * slow[0] + 2
-    time.sleep(TIMEOUTS["pair_s"])
+    running = 2  # those that had begun when the last fault was noticed
+    assert 0 < wasted <= _FAULTS + running + 1 + (time.monotonic() - start) / 60  # and an attempt that was repeated
+    return slow[0], slow[1]
 
 
 def _attack(client_config: Path, files: TlsFiles, stop: Event) -> None:
     """Submit half of every session; if the certificate says so, garbage as the other half."""
+    os.nice(19)  # a client has a machine of its own: what it computes is not to slow the parties
     assert files.cert is not None
     cluster: Any = SimpleNamespace(client_config=client_config)
     raw = Raw(cluster, files)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -18,7 +19,7 @@ from mpcvit.wire import PROTOCOL_VERSION
 from mpcvit.wire.tls import TlsFiles
 from mpcvit.wire.v1 import peer_pb2
 from tests.faults.conftest import hold_invariants, keep_output
-from tests.support.deployment import TOLERANCE, Deployment
+from tests.support.deployment import PARTIES, TOLERANCE, Deployment
 from tests.support.peer_in_the_middle import OnNthFrame, PeerInTheMiddle
 from tests.support.reliability import Case
 from tests.support.tcp_proxy import TcpProxy
@@ -78,8 +79,13 @@ def _violation(
     """Require that both parties end the session because of the changed message."""
     middle.change = OnNthFrame(number, direction, KINDS[direction], replace)
     outcome = deployment.attempt(deadline_s=30)
-    case.saw(outcome)
+    assert outcome.error is not None
     assert outcome.reason == "PROTOCOL_VIOLATION"
+    name, end = outcome.error.session_id or "", time.monotonic() + 5
+    while {"open", "done", None} & set(states := [deployment.ledger(party).get(name) for party in PARTIES]):
+        assert time.monotonic() < end, states
+        time.sleep(0.1)
+    case.saw(f"{outcome}; in the parties' ledgers: {', '.join(map(str, states))}")
 
 
 @pytest.mark.case(11, "a frame is sent again", "PROTOCOL_VIOLATION, both end the session")

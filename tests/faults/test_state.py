@@ -82,7 +82,11 @@ def test_31_crash_at_a_failpoint(deployment: Deployment, case: Case, place: Fail
 def test_31a_exception_at_a_failpoint(deployment: Deployment, case: Case, place: Failpoint) -> None:
     _with_failpoint(deployment, "party1", place, "raise")
     deployment.cluster.wait_ready("party1")
-    case.saw(deployment.eventually({"INTERNAL", "PEER_ABORTED"}))
+    outcome = deployment.eventually({"INTERNAL", "PEER_ABORTED"})
+    case.saw(outcome)
+    assert place.value not in str(outcome.error)
+    assert deployment.cluster.processes["party1"].poll() is None
+    case.saw("the party goes on")
     deployment.signal("party1", signal.SIGKILL)
 
 
@@ -101,7 +105,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.case(
     32, "the disk of a party's ledger is full", "new sessions are refused, not ready; room again: answers"
 )
-def test_32_full_disk(small_disk: Path, own_deployment: Deployment, case: Case) -> None:
+def test_32_full_disk(case: Case, small_disk: Path, own_deployment: Deployment) -> None:
     filler = small_disk / "filler"
     filler.write_bytes(bytes(shutil.disk_usage(small_disk).free // 4096 * 4096))
     outcomes = [own_deployment.attempt(deadline_s=15) for _ in range(3)]
@@ -196,5 +200,6 @@ def test_39_out_of_memory(deployment: Deployment, case: Case, role: str) -> None
     if alive:
         resource.prlimit(pid, resource.RLIMIT_AS, no_limit)
     case.saw(f"{', '.join(map(str, outcomes))}; the party {'lives' if alive else 'ended'}")
+    assert any(outcome.error is not None for outcome in outcomes)
     if not alive:
         deployment.cluster.processes[role].wait()

@@ -17,6 +17,8 @@ _ROOT = Path(__file__).resolve().parents[2]
 RECORDS = _ROOT / "build/faults"
 PAGE = _ROOT / "docs/reliability.md"
 _BEGIN, _END = "<!-- cases: begin -->", "<!-- cases: end -->"
+#: Names of records that this process has left.
+_WRITTEN: set[str] = set()
 #: Seconds beyond a promised bound that a test still passes with on a busy machine; the table says ``late``.
 PATIENCE_S = 4.0
 
@@ -52,8 +54,10 @@ class Case:
         assert seconds <= bound + PATIENCE_S, f"{seconds:.1f} s; promised are {bound:g} s"
 
     def write(self, name: str) -> None:
-        """Leave the record of test ``name``."""
+        """Leave the record of test ``name``, in the place of one of an earlier run; two of one run are an error."""
         RECORDS.mkdir(parents=True, exist_ok=True)
+        assert name not in _WRITTEN, f"two tests leave the record {name}"
+        _WRITTEN.add(name)
         (RECORDS / f"{name}.json").write_text(json.dumps(asdict(self), indent=1))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -221,3 +222,16 @@ def test_mean_over_any_count_keeps_small_numbers() -> None:
     assert np.abs(got - x.real.square().mean(-1, keepdim=True).numpy()).max() < 2e-3
     assert max(kind.qtype.code_bound for kind in program.types.values()) < 2**40
     assert {type(node.op) for node in program.nodes} == {Square, Sum, Rescale, Scale}
+
+
+def test_one_number_for_a_whole_row_makes_it_longer_than_by_itself() -> None:
+    """A bound on rows is not the sum of both bounds then: nothing may be claimed that does not hold."""
+    b = Builder(Precision())
+    rows, narrow = torch.full((1, 4, 6), 0.5).double(), torch.full((1, 4, 1), 1.0).double()
+    x = replace(b.input("x", rows, QType(frac=12, lo=-1, hi=1)), radius=0.5 * 6**0.5)
+    one = replace(b.input("one", narrow, QType(frac=12, lo=-1, hi=1)), radius=1.0)
+    total = b.add("total", x, one)
+    assert total.radius is None or total.radius >= 1.5 * 6**0.5
+    both = b.add("both", x, x)
+    assert both.radius is not None
+    assert 6**0.5 <= both.radius <= 6**0.5 + 0.01

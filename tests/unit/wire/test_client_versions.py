@@ -17,7 +17,7 @@ from mpcvit.wire.client_versions import is_readable_by, manifest_digest_for, man
 from mpcvit.wire.codec import tensor
 from mpcvit.wire.manifest import Manifest
 from mpcvit.wire.ranges import Ranges
-from mpcvit.wire.reveal import Disclosure
+from mpcvit.wire.reveal import LOGITS, Disclosure
 from mpcvit.wire.v1 import inference_pb2
 
 RECORDED = json.loads((Path(__file__).parents[2] / "vectors" / "client_v2.json").read_text())
@@ -61,6 +61,15 @@ def test_older_clients_are_not_shown_inputs_that_they_do_not_know() -> None:
     deep = replace(gray, input=InputSpec(shape=(1, 2, 2), bits=16))
     shown = [[is_readable_by(version, one) for one in (MANIFEST, gray, deep)] for version in (0, 2, PROTOCOL_VERSION)]
     assert shown == [[True, True, False], [True, True, False], [True, True, True]]
+
+
+def test_older_clients_are_not_shown_answers_that_they_do_not_know() -> None:
+    """They read logits and labels."""
+    known = [replace(MANIFEST, reveal=reveal) for reveal in (LOGITS, Disclosure.label(), Disclosure.topk(1))]
+    tags = replace(MANIFEST, reveal=Disclosure.tags())
+    for version in (0, 2, PROTOCOL_VERSION):
+        assert all(is_readable_by(version, one) for one in known)
+        assert is_readable_by(version, tags) == (version == PROTOCOL_VERSION)
 
 
 @pytest.mark.parametrize("party", [0, 1])

@@ -41,6 +41,16 @@ def test_a_factory_is_found_by_package_or_file(name: str) -> None:
     assert not module.training
 
 
+def test_a_file_may_be_called_as_it_likes(folder: Path) -> None:
+    """Also as a module of Python's own; what lies beside it can be imported when the factory is called."""
+    (folder / "beside.py").write_text("size = 7")
+    code = "def build():\n    from torch import nn\n    import beside\n    return nn.Linear(beside.size, 2)\n"
+    (folder / "email.py").write_text(code)
+    module = module_from("email.py:build")
+    assert isinstance(module, nn.Linear)
+    assert module.in_features == 7
+
+
 @pytest.mark.parametrize(
     ("name", "got"),
     [

@@ -154,6 +154,10 @@ def test_a_layer_on_a_grid_gives_what_torch_gives(name: str) -> None:
         (lambda x: functional.avg_pool2d(x, (2, 1)), r"the op avg_pool2d\(.*kernel_size=\[2, 1\]"),
         (lambda x: functional.group_norm(x, 2), r"the op group_norm\(.*num_groups=2"),
         (lambda x: x.flatten()[x.flatten().argsort()], r"the op (argsort|sort)"),
+        (lambda x: functional.elu(x, 2.0), r"the op elu\(.*alpha=2.0"),
+        (lambda x: functional.softplus(x, 2.0), r"the op softplus\(.*beta=2.0"),
+        (lambda x: x.clamp(torch.zeros(4), torch.ones(4)), r"the op clamp"),
+        (lambda x: torch.roll(x, 1), r"the op roll"),
     ],
 )
 def test_what_has_no_lowering_is_named(function: Tensors, shown: str) -> None:

@@ -62,12 +62,33 @@ def test_identities_and_constants_are_gone() -> None:
     assert _ops(_rewritten(enlivened(Function(function, **layers)))) == ["conv2d", "add", "view", "linear"]
 
 
+def test_padding_that_shifts_is_no_identity() -> None:
+    """What is cut off at one end comes in as zeros at the other: the size stays, the values do not."""
+    module = Function(
+        lambda m, x: m.head(nn.functional.pad(m.conv(x), (1, -1)).flatten(1)),
+        conv=nn.Conv2d(3, 2, 2, 2),
+        head=nn.Linear(32, 2),
+    )
+    assert "pad" in _ops(_rewritten(enlivened(module)))
+
+
+def test_factors_that_make_the_shape_larger_stay() -> None:
+    """They are no factors of a layer's outputs."""
+    module = Function(
+        lambda m, x: m.head((m.layer(x.flatten(1)) * m.scale).flatten()[None]),
+        layer=nn.Linear(3 * SIZE * SIZE, 4),
+        head=nn.Linear(8, 2),
+    )
+    module.scale = nn.Parameter(torch.ones(2, 4))
+    assert "mul" in _ops(_rewritten(enlivened(module)))
+
+
 class Blocks(nn.Module):
     """A stream of tokens behind a class token, read by norms alone, or not."""
 
-    def __init__(self, *, leaks: bool = False, grouped: bool = False) -> None:
+    def __init__(self, *, leaks: bool = False, grouped: bool = False, plus: float = 0.0) -> None:
         super().__init__()
-        self.leaks = leaks
+        self.leaks, self.plus = leaks, plus
         self.stem = nn.Conv2d(3, 6, 2, 2, groups=3 if grouped else 1)
         self.token = nn.Parameter(torch.zeros(1, 1, 6))
         self.norms = nn.ModuleList(nn.LayerNorm(6) for _ in range(3))
@@ -77,6 +98,7 @@ class Blocks(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.stem(x).flatten(2).transpose(1, 2)
         x = torch.cat([self.token.expand(len(x), -1, -1), x], 1) + self.places
+        x = x + self.plus if self.plus else x
         for norm, layer in zip(self.norms[:2], self.layers, strict=True):
             x = x + layer(norm(x))
         return self.head(self.norms[2](x[:, 0]) + (x[:, 1] if self.leaks else 0))
@@ -105,3 +127,8 @@ def test_a_stream_that_something_else_reads_keeps_its_mean() -> None:
 def test_groups_of_channels_have_no_mean_in_common() -> None:
     """No weights of a convolution in groups take the mean over all channels away."""
     assert _centred(_rewritten(enlivened(Blocks(grouped=True)))) == [False, False, False]
+
+
+def test_a_number_has_a_mean() -> None:
+    """A stream to which one is added keeps its mean."""
+    assert _centred(_rewritten(enlivened(Blocks(plus=0.5)))) == [False, False, False]

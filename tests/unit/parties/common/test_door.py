@@ -6,14 +6,17 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from mpcvit.errors import Overloaded, ProtocolViolation
+from mpcvit.errors import Overloaded, ProtocolViolation, QuotaExceeded
 from mpcvit.wire.status import from_rpc_error
 from parties.common.door import Door
+from parties.common.failure import answering
 
 CHECK, WATCH = "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"
 SERVING = health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING)
@@ -26,7 +29,10 @@ class Health(health_pb2_grpc.HealthServicer):
     def __init__(self) -> None:
         self.go_on = threading.Event()
 
-    def Check(self, request: object, context: grpc.ServicerContext) -> object:  # noqa: N802
+    def Check(self, request: Any, context: grpc.ServicerContext) -> object:  # noqa: N802
+        with answering(context, "party0"):
+            if request.service == "refused":
+                raise QuotaExceeded("too much", expected="less", remedy="Wait.")
         return SERVING
 
     def Watch(self, request: object, context: grpc.ServicerContext) -> Iterator[object]:  # noqa: N802
@@ -34,11 +40,13 @@ class Health(health_pb2_grpc.HealthServicer):
         self.go_on.wait(20)
 
 
-@pytest.fixture
-def service() -> Iterator[tuple[Health, str]]:
+@contextmanager
+def _served(silence_s: float) -> Iterator[tuple[Health, str]]:
     """A service behind a door that knows callers by a word that they bring."""
     health = Health()
-    door = Door("party0", calls=4, silence_s=1.0, identify=lambda call: dict(call.invocation_metadata()).get("name"))
+    door = Door(
+        "party0", calls=4, silence_s=silence_s, identify=lambda call: dict(call.invocation_metadata()).get("name")
+    )
     server = grpc.server(ThreadPoolExecutor(THREADS), interceptors=[door])
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     port = server.add_insecure_port("127.0.0.1:0")
@@ -46,6 +54,13 @@ def service() -> Iterator[tuple[Health, str]]:
     yield health, f"127.0.0.1:{port}"
     health.go_on.set()
     server.stop(0).wait()
+
+
+@pytest.fixture
+def service() -> Iterator[tuple[Health, str]]:
+    """One that waits a second for a request."""
+    with _served(1.0) as running:
+        yield running
 
 
 def _check(channel: grpc.Channel, name: str) -> int:
@@ -107,24 +122,47 @@ def test_one_caller_has_so_many_calls(service: tuple[Health, str]) -> None:
         assert _check(channel, "eve") == SERVING.status
 
 
-def test_silent_calls_keep_no_other_call_out(service: tuple[Health, str]) -> None:
+def test_silent_calls_keep_no_other_call_out() -> None:
     """They are counted apart, and the oldest makes room: the same caller's calls are answered meanwhile."""
-    _, address = service
     over = threading.Event()
 
     def nothing() -> Iterator[bytes]:
         over.wait(30)
         yield from ()
 
-    with grpc.insecure_channel(address) as silent, grpc.insecure_channel(address) as channel:
+    with (
+        _served(20.0) as (_, address),
+        grpc.insecure_channel(address) as silent,
+        grpc.insecure_channel(address) as channel,
+    ):
         call = silent.stream_unary(CHECK)
         calls = [call.future(nothing(), metadata=(("name", "eve"),)) for _ in range(4)]
-        time.sleep(0.7)
-        start = time.monotonic()
-        assert _check(channel, "eve") == SERVING.status
-        assert time.monotonic() - start < 0.3  # none of them had to end by itself
+        time.sleep(0.7)  # behind the grace of each
+        assert _check(channel, "eve") == SERVING.status  # within its 5 s: none of them had to end by itself
         assert sum(one.done() for one in calls) == 1
         over.set()
+
+
+def test_who_is_refused_all_the_time_hears_it_later(service: tuple[Health, str]) -> None:
+    """Fifty times at once, then ten times a second; what is no refusal is not slowed, nor is anybody else."""
+    _, address = service
+
+    def refused(count: int) -> float:
+        start = time.monotonic()
+        for _ in range(count):
+            with pytest.raises(grpc.RpcError) as caught:
+                stub.Check(health_pb2.HealthCheckRequest(service="refused"), timeout=5, metadata=(("name", "eve"),))
+            assert isinstance(from_rpc_error(caught.value, "party0"), QuotaExceeded)
+        return time.monotonic() - start
+
+    with grpc.insecure_channel(address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        first, later = refused(50), refused(10)
+        assert later > 0.5
+        start = time.monotonic()
+        for name in ("eve", "alice") * 10:
+            assert _check(channel, name) == SERVING.status
+        assert time.monotonic() - start < first + later
 
 
 def test_a_call_without_a_request(service: tuple[Health, str]) -> None:
