@@ -13,6 +13,7 @@ import grpc
 
 from mpcvit.errors import Overloaded, ProtocolViolation
 from mpcvit.wire.status import refusal_reason
+from parties.common.around_calls import AroundCalls
 from parties.common.deadline import deadline
 from parties.common.failure import answering
 from parties.common.token_buckets import TokenBuckets
@@ -25,7 +26,7 @@ _GRACE_S = 0.5
 _REFUSALS, _REFUSALS_PER_S, _LATEST_S = 50, 10.0, 0.5
 
 
-class Door(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc has no annotations
+class Door(AroundCalls):
     """An interceptor that keeps one caller from taking all threads of a server.
 
     gRPC waits for the request of a unary call in a thread, for as long as its caller likes, before anybody looks at
@@ -47,45 +48,14 @@ class Door(grpc.ServerInterceptor):  # type: ignore[misc]  # grpc has no annotat
         self._silent: dict[object, dict[grpc.ServicerContext, float]] = defaultdict(dict)
         self._refusals = TokenBuckets(time.monotonic)
 
-    def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler | None],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler | None:
-        """Return the handler that ``continuation`` finds, behind this door."""
-        handler = continuation(handler_call_details)
-        if handler is None:
-            return None
-        serializers = {
-            "request_deserializer": handler.request_deserializer,
-            "response_serializer": handler.response_serializer,
-        }
-        if handler.response_streaming:
-            answer = self._streaming(handler.stream_stream or handler.unary_stream, handler.request_streaming)
-            return grpc.stream_stream_rpc_method_handler(answer, **serializers)
-        answer = self._unary(handler.stream_unary or handler.unary_unary, handler.request_streaming)
-        return grpc.stream_unary_rpc_method_handler(answer, **serializers)
-
-    def _streaming(self, behavior: Callable[..., Any], request_streaming: bool) -> Callable[..., Any]:
-        def answer(requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
-            with self._inside(requests, context, request_streaming) as request:
-                yield from behavior(request, context)
-
-        return answer
-
-    def _unary(self, behavior: Callable[..., Any], request_streaming: bool) -> Callable[..., Any]:
-        def answer(requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
-            with self._inside(requests, context, request_streaming) as request:
-                return behavior(request, context)
-
-        return answer
-
     @contextmanager
-    def _inside(self, requests: Iterator[Any], context: grpc.ServicerContext, request_streaming: bool) -> Iterator[Any]:
+    def around(
+        self, method: str, requests: Iterator[Any], context: grpc.ServicerContext, *, streams: bool
+    ) -> Iterator[Any]:
         """Count the call among its caller's, and yield its request: the message, or the stream of them."""
         with answering(context, self._role):
             caller = self._identify(context)
-            request = requests if request_streaming else self._heard(caller, requests, context)
+            request = requests if streams else self._heard(caller, requests, context)
             self._enter(caller)
         try:
             yield request
