@@ -14,16 +14,30 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from mpcvit.fss import tree
 from mpcvit.fss.checks import Bytes, Words, check_party, check_width, points, roots, secrets, words
-from mpcvit.fss.tree_hash import TreeHash, block_buffer
+from mpcvit.fss.lanes import load, lowest_bit, store, zeros
+from mpcvit.fss.tree import (
+    ALL,
+    CHUNK,
+    GROUP,
+    STATE,
+    child,
+    deal_level,
+    direction,
+    hashed,
+    one,
+    padded,
+    planted,
+    seeds,
+)
+from mpcvit.fss.tree_hash import TreeHash
 
 MAX_BITS = 63
 _LEAF_BITS = 7  # 128 positions in one block
 _NONE = np.uint64(0)
 _ONE = np.uint64(1)
-_ALL = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
 _WORD = np.uint64(64)
+_IN_WORD = np.uint64(63)
 _IN_LEAF = np.uint64(127)
 
 
@@ -58,18 +72,11 @@ def deal(tree_hash: TreeHash, alpha: Words, bits: int, roots_of_parties: tuple[W
     check_width("bits", bits, 1, MAX_BITS)
     alpha_N = secrets("alpha", alpha, bits)
     root0_N2, root1_N2 = roots(roots_of_parties, alpha_N.size)
-    words_LN2 = np.empty((levels(bits) + 1, alpha_N.size, 2), dtype=np.uint64)
-    permute = tree_hash.permutation()
-    hashed = block_buffer(4 * tree.CHUNK)
-    for part in tree.chunks(alpha_N.size):
-        count = part.stop - part.start
-        inputs_GN2 = np.empty((4, count, 2), dtype=np.uint64)
-        control_N = np.empty(count, dtype=np.uint64)
-        tree.plant(root0_N2[part], root1_N2[part], inputs_GN2, control_N)
-        tree.deal_path(permute, inputs_GN2, hashed, control_N, alpha_N[part], bits, words_LN2[:-1, part])
-        permute(inputs_GN2[:2], hashed)
-        _deal_leaf(inputs_GN2, hashed[: 2 * count].reshape(2, count, 2), alpha_N[part], words_LN2[-1, part])
-    return words_LN2
+    count = max(alpha_N.size, GROUP)
+    words_LN2 = np.empty((levels(bits) + 1, count, 2), dtype=np.uint64)
+    root0, root1, alpha = padded(root0_N2, 0), padded(root1_N2, 0), padded(alpha_N, 0)
+    _deal(tree_hash.round_keys, root0, root1, alpha, bits, words_LN2.reshape(-1))
+    return words_LN2[:, : alpha_N.size]
 
 
 def evaluate(tree_hash: TreeHash, party: int, root: Words, correction: Words, x: Words, bits: int) -> Bytes:
@@ -93,53 +100,89 @@ def evaluate(tree_hash: TreeHash, party: int, root: Words, correction: Words, x:
     x_PN = points(x, count, bits)
     root_N2 = words("root", root, (count, 2))
     words_LN2 = words("correction", correction, (depth + 1, count, 2))
-    permute = tree_hash.permutation()
-    share_PN = np.empty(x_PN.shape, dtype=np.uint8)
-    hashed = block_buffer(tree.CHUNK)
-    for part in tree.chunks(count):
-        size = part.stop - part.start
-        inputs_N2 = np.empty((size, 2), dtype=np.uint64)
-        control_N = np.empty(size, dtype=np.uint64)
-        for x_N, share_N in zip(x_PN[:, part], share_PN[:, part], strict=True):
-            parity_N = np.zeros(size, dtype=np.uint64)
-            shift, mask = tree.bit_at(bits, 0, depth)
-            tree.start_walk(root_N2[part], np.uint64(party), x_N, shift, mask, inputs_N2, control_N)
-            for level in range(depth):
-                permute(inputs_N2, hashed)
-                shift, mask = tree.bit_at(bits, level + 1, depth)
-                tree.walk_level(inputs_N2, hashed, words_LN2[level, part], x_N, shift, mask, control_N, parity_N)
-            permute(inputs_N2, hashed)
-            _read_leaf(inputs_N2, hashed, words_LN2[depth, part], x_N, control_N, parity_N, share_N)
-    return share_PN.reshape(x.shape)
+    share_PN = np.empty((x_PN.shape[0], max(count, GROUP)), dtype=np.uint8)
+    keys, root, correction, x_of_all = tree_hash.round_keys, padded(root_N2, 0), padded(words_LN2, 1), padded(x_PN, 1)
+    _evaluate(keys, np.uint64(party), root, correction, x_of_all, bits, share_PN)
+    return share_PN[:, :count].reshape(x.shape)
 
 
 @njit(cache=True, nogil=True)
-def _deal_leaf(inputs_GN2: Words, hashed_GN2: Words, alpha_N: Words, words_N2: Words) -> None:
-    """Write the difference of the two leaf blocks, with alpha's position flipped."""
-    for n in range(alpha_N.shape[0]):
-        place = alpha_N[n] & _IN_LEAF
-        for half in range(2):
-            block = hashed_GN2[0, n, half] ^ inputs_GN2[0, n, half] ^ hashed_GN2[1, n, half] ^ inputs_GN2[1, n, half]
-            here = (place >> np.uint64(6)) == np.uint64(half)
-            words_N2[n, half] = block ^ (_ONE << (place & np.uint64(63)) if here else _NONE)
+def _deal(keys: Words, root0: Words, root1: Words, alpha: Words, bits: int, correction: Words) -> None:
+    """Write the correction words of N >= 16 comparisons; all arrays are flat."""
+    count, depth = alpha.shape[0], max(bits - _LEAF_BITS, 0)
+    state = np.empty(2 * STATE * (CHUNK // GROUP), dtype=np.uint64)
+    for start in range(0, count, CHUNK):
+        groups = (min(CHUNK, count - start) + GROUP - 1) // GROUP
+        for j in range(groups):
+            n = min(start + GROUP * j, count - GROUP)
+            store(state, 2 * STATE * j, planted(root0, n, _NONE))
+            store(state, 2 * STATE * j + STATE, planted(root1, n, _NONE))
+        for level in range(depth):
+            for j in range(groups):
+                n = min(start + GROUP * j, count - GROUP)
+                nodes0, nodes1 = load(state, 2 * STATE * j), load(state, 2 * STATE * j + STATE)
+                word, nodes0, nodes1 = deal_level(keys, nodes0, nodes1, direction(alpha, n, bits - 1 - level))
+                store(correction, 2 * (level * count + n), word)
+                store(state, 2 * STATE * j, nodes0)
+                store(state, 2 * STATE * j + STATE, nodes1)
+        for j in range(groups):
+            n = min(start + GROUP * j, count - GROUP)
+            at = 2 * (depth * count + n)
+            leaf0 = hashed(keys, seeds(load(state, 2 * STATE * j)))
+            store(correction, at, leaf0 ^ hashed(keys, seeds(load(state, 2 * STATE * j + STATE))))
+            for i in range(GROUP):  # alpha's position is flipped, wherever it is: no address depends on it
+                place = alpha[n + i] & _IN_LEAF
+                bit, in_low = _ONE << (place & _IN_WORD), (place >> np.uint64(6)) - _ONE
+                correction[at + 2 * i] ^= bit & in_low
+                correction[at + 2 * i + 1] ^= bit & ~in_low
 
 
 @njit(cache=True, nogil=True)
-def _read_leaf(
-    inputs_N2: Words, hashed_N2: Words, words_N2: Words, x_N: Words, control_N: Words, parity_N: Words, share_N: Bytes
+def _evaluate(
+    keys: Words, party: np.uint64, root: Words, correction: Words, x: Words, bits: int, share_PN: Bytes
 ) -> None:
-    """Add the parity of the leaf bits above x to what the walk collected."""
-    for n in range(x_N.shape[0]):
-        corrected = _NONE - control_N[n]
-        place = x_N[n] & _IN_LEAF
-        above = (_ALL << (place & np.uint64(63))) << _ONE
-        low = hashed_N2[n, 0] ^ inputs_N2[n, 0] ^ (words_N2[n, 0] & corrected)
-        high = hashed_N2[n, 1] ^ inputs_N2[n, 1] ^ (words_N2[n, 1] & corrected)
-        folded = (low & above) ^ high if place < _WORD else high & above
-        folded ^= folded >> np.uint64(32)
-        folded ^= folded >> np.uint64(16)
-        folded ^= folded >> np.uint64(8)
-        folded ^= folded >> np.uint64(4)
-        folded ^= folded >> np.uint64(2)
-        folded ^= folded >> _ONE
-        share_N[n] = np.uint8((folded ^ parity_N[n]) & _ONE)
+    """Write a party's shares at the points of N >= 16 keys; ``root``, ``correction`` and ``x`` are flat.
+
+    On the way down the party collects shares of [alpha lies under the right sibling] over the steps to the left: the
+    control bits of two siblings add up to their parent's, so no hash of the sibling is needed.
+    """
+    count, depth = share_PN.shape[1], max(bits - _LEAF_BITS, 0)
+    state = np.empty(2 * STATE * (CHUNK // GROUP), dtype=np.uint64)
+    leaf = np.empty(STATE, dtype=np.uint64)
+    for start in range(0, count, CHUNK):
+        groups = (min(CHUNK, count - start) + GROUP - 1) // GROUP
+        for p in range(share_PN.shape[0]):
+            for j in range(groups):
+                n = min(start + GROUP * j, count - GROUP)
+                store(state, 2 * STATE * j, planted(root, n, party))
+                store(state, 2 * STATE * j + STATE, zeros())
+            for level in range(depth):
+                for j in range(groups):
+                    n = min(start + GROUP * j, count - GROUP)
+                    nodes, side = load(state, 2 * STATE * j), direction(x, p * count + n, bits - 1 - level)
+                    below = child(keys, nodes, load(correction, 2 * (level * count + n)), side)
+                    parity = load(state, 2 * STATE * j + STATE)
+                    store(state, 2 * STATE * j + STATE, parity ^ ((nodes ^ below) & (side ^ one())))
+                    store(state, 2 * STATE * j, below)
+            for j in range(groups):
+                n = min(start + GROUP * j, count - GROUP)
+                nodes = load(state, 2 * STATE * j)
+                correct = load(correction, 2 * (depth * count + n)) & lowest_bit(nodes)
+                store(leaf, 0, hashed(keys, seeds(nodes)) ^ correct)
+                for i in range(GROUP):
+                    above = _parity_above(leaf[2 * i], leaf[2 * i + 1], x[p * count + n + i] & _IN_LEAF)
+                    share_PN[p, n + i] = np.uint8((above ^ state[2 * STATE * j + STATE + 2 * i]) & _ONE)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _parity_above(low: np.uint64, high: np.uint64, place: np.uint64) -> np.uint64:
+    """Return, in bit 0, the parity of a leaf's bits above a public place."""
+    above = (ALL << (place & _IN_WORD)) << _ONE
+    folded = (low & above) ^ high if place < _WORD else high & above
+    folded ^= folded >> np.uint64(32)
+    folded ^= folded >> np.uint64(16)
+    folded ^= folded >> np.uint64(8)
+    folded ^= folded >> np.uint64(4)
+    folded ^= folded >> np.uint64(2)
+    folded ^= folded >> _ONE
+    return folded

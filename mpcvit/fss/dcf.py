@@ -8,22 +8,46 @@ x has bit 0: an incremental point function (Boneh, Boyle, Corrigan-Gibbs, Gilboa
 Private Heavy Hitters", IEEE S&P 2021). Against the paper this saves the last correction word, the last value, and half
 of the dealer's value blocks.
 
-Legend: L levels, N elements, M payload words, P points per key, G planes of block buffers.
+Legend: L levels, N elements, M payload words, P points per key.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
-from mpcvit.fss import tree
 from mpcvit.fss.checks import Words, check_party, check_width, payload_width, points, roots, secrets, words
-from mpcvit.fss.tree_hash import TreeHash, block_buffer
+from mpcvit.fss.lanes import (
+    load,
+    load_low_rows,
+    load_rows,
+    lowest_bit,
+    store,
+    store_low_rows,
+    store_rows,
+    zeros,
+)
+from mpcvit.fss.tree import (
+    CHUNK,
+    GROUP,
+    STATE,
+    child,
+    deal_level,
+    direction,
+    everything,
+    padded,
+    planted,
+    value,
+)
+from mpcvit.fss.tree_hash import TreeHash
 
 MAX_BITS = 63
+#: With fewer keys that are read at several points, keys are repeated, so that whole groups are worth their fixed cost.
+_FEW = 128
 _NONE = np.uint64(0)
 _ONE = np.uint64(1)
-_TWO = np.uint64(2)
 
 
 def key_bytes(bits: int, payload_words: int) -> int:
@@ -57,27 +81,12 @@ def deal(
     root0_N2, root1_N2 = roots(roots_of_parties, alpha_N.size)
     payload_words = payload_width(payload, axis=1)
     payload_NM = words("payload", payload, (alpha_N.size, payload_words))
-    words_LN2 = np.empty((bits - 1, alpha_N.size, 2), dtype=np.uint64)
-    values_LNM = np.empty((bits, alpha_N.size, payload_words), dtype=np.uint64)
-    permute = tree_hash.permutation()
-    planes = 4 + 2 * ((payload_words + 1) // 2)
-    hashed = block_buffer(planes * tree.CHUNK)
-    for part in tree.chunks(alpha_N.size):
-        count = part.stop - part.start
-        inputs_GN2 = np.empty((planes, count, 2), dtype=np.uint64)
-        hashed_GN2 = hashed[: planes * count].reshape(planes, count, 2)
-        control_N = np.empty(count, dtype=np.uint64)
-        tree.plant(root0_N2[part], root1_N2[part], inputs_GN2, control_N)
-        for level in range(bits):
-            shift = np.uint64(bits - 1 - level)
-            tree.spread_values(inputs_GN2)
-            permute(inputs_GN2, hashed)
-            _deal_values(
-                inputs_GN2, hashed_GN2, control_N, alpha_N[part], shift, payload_NM[part], values_LNM[level, part]
-            )
-            if level < bits - 1:
-                tree.deal_level(inputs_GN2, hashed_GN2, control_N, alpha_N[part], shift, words_LN2[level, part])
-    return words_LN2, values_LNM
+    count = max(alpha_N.size, GROUP)
+    words_LN2 = np.empty((bits - 1, count, 2), dtype=np.uint64)
+    values_LNM = np.empty((bits, count, payload_words), dtype=np.uint64)
+    root0, root1, alpha, flat_payload = (padded(array, 0) for array in (root0_N2, root1_N2, alpha_N, payload_NM))
+    _deal(tree_hash.round_keys, root0, root1, alpha, flat_payload, bits, words_LN2.reshape(-1), values_LNM.reshape(-1))
+    return words_LN2[:, : alpha_N.size], values_LNM[:, : alpha_N.size]
 
 
 def evaluate(
@@ -108,87 +117,143 @@ def evaluate(
     words_LN2 = words("correction", correction, (bits - 1, count, 2))
     payload_words = payload_width(values, axis=2)
     values_LNM = words("values", values, (bits, count, payload_words))
-    abreast = min(tree.CHUNK // max(count, 1), x_PN.shape[0])
-    if abreast > 1:  # few keys, many points: repeat the keys, so that a batch is worth its fixed cost
+    abreast = min(-(-_FEW // max(count, 1)), x_PN.shape[0])
+    if abreast > 1:
         rows = -(-x_PN.shape[0] // abreast)
         padded_PN = np.zeros((rows * abreast, count), dtype=np.uint64)
         padded_PN[: x_PN.shape[0]] = x_PN
-        share = evaluate(
-            tree_hash,
-            party,
-            np.tile(root_N2, (abreast, 1)),
-            np.tile(words_LN2, (1, abreast, 1)),
-            np.tile(values_LNM, (1, abreast, 1)),
-            padded_PN.reshape(rows, abreast * count),
-            bits,
-        )
-        return share.reshape(-1, count, payload_words)[: x_PN.shape[0]].reshape(*x.shape, payload_words)
-    share_PNM = np.zeros((x_PN.shape[0], count, payload_words), dtype=np.uint64)
-    permute = tree_hash.permutation()
-    planes = 1 + (payload_words + 1) // 2
-    hashed = block_buffer(planes * tree.CHUNK)
-    for part in tree.chunks(count):
-        size = part.stop - part.start
-        inputs_GN2 = np.empty((planes, size, 2), dtype=np.uint64)
-        hashed_GN2 = hashed[: planes * size].reshape(planes, size, 2)
-        control_N = np.empty(size, dtype=np.uint64)
-        unused_N = np.zeros(size, dtype=np.uint64)
-        for x_N, share_NM in zip(x_PN[:, part], share_PNM[:, part], strict=True):
-            shift, mask = tree.bit_at(bits, 0, bits)
-            tree.start_walk(root_N2[part], np.uint64(party), x_N, shift, mask, inputs_GN2[0], control_N)
-            for level in range(bits):
-                _value_inputs(inputs_GN2)
-                permute(inputs_GN2, hashed)
-                _add_values(inputs_GN2, hashed_GN2, control_N, values_LNM[level, part], share_NM)
-                if level < bits - 1:
-                    shift, mask = tree.bit_at(bits, level + 1, bits)
-                    tree.walk_level(
-                        inputs_GN2[0], hashed_GN2[0], words_LN2[level, part], x_N, shift, mask, control_N, unused_N
-                    )
-    if party == 1:
-        np.negative(share_PNM, out=share_PNM)
-    return share_PNM.reshape(*x.shape, payload_words)
+        root_N2, words_LN2 = np.tile(root_N2, (abreast, 1)), np.tile(words_LN2, (1, abreast, 1))
+        values_LNM, points_PN = np.tile(values_LNM, (1, abreast, 1)), padded_PN.reshape(rows, abreast * count)
+    else:
+        points_PN = x_PN
+    share_PNM = np.empty((len(points_PN), max(points_PN.shape[1], GROUP), payload_words), dtype=np.uint64)
+    keys, root, flat_points = tree_hash.round_keys, padded(root_N2, 0), padded(points_PN, 1)
+    correction, flat_values = padded(words_LN2, 1), padded(values_LNM, 1)
+    _evaluate(keys, np.uint64(party), root, correction, flat_values, flat_points, bits, share_PNM)
+    share = share_PNM[:, : points_PN.shape[1]].reshape(len(points_PN) * max(abreast, 1), count, payload_words)
+    return share[: x_PN.shape[0]].reshape(*x.shape, payload_words)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _pair_of_words(array: Words, at: int, pair: int, count: int) -> Any:
+    """Return words 2 pair and 2 pair + 1 of 16 rows of ``count`` words; one that a row lacks is 0."""
+    if count == 2:
+        return load(array, at)
+    if 2 * pair + 1 < count:
+        return load_rows(array, at + 2 * pair, count)
+    return load_low_rows(array, at + 2 * pair, count)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _store_pair_of_words(array: Words, at: int, pair: int, count: int, blocks: Any) -> None:
+    if count == 2:
+        store(array, at, blocks)
+    elif 2 * pair + 1 < count:
+        store_rows(array, at + 2 * pair, count, blocks)
+    else:
+        store_low_rows(array, at + 2 * pair, count, blocks)
 
 
 @njit(cache=True, nogil=True)
-def _deal_values(
-    inputs_GN2: Words,
-    hashed_GN2: Words,
-    control_N: Words,
-    alpha_N: Words,
-    shift: np.uint64,
-    payload_NM: Words,
-    values_NM: Words,
+def _deal(
+    keys: Words,
+    root0: Words,
+    root1: Words,
+    alpha: Words,
+    payload: Words,
+    bits: int,
+    correction: Words,
+    values: Words,
 ) -> None:
-    """Write what the parties' values lack of payload * (alpha's bit), for the party with control bit 1 to add."""
-    for n in range(payload_NM.shape[0]):
-        chosen = _NONE - ((alpha_N[n] >> shift) & _ONE)
-        negative = control_N[n] - _ONE  # all ones if party 1, whose share counts negative, will add it
-        for m in range(payload_NM.shape[1]):
-            plane = 4 + 2 * (m // 2)
-            half = m % 2
-            value0 = hashed_GN2[plane, n, half] ^ inputs_GN2[plane, n, half]
-            value1 = hashed_GN2[plane + 1, n, half] ^ inputs_GN2[plane + 1, n, half]
-            values_NM[n, m] = (((payload_NM[n, m] & chosen) - value0 + value1) ^ negative) - negative
+    """Write the corrections of N >= 16 comparisons; all arrays are flat.
+
+    A level's values lack payload * (alpha's bit): the party with control bit 1 will add it.
+    """
+    count = alpha.shape[0]
+    payload_words = payload.shape[0] // count
+    state = np.empty(2 * STATE * (CHUNK // GROUP), dtype=np.uint64)
+    for start in range(0, count, CHUNK):
+        groups = (min(CHUNK, count - start) + GROUP - 1) // GROUP
+        for j in range(groups):
+            n = min(start + GROUP * j, count - GROUP)
+            store(state, 2 * STATE * j, planted(root0, n, _NONE))
+            store(state, 2 * STATE * j + STATE, planted(root1, n, _NONE))
+        for level in range(bits):
+            for j in range(groups):
+                n = min(start + GROUP * j, count - GROUP)
+                nodes0, nodes1 = load(state, 2 * STATE * j), load(state, 2 * STATE * j + STATE)
+                side = direction(alpha, n, bits - 1 - level)
+                chosen = lowest_bit(side)
+                negative = lowest_bit(nodes0) ^ everything()  # if party 1, whose share counts negative, will add it
+                for pair in range((payload_words + 1) // 2):
+                    wanted = _pair_of_words(payload, payload_words * n, pair, payload_words) & chosen
+                    lacking = wanted - value(keys, nodes0, pair + 1) + value(keys, nodes1, pair + 1)
+                    signed = (lacking ^ negative) - negative
+                    _store_pair_of_words(values, payload_words * (level * count + n), pair, payload_words, signed)
+                if level < bits - 1:
+                    word, nodes0, nodes1 = deal_level(keys, nodes0, nodes1, side)
+                    store(correction, 2 * (level * count + n), word)
+                    store(state, 2 * STATE * j, nodes0)
+                    store(state, 2 * STATE * j + STATE, nodes1)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _add_values(
+    keys: Words, nodes: Any, side: Any, values: Words, element: int, payload_words: int, total: Words, to: int
+) -> None:
+    """Add the corrected values of a group's nodes, where x goes left, to what begins at word ``to`` of ``total``."""
+    left, corrected = lowest_bit(side) ^ everything(), lowest_bit(nodes)
+    for pair in range((payload_words + 1) // 2):
+        lacking = _pair_of_words(values, payload_words * element, pair, payload_words)
+        found = value(keys, nodes, pair + 1) + (lacking & corrected)
+        store(total, to + STATE * pair, load(total, to + STATE * pair) + (found & left))
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _write_shares(total: Words, start: int, party: np.uint64, payload_words: int, share: Words, at: int) -> None:
+    """Write a group's sums, negated if they are party 1's."""
+    for pair in range((payload_words + 1) // 2):
+        found = load(total, start + STATE * pair)
+        if party == _ONE:
+            found = zeros() - found
+        _store_pair_of_words(share, at, pair, payload_words, found)
 
 
 @njit(cache=True, nogil=True)
-def _value_inputs(inputs_GN2: Words) -> None:
-    """Write the inputs of the value blocks, planes 1, 2, .., from plane 0: a seed with a direction in bit 0."""
-    for plane in range(1, inputs_GN2.shape[0]):
-        block = np.uint64(plane) << _TWO
-        for n in range(inputs_GN2.shape[1]):
-            inputs_GN2[plane, n, 0] = (inputs_GN2[0, n, 0] & ~_ONE) ^ block
-            inputs_GN2[plane, n, 1] = inputs_GN2[0, n, 1]
+def _evaluate(
+    keys: Words,
+    party: np.uint64,
+    root: Words,
+    correction: Words,
+    values: Words,
+    x: Words,
+    bits: int,
+    share_PNM: Words,
+) -> None:
+    """Write a party's shares at the points of N >= 16 keys: the corrected values of the levels where x goes left.
 
-
-@njit(cache=True, nogil=True)
-def _add_values(inputs_GN2: Words, hashed_GN2: Words, control_N: Words, values_NM: Words, share_NM: Words) -> None:
-    """Add the corrected values of the level where x goes left."""
-    for n in range(share_NM.shape[0]):
-        left = (inputs_GN2[0, n, 0] & _ONE) - _ONE
-        corrected = _NONE - control_N[n]
-        for m in range(share_NM.shape[1]):
-            plane = 1 + m // 2
-            value = hashed_GN2[plane, n, m % 2] ^ inputs_GN2[plane, n, m % 2]
-            share_NM[n, m] += (value + (values_NM[n, m] & corrected)) & left
+    All arrays but ``share_PNM`` are flat.
+    """
+    count, payload_words = share_PNM.shape[1], share_PNM.shape[2]
+    pairs = (payload_words + 1) // 2
+    share = share_PNM.reshape(-1)
+    state = np.empty(STATE * (CHUNK // GROUP), dtype=np.uint64)
+    total = np.empty(STATE * (CHUNK // GROUP) * pairs, dtype=np.uint64)
+    for start in range(0, count, CHUNK):
+        groups = (min(CHUNK, count - start) + GROUP - 1) // GROUP
+        for p in range(share_PNM.shape[0]):
+            for j in range(groups):
+                store(state, STATE * j, planted(root, min(start + GROUP * j, count - GROUP), party))
+                for pair in range(pairs):
+                    store(total, STATE * (j * pairs + pair), zeros())
+            for level in range(bits):
+                for j in range(groups):
+                    n = min(start + GROUP * j, count - GROUP)
+                    nodes, side = load(state, STATE * j), direction(x, p * count + n, bits - 1 - level)
+                    at = level * count + n
+                    _add_values(keys, nodes, side, values, at, payload_words, total, STATE * pairs * j)
+                    if level < bits - 1:
+                        store(state, STATE * j, child(keys, nodes, load(correction, 2 * at), side))
+            for j in range(groups):
+                n = min(start + GROUP * j, count - GROUP)
+                _write_shares(total, STATE * pairs * j, party, payload_words, share, payload_words * (p * count + n))

@@ -19,41 +19,15 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
-from cryptography.hazmat.primitives.ciphers import Cipher
-from cryptography.hazmat.primitives.ciphers.algorithms import AES128
-from cryptography.hazmat.primitives.ciphers.modes import ECB
 
 from mpcvit.errors import InputError, ShapeMismatch
+from mpcvit.fss.aes import encrypt_blocks, round_keys
 from mpcvit.fss.checks import Words
+from mpcvit.fss.lanes import WORDS
 
 KEY_BYTES = 16
 SEED_BITS = np.uint64(0xFFFF_FFFF_FFFF_FFFC)  # of word 0
 _DOMAIN = b"mpcvit/fss/tree-hash/v1"
-
-
-def block_buffer(count: int) -> Words:
-    """Return room for ``count`` output blocks of a :class:`Permutation`, uint64[count + 1, 2].
-
-    The last block is spare.
-    """
-    return np.empty((count + 1, 2), dtype=np.uint64)
-
-
-class Permutation:
-    """AES_K on batches of blocks, without feed-forward: kernels add that while they read. For one thread."""
-
-    __slots__ = ("_update",)
-
-    def __init__(self, key: bytes) -> None:
-        # ECB of distinct, pseudo-random blocks: the permutation itself is wanted
-        self._update = Cipher(AES128(key), ECB()).encryptor().update_into  # noqa: S305
-
-    def __call__(self, blocks: Words, out: Words) -> None:
-        """Write AES_K of each block of ``blocks`` (C-contiguous, [..., 2]) to the start of ``out``.
-
-        ``out`` is C-contiguous, has at least 15 bytes to spare and does not overlap ``blocks``.
-        """
-        self._update(blocks.reshape(-1).view(np.uint8).data, out.reshape(-1).view(np.uint8).data)
 
 
 class TreeHash:
@@ -62,11 +36,14 @@ class TreeHash:
     Args:
         key: 16 bytes, public.
 
+    Attributes:
+        round_keys: for :mod:`mpcvit.fss.aes`.
+
     Raises:
         InputError: the key is not 16 bytes.
     """
 
-    __slots__ = ("_key",)
+    __slots__ = ("round_keys",)
 
     def __init__(self, key: bytes) -> None:
         if len(key) != KEY_BYTES:
@@ -75,7 +52,7 @@ class TreeHash:
                 expected=f"{KEY_BYTES} bytes",
                 remedy="Use TreeHash.for_session(session_id).",
             )
-        self._key = bytes(key)
+        self.round_keys = round_keys(np.frombuffer(key, dtype=np.uint64))
 
     @classmethod
     def for_session(cls, session_id: bytes) -> TreeHash:
@@ -88,18 +65,11 @@ class TreeHash:
             raise InputError("an empty session id", expected="a unique id", remedy="Pass the session's id.")
         return cls(hashlib.sha256(_DOMAIN + session_id).digest()[:KEY_BYTES])
 
-    def permutation(self) -> Permutation:
-        """Return a fresh AES context (5 us).
-
-        Each batched call makes its own, as one context must not serve two threads.
-        """
-        return Permutation(self._key)
-
-    def __call__(self, blocks: Words, out: Words | None = None) -> Words:
-        """Return H of each block: uint64[..., 2], in ``out`` if given.
+    def __call__(self, blocks: Words) -> Words:
+        """Return H of each block: uint64[..., 2].
 
         Raises:
-            ShapeMismatch: ``blocks`` is not uint64[..., 2], or ``out`` has another shape.
+            ShapeMismatch: ``blocks`` is not uint64[..., 2].
         """
         if blocks.dtype != np.uint64 or blocks.shape[-1:] != (2,):
             raise ShapeMismatch(
@@ -107,15 +77,8 @@ class TreeHash:
                 expected="uint64[..., 2]",
                 remedy="Pass 128-bit blocks as two words each.",
             )
-        hashed = block_buffer(blocks.size // 2)
-        self.permutation()(np.ascontiguousarray(blocks), hashed)
-        if out is None:
-            out = np.empty_like(blocks)
-        elif out.shape != blocks.shape or out.dtype != np.uint64:
-            raise ShapeMismatch(
-                f"out as {out.dtype}{list(out.shape)}",
-                expected=f"uint64{list(blocks.shape)}",
-                remedy="Give out the shape of the blocks.",
-            )
-        np.bitwise_xor(hashed[:-1].reshape(blocks.shape), blocks, out=out)
-        return out
+        inputs = np.zeros(max(blocks.size, WORDS), dtype=np.uint64)
+        inputs[: blocks.size] = blocks.reshape(-1)
+        encrypted = np.empty_like(inputs)
+        encrypt_blocks(self.round_keys, inputs, encrypted)
+        return (encrypted ^ inputs)[: blocks.size].reshape(blocks.shape)

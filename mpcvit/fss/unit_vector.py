@@ -5,29 +5,41 @@ positions: a leaf holds two, so that a hash block, which is two ring words, serv
 Expansion costs 2**bits - 2 AES calls for the tree and m * 2**(bits - 1) for the leaves; against one position per leaf
 that is a third less at m = 3, for a key 8 m - 16 bytes longer.
 
-Legend:
-
-    N  elements
-    M  payload words per element
-    L  tree levels, bits - 1
-    Q  nodes of the current level
+Legend: N elements, M payload words per element, L tree levels (bits - 1).
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
-from mpcvit.fss import tree
 from mpcvit.fss.checks import Words, check_party, check_width, payload_width, roots, secrets, words
-from mpcvit.fss.tree_hash import SEED_BITS, Permutation, TreeHash, block_buffer
+from mpcvit.fss.lanes import (
+    all_of_low_words,
+    in_all_blocks,
+    load,
+    load_each_4_times,
+    load_each_8_times,
+    load_each_twice,
+    load_low_rows,
+    load_one_16_times,
+    low_in_both,
+    lowest_bit,
+    ones_of_odd_blocks,
+    store,
+    store_rows,
+)
+from mpcvit.fss.tree import GROUP, STATE, child, deal_level, direction, everything, padded, planted, seeds, value
+from mpcvit.fss.tree_hash import TreeHash
 
 MAX_BITS = 12
 POSITIONS = 2  # per leaf
-_BUFFER = 1 << 16  # ring words of a chunk's result: 512 KB, so that it stays in the cache of a core
+#: Elements that are expanded together: a group holds both children of each.
+_TOGETHER = GROUP // 2
 _NONE = np.uint64(0)
 _ONE = np.uint64(1)
-_TWO = np.uint64(2)
 
 
 def key_bytes(bits: int, payload_words: int) -> int:
@@ -61,22 +73,12 @@ def deal(
     root0_N2, root1_N2 = roots(roots_of_parties, alpha_N.size)
     payload_words = payload_width(payload, axis=1)
     payload_NM = words("payload", payload, (alpha_N.size, payload_words))
-    words_LN2 = np.empty((bits - 1, alpha_N.size, 2), dtype=np.uint64)
-    leaf_NM2 = np.empty((alpha_N.size, payload_words, POSITIONS), dtype=np.uint64)
-    permute = tree_hash.permutation()
-    planes = 4 + 2 * payload_words
-    hashed = block_buffer(planes * tree.CHUNK)
-    for part in tree.chunks(alpha_N.size):
-        count = part.stop - part.start
-        inputs_GN2 = np.empty((planes, count, 2), dtype=np.uint64)
-        control_N = np.empty(count, dtype=np.uint64)
-        tree.plant(root0_N2[part], root1_N2[part], inputs_GN2, control_N)
-        tree.deal_path(permute, inputs_GN2, hashed, control_N, alpha_N[part], bits, words_LN2[:, part])
-        tree.spread_values(inputs_GN2)
-        permute(inputs_GN2[4:], hashed)
-        values_GN2 = hashed[: (planes - 4) * count].reshape(planes - 4, count, 2)
-        _deal_leaf(inputs_GN2[4:], values_GN2, control_N, alpha_N[part], payload_NM[part], leaf_NM2[part])
-    return words_LN2, leaf_NM2
+    count = max(alpha_N.size, GROUP)
+    words_LN2 = np.empty((bits - 1, count, 2), dtype=np.uint64)
+    leaf_NM2 = np.empty((count, payload_words, POSITIONS), dtype=np.uint64)
+    root0, root1, alpha, flat_payload = (padded(array, 0) for array in (root0_N2, root1_N2, alpha_N, payload_NM))
+    _deal(tree_hash.round_keys, root0, root1, alpha, flat_payload, bits, words_LN2.reshape(-1), leaf_NM2.reshape(-1))
+    return words_LN2[:, : alpha_N.size], leaf_NM2[: alpha_N.size]
 
 
 def expand(tree_hash: TreeHash, party: int, root: Words, correction: Words, leaf: Words, bits: int) -> Words:
@@ -102,118 +104,142 @@ def expand(tree_hash: TreeHash, party: int, root: Words, correction: Words, leaf
     root_N2 = words("root", root, (count, 2))
     words_LN2 = words("correction", correction, (bits - 1, count, 2))
     leaf_NM2 = words("leaf", leaf, (count, payload_words, POSITIONS))
-    length = payload_words << bits
-    flat = np.empty(count * length + 2, dtype=np.uint64)  # two words of room for the last AES call
-    permute = tree_hash.permutation()
-    size = max(1, _BUFFER // length)
-    width = 1 << (bits - 1)  # leaves
-    nodes = np.empty((2, size * width, 2), dtype=np.uint64)
-    inputs = np.empty((size * width * payload_words + 1, 2), dtype=np.uint64)
-    hashed = block_buffer(size * width)
-    for part in tree.chunks(count, size):
-        nodes_NQ2 = _grow(permute, root_N2[part], party, words_LN2[:, part], nodes, inputs, hashed)
-        rows = nodes_NQ2.shape[0]
-        inputs_NMQ2 = inputs[: rows * payload_words * width].reshape(rows, payload_words, width, 2)
-        _value_inputs(nodes_NQ2, inputs_NMQ2)
-        permute(inputs_NMQ2, flat[part.start * length :])
-        share_NMQ2 = flat[part.start * length : part.stop * length].reshape(inputs_NMQ2.shape)
-        _finish(nodes_NQ2, leaf_NM2[part], party == 1, share_NMQ2)
-    return flat[:-2].reshape(count, payload_words, 1 << bits)
-
-
-def _grow(
-    permute: Permutation, root_N2: Words, party: int, words_LN2: Words, nodes: Words, inputs: Words, hashed: Words
-) -> Words:
-    """Return all leaf seeds of a chunk, each with its control bit in bit 0: uint64[N, 2**L, 2], a view of ``nodes``."""
-    count = root_N2.shape[0]
-    level_NQ2 = nodes[0, :count].reshape(count, 1, 2)
-    np.bitwise_and(root_N2[:, 0], SEED_BITS, out=level_NQ2[:, 0, 0])
-    level_NQ2[:, 0, 0] |= np.uint64(party)
-    level_NQ2[:, 0, 1] = root_N2[:, 1]
-    for level in range(words_LN2.shape[0]):
-        width = 1 << level
-        blocks = 2 * count * width
-        inputs_NQ4 = inputs[:blocks].reshape(count, width, 4)
-        _branch(level_NQ2, inputs_NQ4)
-        permute(inputs_NQ4, hashed)
-        children = nodes[(level + 1) % 2, :blocks]
-        _correct(
-            hashed[:blocks].reshape(count, width, 4), words_LN2[level], level_NQ2, children.reshape(count, width, 4)
-        )
-        level_NQ2 = children.reshape(count, 2 * width, 2)
-    return level_NQ2
+    share_NMK = np.empty((max(count, GROUP), payload_words, 1 << bits), dtype=np.uint64)
+    keys, root, correction, flat_leaf = (
+        tree_hash.round_keys,
+        padded(root_N2, 0),
+        padded(words_LN2, 1),
+        padded(leaf_NM2, 0),
+    )
+    _expand(keys, np.uint64(party), root, correction, flat_leaf, bits - 1, share_NMK)
+    return share_NMK[:count]
 
 
 @njit(cache=True, nogil=True)
-def _deal_leaf(
-    inputs_GN2: Words, hashed_GN2: Words, control_N: Words, alpha_N: Words, payload_NM: Words, leaf_NM2: Words
+def _deal(
+    keys: Words,
+    root0: Words,
+    root1: Words,
+    alpha: Words,
+    payload: Words,
+    bits: int,
+    correction: Words,
+    leaf: Words,
 ) -> None:
-    """Write what party 0's or party 1's values lack of the payload: the party with control bit 1 will add it."""
-    for m in range(payload_NM.shape[1]):
-        for n in range(payload_NM.shape[0]):
-            negative = control_N[n] - _ONE  # all ones if party 1, whose share counts negative, will add it
-            for place in range(2):
-                value0 = hashed_GN2[2 * m, n, place] ^ inputs_GN2[2 * m, n, place]
-                value1 = hashed_GN2[2 * m + 1, n, place] ^ inputs_GN2[2 * m + 1, n, place]
-                wanted = payload_NM[n, m] if (alpha_N[n] & _ONE) == np.uint64(place) else _NONE
-                leaf_NM2[n, m, place] = ((wanted - value0 + value1) ^ negative) - negative
+    """Write the corrections of N >= 16 unit vectors; all arrays are flat.
+
+    A leaf's values lack the payload: the party with control bit 1 will add it.
+    """
+    count = alpha.shape[0]
+    payload_words = payload.shape[0] // count
+    for start in range(0, count, GROUP):
+        n = min(start, count - GROUP)
+        nodes0, nodes1 = planted(root0, n, _NONE), planted(root1, n, _NONE)
+        for level in range(bits - 1):
+            word, nodes0, nodes1 = deal_level(keys, nodes0, nodes1, direction(alpha, n, bits - 1 - level))
+            store(correction, 2 * (level * count + n), word)
+        negative = lowest_bit(nodes0) ^ everything()  # if party 1, whose share counts negative, will add it
+        here = lowest_bit(direction(alpha, n, 0)) ^ all_of_low_words()
+        for m in range(payload_words):
+            wanted = low_in_both(load_low_rows(payload, payload_words * n + m, payload_words)) & here
+            lacking = wanted - value(keys, nodes0, m + 1) + value(keys, nodes1, m + 1)
+            signed = (lacking ^ negative) - negative
+            store_rows(leaf, POSITIONS * (payload_words * n + m), POSITIONS * payload_words, signed)
 
 
 @njit(cache=True, nogil=True)
-def _branch(nodes_NQ2: Words, inputs_NQ4: Words) -> None:
-    """Write the hash inputs of both children of each node."""
-    for n in range(nodes_NQ2.shape[0]):
-        for q in range(nodes_NQ2.shape[1]):
-            seed = nodes_NQ2[n, q, 0] & SEED_BITS
-            inputs_NQ4[n, q, 0] = seed
-            inputs_NQ4[n, q, 1] = nodes_NQ2[n, q, 1]
-            inputs_NQ4[n, q, 2] = seed ^ _ONE
-            inputs_NQ4[n, q, 3] = nodes_NQ2[n, q, 1]
+def _grow(
+    keys: Words, party: np.uint64, root: Words, correction: Words, depth: int, count: int, n: int, nodes: Words
+) -> None:
+    """Write all leaves of eight elements from element n on, in the order of their positions.
+
+    In place: the children go where their parent and its right neighbour were, the last ones first. Without levels every
+    root is written twice.
+    """
+    roots_twice = seeds(load_each_twice(root, 2 * n)) | in_all_blocks(party, _NONE)
+    if depth == 0:
+        store(nodes, 0, roots_twice)
+        return
+    sides = ones_of_odd_blocks()
+    store(nodes, 0, child(keys, roots_twice, load_each_twice(correction, 2 * n), sides))
+    if depth > 1:
+        for i in range(1, -1, -1):
+            words_of_level = load_each_4_times(correction, 2 * (count + n + 4 * i))
+            store(nodes, STATE * i, child(keys, load_each_twice(nodes, GROUP * i), words_of_level, sides))
+    if depth > 2:
+        for i in range(3, -1, -1):
+            words_of_level = load_each_8_times(correction, 2 * (2 * count + n + 2 * i))
+            store(nodes, STATE * i, child(keys, load_each_twice(nodes, GROUP * i), words_of_level, sides))
+    for level in range(3, depth):
+        each = 1 << (level - 3)
+        for e in range(_TOGETHER - 1, -1, -1):
+            words_of_level = load_one_16_times(correction, 2 * (level * count + n + e))
+            for i in range(e * each + each - 1, e * each - 1, -1):
+                store(nodes, STATE * i, child(keys, load_each_twice(nodes, GROUP * i), words_of_level, sides))
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _with_sign(blocks: Any, party: np.uint64) -> Any:
+    """Return shares of party 0 as they are, and of party 1 negated."""
+    negative = in_all_blocks(_NONE - party, _NONE - party)
+    return (blocks ^ negative) - negative
 
 
 @njit(cache=True, nogil=True)
-def _correct(hashed_NQ4: Words, words_N2: Words, nodes_NQ2: Words, children_NQ4: Words) -> None:
-    """Write the corrected children of each node, left then right, seed and control bit in one."""
-    for n in range(nodes_NQ2.shape[0]):
-        seed = words_N2[n, 0] & SEED_BITS
-        left = seed | (words_N2[n, 0] & _ONE)
-        right = seed | ((words_N2[n, 0] >> _ONE) & _ONE)
-        high = words_N2[n, 1]
-        for q in range(nodes_NQ2.shape[1]):
-            node = nodes_NQ2[n, q, 0]
-            node_high = nodes_NQ2[n, q, 1]
-            mask = _NONE - (node & _ONE)
-            node &= SEED_BITS
-            children_NQ4[n, q, 0] = (hashed_NQ4[n, q, 0] ^ node ^ (left & mask)) & ~_TWO
-            children_NQ4[n, q, 1] = hashed_NQ4[n, q, 1] ^ node_high ^ (high & mask)
-            children_NQ4[n, q, 2] = (hashed_NQ4[n, q, 2] ^ node ^ _ONE ^ (right & mask)) & ~_TWO
-            children_NQ4[n, q, 3] = hashed_NQ4[n, q, 3] ^ node_high ^ (high & mask)
+def _expand(
+    keys: Words, party: np.uint64, root: Words, correction: Words, leaf: Words, depth: int, share_NMK: Words
+) -> None:
+    """Write a party's vectors of N >= 16 elements; all other arrays are flat."""
+    count, payload_words, leaves = share_NMK.shape[0], share_NMK.shape[1], 1 << depth
+    nodes = np.empty(max(STATE * 4, STATE * leaves // 2), dtype=np.uint64)
+    values = np.empty(STATE * 4, dtype=np.uint64)
+    for start in range(0, count, _TOGETHER):
+        n = min(start, count - _TOGETHER)
+        _grow(keys, party, root, correction, depth, count, n, nodes)
+        for m in range(payload_words):
+            if depth >= 4:
+                _read_groups(keys, party, nodes, leaf, leaves, m, n, share_NMK)
+            else:
+                _read_leaves(keys, party, nodes, leaf, leaves, m, n, share_NMK, values)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _read_groups(
+    keys: Words, party: np.uint64, nodes: Words, leaf: Words, leaves: int, m: int, n: int, share_NMK: Words
+) -> None:
+    """Write one payload word's vectors of eight elements, each of whole groups of leaves."""
+    payload_words, positions, share = share_NMK.shape[1], share_NMK.shape[2], share_NMK.reshape(-1)
+    for e in range(_TOGETHER):
+        row = (n + e) * payload_words + m
+        lacking = in_all_blocks(leaf[POSITIONS * row], leaf[POSITIONS * row + 1])
+        for i in range(leaves // GROUP):
+            of_leaves = load(nodes, 2 * leaves * e + STATE * i)
+            found = value(keys, of_leaves, m + 1) + (lacking & lowest_bit(of_leaves))
+            store(share, positions * row + STATE * i, _with_sign(found, party))
 
 
 @njit(cache=True, nogil=True)
-def _value_inputs(nodes_NQ2: Words, inputs_NMQ2: Words) -> None:
-    """Write the hash inputs of each leaf's value blocks, in the order of the result."""
-    for n in range(inputs_NMQ2.shape[0]):
-        for m in range(inputs_NMQ2.shape[1]):
-            block = np.uint64(m + 1) << _TWO
-            for q in range(inputs_NMQ2.shape[2]):
-                inputs_NMQ2[n, m, q, 0] = (nodes_NQ2[n, q, 0] & SEED_BITS) ^ block
-                inputs_NMQ2[n, m, q, 1] = nodes_NQ2[n, q, 1]
-
-
-@njit(cache=True, nogil=True)
-def _finish(nodes_NQ2: Words, leaf_NM2: Words, negate: bool, share_NMQ2: Words) -> None:
-    """Turn AES outputs into shares in place: feed-forward, leaf correction, sign of the party."""
-    negative = np.uint64(0xFFFF_FFFF_FFFF_FFFF) if negate else _NONE
-    for n in range(share_NMQ2.shape[0]):
-        for m in range(share_NMQ2.shape[1]):
-            block = np.uint64(m + 1) << _TWO
-            leaf_even = leaf_NM2[n, m, 0]
-            leaf_odd = leaf_NM2[n, m, 1]
-            for q in range(share_NMQ2.shape[2]):
-                node = nodes_NQ2[n, q, 0]
-                mask = _NONE - (node & _ONE)
-                even = (share_NMQ2[n, m, q, 0] ^ (node & SEED_BITS) ^ block) + (leaf_even & mask)
-                odd = (share_NMQ2[n, m, q, 1] ^ nodes_NQ2[n, q, 1]) + (leaf_odd & mask)
-                share_NMQ2[n, m, q, 0] = (even ^ negative) - negative
-                share_NMQ2[n, m, q, 1] = (odd ^ negative) - negative
+def _read_leaves(
+    keys: Words,
+    party: np.uint64,
+    nodes: Words,
+    leaf: Words,
+    leaves: int,
+    m: int,
+    n: int,
+    share_NMK: Words,
+    values: Words,
+) -> None:
+    """Write one payload word's vectors of eight elements of fewer than 16 leaves, leaf by leaf."""
+    payload_words, positions, share = share_NMK.shape[1], share_NMK.shape[2], share_NMK.reshape(-1)
+    apart = 4 if leaves == 1 else 2  # words from a leaf to the next: roots are there twice
+    for i in range((apart * leaves * _TOGETHER + STATE - 1) // STATE):
+        store(values, STATE * i, value(keys, load(nodes, STATE * i), m + 1))
+    for e in range(_TOGETHER):
+        row = (n + e) * payload_words + m
+        for q in range(leaves):
+            at = apart * (e * leaves + q)
+            corrected = _NONE - (nodes[at] & _ONE)
+            for place in range(POSITIONS):
+                found = values[at + place] + (leaf[POSITIONS * row + place] & corrected)
+                share[positions * row + POSITIONS * q + place] = _NONE - found if party == _ONE else found
