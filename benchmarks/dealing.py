@@ -28,7 +28,6 @@ from mpcvit.engines.masked.weights import open_weights
 from mpcvit.measure.random_models import RANDOM_MODELS, export_random
 from mpcvit.ring.prg import SEED_BYTES, Prg
 from mpcvit.store.exported import ModelFolder
-from parties.common.settings import Pool
 
 
 def measure(plan: Plan, model: ModelFolder, runs: int) -> dict[str, object]:
@@ -37,7 +36,6 @@ def measure(plan: Plan, model: ModelFolder, runs: int) -> dict[str, object]:
     masks = weight_masks(plan, (Prg(load[0]), Prg(load[1])))
     # any share of the weights takes as long as another; the exchange is with itself
     weights = open_weights(plan, model.weights, Prg(load[1]), lambda sent: memoryview(bytes(sent)))
-    expansion = Pool().expansion_mib << 20  # as a compute party has it by default
     dealing, preparing = [], []
     for _ in range(runs + 1):
         session, seeds = secrets.token_bytes(16), [secrets.token_bytes(SEED_BYTES) for _ in range(2)]
@@ -46,7 +44,7 @@ def measure(plan: Plan, model: ModelFolder, runs: int) -> dict[str, object]:
         dealing.append(time.perf_counter() - start)
         material = MemoryPlanMaterial(seeds[1], session, b"".join(sent))
         start = time.perf_counter()
-        PreparedPlan(plan, 1, material, weights, expansion)
+        PreparedPlan(plan, 1, material, weights)
         preparing.append(time.perf_counter() - start)
     return {
         "dealing_s": median(dealing[1:]),

@@ -37,7 +37,7 @@ from mpcvit.fss.tree_hash import TreeHash
 MAX_BITS = 12
 POSITIONS = 2  # per leaf
 #: Elements that are expanded together: a group holds both children of each.
-_TOGETHER = GROUP // 2
+TOGETHER = GROUP // 2
 _NONE = np.uint64(0)
 _ONE = np.uint64(1)
 
@@ -172,7 +172,7 @@ def _grow(
             store(nodes, STATE * i, child(keys, load_each_twice(nodes, GROUP * i), words_of_level, sides))
     for level in range(3, depth):
         each = 1 << (level - 3)
-        for e in range(_TOGETHER - 1, -1, -1):
+        for e in range(TOGETHER - 1, -1, -1):
             words_of_level = load_one_16_times(correction, 2 * (level * count + n + e))
             for i in range(e * each + each - 1, e * each - 1, -1):
                 store(nodes, STATE * i, child(keys, load_each_twice(nodes, GROUP * i), words_of_level, sides))
@@ -190,32 +190,70 @@ def _expand(
     keys: Words, party: np.uint64, root: Words, correction: Words, leaf: Words, depth: int, share_NMK: Words
 ) -> None:
     """Write a party's vectors of N >= 16 elements; all other arrays are flat."""
-    count, payload_words, leaves = share_NMK.shape[0], share_NMK.shape[1], 1 << depth
-    nodes = np.empty(max(STATE * 4, STATE * leaves // 2), dtype=np.uint64)
-    values = np.empty(STATE * 4, dtype=np.uint64)
-    for start in range(0, count, _TOGETHER):
-        n = min(start, count - _TOGETHER)
-        _grow(keys, party, root, correction, depth, count, n, nodes)
-        for m in range(payload_words):
-            if depth >= 4:
-                _read_groups(keys, party, nodes, leaf, leaves, m, n, share_NMK)
-            else:
-                _read_leaves(keys, party, nodes, leaf, leaves, m, n, share_NMK, values)
+    count, payload_words, positions = share_NMK.shape
+    share, nodes, values = share_NMK.reshape(-1), room_for_nodes(depth), room_for_values()
+    for start in range(0, count, TOGETHER):
+        n = min(start, count - TOGETHER)
+        vectors = share[n * payload_words * positions :]
+        expand_group(keys, party, root, correction, leaf, depth, count, n, nodes, values, vectors)
+
+
+@njit(cache=True, nogil=True)
+def room_for_nodes(depth: int) -> Words:
+    """Return what :func:`expand_group` keeps nodes in."""
+    return np.empty(max(STATE * 4, STATE * (1 << depth) // 2), dtype=np.uint64)
+
+
+@njit(cache=True, nogil=True)
+def room_for_values() -> Words:
+    """Return what :func:`expand_group` keeps value blocks in."""
+    return np.empty(STATE * 4, dtype=np.uint64)
+
+
+@njit(cache=True, nogil=True)
+def expand_group(
+    keys: Words,
+    party: np.uint64,
+    root: Words,
+    correction: Words,
+    leaf: Words,
+    depth: int,
+    count: int,
+    n: int,
+    nodes: Words,
+    values: Words,
+    vectors: Words,
+) -> None:
+    """Write a party's vectors of the elements n to n + TOGETHER - 1 of ``count``: [TOGETHER, M, 2**bits], flat."""
+    payload_words, leaves = leaf.shape[0] // (POSITIONS * count), 1 << depth
+    _grow(keys, party, root, correction, depth, count, n, nodes)
+    for m in range(payload_words):
+        if depth >= 4:
+            _read_groups(keys, party, nodes, leaf, leaves, payload_words, m, n, vectors)
+        else:
+            _read_leaves(keys, party, nodes, leaf, leaves, payload_words, m, n, vectors, values)
 
 
 @njit(cache=True, nogil=True, inline="always")
 def _read_groups(
-    keys: Words, party: np.uint64, nodes: Words, leaf: Words, leaves: int, m: int, n: int, share_NMK: Words
+    keys: Words,
+    party: np.uint64,
+    nodes: Words,
+    leaf: Words,
+    leaves: int,
+    payload_words: int,
+    m: int,
+    n: int,
+    vectors: Words,
 ) -> None:
-    """Write one payload word's vectors of eight elements, each of whole groups of leaves."""
-    payload_words, positions, share = share_NMK.shape[1], share_NMK.shape[2], share_NMK.reshape(-1)
-    for e in range(_TOGETHER):
-        row = (n + e) * payload_words + m
+    """Write one payload word's vectors, each of whole groups of leaves."""
+    for e in range(TOGETHER):
+        row, to = (n + e) * payload_words + m, POSITIONS * leaves * (e * payload_words + m)
         lacking = in_all_blocks(leaf[POSITIONS * row], leaf[POSITIONS * row + 1])
         for i in range(leaves // GROUP):
-            of_leaves = load(nodes, 2 * leaves * e + STATE * i)
+            of_leaves = load(nodes, POSITIONS * leaves * e + STATE * i)
             found = value(keys, of_leaves, m + 1) + (lacking & lowest_bit(of_leaves))
-            store(share, positions * row + STATE * i, _with_sign(found, party))
+            store(vectors, to + STATE * i, _with_sign(found, party))
 
 
 @njit(cache=True, nogil=True)
@@ -225,21 +263,21 @@ def _read_leaves(
     nodes: Words,
     leaf: Words,
     leaves: int,
+    payload_words: int,
     m: int,
     n: int,
-    share_NMK: Words,
+    vectors: Words,
     values: Words,
 ) -> None:
-    """Write one payload word's vectors of eight elements of fewer than 16 leaves, leaf by leaf."""
-    payload_words, positions, share = share_NMK.shape[1], share_NMK.shape[2], share_NMK.reshape(-1)
+    """Write one payload word's vectors, each of fewer than 16 leaves, leaf by leaf."""
     apart = 4 if leaves == 1 else 2  # words from a leaf to the next: roots are there twice
-    for i in range((apart * leaves * _TOGETHER + STATE - 1) // STATE):
+    for i in range((apart * leaves * TOGETHER + STATE - 1) // STATE):
         store(values, STATE * i, value(keys, load(nodes, STATE * i), m + 1))
-    for e in range(_TOGETHER):
-        row = (n + e) * payload_words + m
+    for e in range(TOGETHER):
+        row, to = (n + e) * payload_words + m, POSITIONS * leaves * (e * payload_words + m)
         for q in range(leaves):
             at = apart * (e * leaves + q)
             corrected = _NONE - (nodes[at] & _ONE)
             for place in range(POSITIONS):
                 found = values[at + place] + (leaf[POSITIONS * row + place] & corrected)
-                share[positions * row + POSITIONS * q + place] = _NONE - found if party == _ONE else found
+                vectors[to + POSITIONS * q + place] = _NONE - found if party == _ONE else found

@@ -100,7 +100,7 @@ def memory(needed: int) -> str:
         raise ConfigError(
             f"{available >> 20} MiB of memory that can still be had",
             expected=f"about {needed >> 20} MiB for all sessions that may run and wait prepared",
-            remedy="Lower 'limits.sessions', 'pool.sessions' or 'pool.expansion_mib', or give the process more memory.",
+            remedy="Lower 'limits.sessions' or 'pool.sessions', or give the process more memory.",
         )
     return f"about {needed >> 20} MiB needed, {available >> 20} MiB available"
 

@@ -142,12 +142,10 @@ class Pool(Section):
     Attributes:
         sessions: how many sessions' material waits ready; more may be made on demand.
         memory_mib: MiB of one session's material that stay in memory; what is longer goes to disk.
-        expansion_mib: MiB that one session's material may be expanded to ahead; the rest is expanded while it runs.
     """
 
     sessions: int = Field(default=1, ge=1)
     memory_mib: int = Field(default=256, ge=0)
-    expansion_mib: int = Field(default=1900, ge=0)
 
 
 class Timeouts(Section):

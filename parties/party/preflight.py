@@ -19,7 +19,7 @@ from parties.common import preflight
 from parties.common.settings import EngineName, PartySettings
 from parties.common.tenants_file import TenantsFile
 from parties.party.crypten import stock_session_bytes
-from parties.party.masked.engine import expanded_bytes, fast_session_bytes, material_bytes
+from parties.party.masked.engine import fast_session_bytes, material_bytes
 from parties.party.models import Models
 
 
@@ -109,9 +109,9 @@ class _Needs:
     def _add_fast(self, plans: list[Plan]) -> None:
         """Count sessions that run, and what waits prepared."""
         party, pool, sessions = self._settings.index, self._settings.pool, self._settings.limits.sessions
-        expansion, kept = pool.expansion_mib << 20, pool.memory_mib << 20
-        self.memory = sessions * max(fast_session_bytes(plan, party, expansion) for plan in plans)
+        kept = pool.memory_mib << 20
+        self.memory = sessions * max(fast_session_bytes(plan, party) for plan in plans)
         for plan in plans:
             material = material_bytes(plan, party)
-            self.memory += pool.sessions * (min(material, kept) + min(expanded_bytes(plan), expansion))
+            self.memory += pool.sessions * min(material, kept)
             self.disk += (pool.sessions + sessions) * max(0, material - kept)

@@ -110,9 +110,9 @@ def test_guards_are_expanded_late_alike() -> None:
     op, (kind,), _ = next(gate for gate in GATES if isinstance(gate[0], GridSpline))
     plan = make_plan(guarded(one_op(op, kind)), DEFAULT_OBJECTIVE)
     for number in range(16):
-        assert not run_plan(plan, {}, {"x0": shifted(kind, op, number)}, number, expansion_bytes=0).trusted
+        assert not run_plan(plan, {}, {"x0": shifted(kind, op, number)}, number).trusted
         inside = np.random.default_rng(number).integers(*edges(op, kind), kind.shape, endpoint=True)
-        assert run_plan(plan, {}, {"x0": inside}, number, expansion_bytes=0).trusted
+        assert run_plan(plan, {}, {"x0": inside}, number).trusted
 
 
 def ask(run: MaskedRun, reveal: Disclosure) -> Inference:

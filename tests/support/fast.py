@@ -14,11 +14,7 @@ from mpcvit.program.program import Program
 from mpcvit.program.reference import run_reference
 from mpcvit.ring.fixed_point import Codes
 from mpcvit.transport.link import Link
-from parties.common.settings import Pool
 from tests.support.secure import seed
-
-#: As a compute party has it by default.
-EXPANSION_BYTES = Pool().expansion_mib << 20
 
 
 def run_on_fast(
@@ -39,10 +35,9 @@ def run_plan(
     inputs: Mapping[str, Codes],
     number: int = 1,
     wrap_link: Callable[[Link], Link] = lambda link: link,
-    expansion_bytes: int = EXPANSION_BYTES,
 ) -> MaskedRun:
     """``plan`` on masked wires; both parties read all their material, and no more."""
-    run = simulate.run(plan, weights, inputs, seed(number), expansion_bytes=expansion_bytes, wrap_link=wrap_link)
+    run = simulate.run(plan, weights, inputs, seed(number), wrap_link=wrap_link)
     assert run.material_bytes == plan.material
     return run
 

@@ -37,48 +37,27 @@ class PreparedPlan:
         party: 0 or 1.
         material: of this session; used up.
         weights: opened under the masks that the material was dealt for.
-        expansion_bytes: how much may be expanded now; the rest is expanded when its step starts.
     """
 
-    def __init__(
-        self, plan: Plan, party: int, material: PlanMaterial, weights: FastWeights, expansion_bytes: int
-    ) -> None:
+    def __init__(self, plan: Plan, party: int, material: PlanMaterial, weights: FastWeights) -> None:
         self.plan = plan
         self.party = party
         self.weights = weights
-        self._material = material
-        self._prg = Prg(material.seed)
         self._ready: dict[str, Prepared] = {}
-        self._late: dict[str, int] = {}
         masks: dict[str, Known] = dict.fromkeys(plan.program.inputs)
         masks |= {name: wire if isinstance(wire, Masked) else None for name, wire in weights.wires.items()}
-        position = 0
+        prg, side, position = Prg(material.seed), Side(party, material.session), 0
         for step in plan.steps:
-            expansion_bytes -= step.protocol.expanded_bytes()
-            if step.protocol.expanded_bytes() and expansion_bytes < 0:
-                self._late[step.name], masks[step.name] = position, None
-            else:
-                prepared = self._prepare(step, position, [masks[name] for name in step.inputs])
-                self._ready[step.name], masks[step.name] = prepared, prepared.mask
-            position += step.protocol.material()[party]
+            length = step.protocol.material()[party]
+            sent = material.read(position, length)
+            taken = read_material(step.protocol.layout(), party, step_stream(prg, step), sent)
+            prepared = step.protocol.prepare(side, taken, *(masks[name] for name in step.inputs))
+            self._ready[step.name], masks[step.name] = prepared, prepared.mask
+            position += length
 
-    def take(self, step: PlannedStep, wires: list[Wire]) -> Prepared:
+    def take(self, step: PlannedStep) -> Prepared:
         """Return what ``step`` needs, once."""
-        if step.name in self._late:
-            return self._prepare(step, self._late.pop(step.name), self._known(step, wires), late=True)
         return self._ready.pop(step.name)
-
-    def _prepare(self, step: PlannedStep, position: int, known: list[Known], *, late: bool = False) -> Prepared:
-        sent = self._material.read(position, step.protocol.material()[self.party])
-        taken = read_material(step.protocol.layout(), self.party, step_stream(self._prg, step), sent)
-        return step.protocol.prepare(Side(self.party, self._material.session, late), taken, *known)
-
-    def _known(self, step: PlannedStep, wires: list[Wire]) -> list[Known]:
-        """Return what is known of ``wires`` before the inference."""
-        return [
-            (wire if name in self.weights.wires else wire.mask) if isinstance(wire, Masked) else None
-            for name, wire in zip(step.inputs, wires, strict=True)
-        ]
 
 
 def run_fast(
@@ -159,7 +138,7 @@ class _Run:
         while self._startable:
             step = self._startable.popleft()
             wires = [self._wires[name] for name in step.inputs]
-            prepared = self._prepared.take(step, wires)
+            prepared = self._prepared.take(step)
             self._advance(step, step.protocol.run(self._prepared.party, prepared, *wires), None)
 
     def _advance(self, step: PlannedStep, generator: Step, opened: Any) -> None:

@@ -51,12 +51,10 @@ class Side:
     Attributes:
         party: 0 or 1.
         session: public bytes that tell this session from all others, for fixed-key hashing.
-        late: whether the step starts at once, so that large states need not be made ahead.
     """
 
     party: int
     session: bytes
-    late: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +100,6 @@ class Protocol(ABC):
     def with_guard(self) -> Protocol | None:
         """Return this protocol, also giving a :class:`~mpcvit.engines.masked.wires.Guard`; None if it cannot."""
         return None
-
-    def expanded_bytes(self) -> int:
-        """Return the memory of a large prepared state; such a step may be prepared when it starts instead of ahead.
-
-        Else 0.
-        """
-        return 0
 
     def online_work_s(self) -> float:
         """Return the rough seconds of one core that :meth:`run` takes; for choosing between protocols only."""

@@ -5,7 +5,6 @@ The services do the same with processes, pools and certificates in between. Here
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -133,7 +132,6 @@ def run(
     inputs: Mapping[str, Codes],
     seed: bytes,
     *,
-    expansion_bytes: int = sys.maxsize,
     wrap_link: Callable[[Link], Link] = lambda link: link,
 ) -> MaskedRun:
     """Run ``plan`` once, in one thread per party; attempts that meet an ambiguous opening are repeated.
@@ -142,7 +140,6 @@ def run(
         weights: codes of every parameter.
         inputs: codes of every input, without batch axis.
         seed: 32 bytes from which the randomness of all roles is derived.
-        expansion_bytes: see :class:`~mpcvit.engines.masked.executor.PreparedPlan`.
         wrap_link: gives what a party sees in place of its link.
 
     Raises:
@@ -164,7 +161,7 @@ def run(
         while True:
             number, before = len(rounds), link.trace.total().rounds
             material = dealer.material(number, link.index)
-            prepared = PreparedPlan(plan, link.index, material, opened, expansion_bytes)
+            prepared = PreparedPlan(plan, link.index, material, opened)
             result = None
             with suppress(AmbiguousOpening):
                 result = run_fast(link, prepared, own_inputs, Attempt.of(seed, number).common)

@@ -1,21 +1,20 @@
-"""Keys of unit vectors as material: a secret position per element, and what stands there."""
+"""Keys of unit vectors as material: a secret position per element, and what stands there.
+
+Vectors are expanded when they are read: that costs less than to keep them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from mpcvit.engines.masked.layout import CommonWords, Layout, Seeds
 from mpcvit.engines.masked.material import Values
-from mpcvit.engines.masked.protocol import Side
-from mpcvit.fss import unit_vector
+from mpcvit.fss import lookup, unit_vector
 from mpcvit.fss.checks import Words
 from mpcvit.fss.tree_hash import TreeHash
-
-#: Elements that are expanded at a time where that happens late: their vectors stay in cache.
-_PIECE = 512
 
 
 @dataclass(frozen=True)
@@ -31,11 +30,6 @@ class UnitVectorKeys:
     count: int
     bits: int
     payload: int
-
-    @property
-    def expanded_bytes(self) -> int:
-        """Memory of all vectors of a party."""
-        return 8 * self.count * self.payload << self.bits
 
     def layout(self) -> Layout:
         """Return the items of the keys' material."""
@@ -54,21 +48,14 @@ class UnitVectorKeys:
         position = mask & np.uint64((1 << self.bits) - 1)
         return unit_vector.deal(TreeHash.for_session(session), position, self.bits, payload, roots)
 
-    def expand(self, side: Side, taken: Values, part: slice = slice(None)) -> Words:
-        """Return a party's shares of the vectors of some elements, [elements, payload, 2**bits]."""
+    def expand(self, session: bytes, party: int, taken: Values) -> Words:
+        """Return a party's shares of all vectors, [count, payload, 2**bits]."""
         root, key, leaf = taken
-        tree_hash = TreeHash.for_session(side.session)
-        return unit_vector.expand(tree_hash, side.party, root[part], key[:, part], leaf[part], self.bits)
+        return unit_vector.expand(TreeHash.for_session(session), party, root, key, leaf, self.bits)
 
-    def vectors(self, side: Side, taken: Values, late: bool) -> Iterable[tuple[slice, Words]]:
-        """Return the groups of elements and their vectors, to be read once: all at once, expanded now.
-
-        Args:
-            late: expand a few elements at a time instead, when they are read.
-        """
-        return self._pieces(side, taken) if late else [(slice(None), self.expand(side, taken))]
-
-    def _pieces(self, side: Side, taken: Values) -> Iterator[tuple[slice, Words]]:
-        for start in range(0, self.count, _PIECE):
-            part = slice(start, start + _PIECE)
-            yield part, self.expand(side, taken, part)
+    def read(
+        self, session: bytes, party: int, taken: Values, points: Words, tables: npt.NDArray[np.int64], shift: int
+    ) -> Words:
+        """Return a party's shares of the splines ``tables`` at masked points; see :func:`mpcvit.fss.lookup.read`."""
+        root, key, leaf = taken
+        return lookup.read(TreeHash.for_session(session), party, root, key, leaf, points, tables, shift)

@@ -77,7 +77,7 @@ class FastEngine(Engine):
         burned: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self._timeouts, self._ledger, self._burned = settings.timeouts, ledger, burned
-        self._party, self._expansion = settings.index, settings.pool.expansion_mib << 20
+        self._party = settings.index
         self._held: dict[bytes, PreparedMaterial] = {}
         self._goal = objective(settings.objective)
         self._models = {share.manifest.key: self._masked(share) for share in models}
@@ -99,7 +99,7 @@ class FastEngine(Engine):
         return max(BINDING_BYTES + SEED_BYTES, *self._models[model].plan.messages)
 
     def memory(self, model: str) -> int:
-        return fast_session_bytes(self._models[model].plan, self._party, self._expansion)
+        return fast_session_bytes(self._models[model].plan, self._party)
 
     def available(self, model: str) -> int:
         return self.role.available(self._models[model])
@@ -219,20 +219,14 @@ class FastEngine(Engine):
             return None
 
 
-def fast_session_bytes(plan: Plan, party: int, expansion: int) -> int:
-    """Return the bytes that a running session takes, about, if material expands to at most ``expansion`` ahead."""
-    expanded = min(expanded_bytes(plan), expansion)
-    return 2 * material_bytes(plan, party) + expanded + _LIVE_MESSAGES * max(plan.messages)
+def fast_session_bytes(plan: Plan, party: int) -> int:
+    """Return the bytes that a running session takes, about."""
+    return 2 * material_bytes(plan, party) + _LIVE_MESSAGES * max(plan.messages)
 
 
 def material_bytes(plan: Plan, party: int) -> int:
     """Return the length of a party's material of one session."""
     return sum(step.protocol.material()[party] for step in plan.steps)
-
-
-def expanded_bytes(plan: Plan) -> int:
-    """Return the bytes to which the material of one session expands."""
-    return sum(step.protocol.expanded_bytes() for step in plan.steps)
 
 
 def _agreed(

@@ -82,6 +82,5 @@ class MaterialFetcher:
             memory_bytes=settings.pool.memory_mib << 20,
             wanted=wanted,
         )
-        expansion = settings.pool.expansion_mib << 20
-        prepared = PreparedPlan(model.plan, settings.index, material, opened.weights, expansion)
+        prepared = PreparedPlan(model.plan, settings.index, material, opened.weights)
         return PreparedMaterial(lease, prepared, time.perf_counter() - start)

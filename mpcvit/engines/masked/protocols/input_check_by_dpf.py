@@ -26,9 +26,6 @@ from mpcvit.fss import lookup
 from mpcvit.ops.input_check import out_of_range
 from mpcvit.ops.types import Shape
 
-#: Unit vectors of at most this many bytes are expanded ahead.
-_AHEAD_BYTES = 16 << 20
-
 
 @dataclass(frozen=True)
 class InputCheckByDpf(Protocol):
@@ -61,15 +58,12 @@ class InputCheckByDpf(Protocol):
         return Dealt(mask, self._keys.deal(session, drawn, words(mask), ones))
 
     def prepare(self, side: Side, taken: Values, *inputs: Known) -> Prepared:
-        late = self._keys.expanded_bytes > _AHEAD_BYTES
-        return Prepared(self._keys.vectors(side, taken, late), mask=tensor_mask(*inputs))
+        return Prepared((side.session, taken), mask=tensor_mask(*inputs))
 
     def run(self, party: int, prepared: Prepared, *inputs: Wire) -> Step:
         (x,) = masked(*inputs)
-        hat = words(x.hat)
-        low = np.empty_like(hat)
-        for part, expanded in prepared.state:
-            low[part] = lookup.rotated_index(expanded, hat[part])
+        session, taken = prepared.state
+        (low,) = self._keys.read(session, party, taken, words(x.hat), lookup.index_table(self.bits, 1)[None], 0)
         rest = words(share_of(x, party)) - low
         yield Agreement(side_of_zero(rest, party), out_of_range(self.bits))
         return x

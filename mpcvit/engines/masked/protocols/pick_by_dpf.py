@@ -1,4 +1,4 @@
-"""Picking by rank in no round: a DPF per candidate, expanded over the places before the inference."""
+"""Picking by rank in no round: a DPF per candidate over the places, expanded as it is read."""
 
 from __future__ import annotations
 
@@ -47,23 +47,21 @@ class PickByDpf(Protocol):
     def layout(self) -> Layout:
         return self._keys.layout()
 
-    def expanded_bytes(self) -> int:
-        return self._keys.expanded_bytes
-
     def deal(self, session: bytes, drawn: Values, *inputs: Secret) -> Dealt:
         rank_mask, *value_masks = map(dealt_mask, inputs)
         payload = [np.ones(self.grouping.count, dtype=np.uint64), *map(words, value_masks)]
         return Dealt(sent=self._keys.deal(session, drawn, words(rank_mask), np.stack(payload, axis=1)))
 
     def prepare(self, side: Side, taken: Values, *inputs: Known) -> Prepared:
-        return Prepared(self._keys.expand(side, taken))
+        return Prepared((side.session, taken))
 
     def run(self, party: int, prepared: Prepared, *inputs: Wire) -> Step:
         yield from ()
         ranks, *values = masked(*inputs)
         candidates, places, outputs = self.grouping.places(self.top)
         index = (ranks.hat[0, candidates] - places) & ((1 << self._keys.bits) - 1)
-        read = prepared.state[candidates.numpy(), :, index.numpy()]
+        session, taken = prepared.state
+        read = self._keys.expand(session, party, taken)[candidates.numpy(), :, index.numpy()]
         terms = tensor_of(np.ascontiguousarray(read), read.shape)
         picked = terms[:, 0] * (values[0].hat[0, candidates] if values else candidates)
         if values:
