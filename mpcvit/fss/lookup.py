@@ -3,7 +3,8 @@
 A wire x = x_hat - mu is public x_hat and a mask that the dealer knows. Keys of :mod:`mpcvit.fss.unit_vector` give
 shares of onehot(i_mu) * mu_low**e. With them each party reads the coefficients at the rotated index (the shared truth
 table of Boyle, Gilboa, Ishai, "Secure Computation with Preprocessing via Function Secret Sharing", TCC 2019) and
-expands the powers of u_hat - mu_low. The vectors of a few elements are expanded, read and forgotten: they never leave the cache.
+expands the powers of u_hat - mu_low. The vectors of a few elements are expanded, read and forgotten: they never leave
+the cache.
 
 Legend: N elements, T tables, E powers of mu_low and of u (degree + 1), K segments, D = 2 K.
 """
