@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,13 +62,14 @@ def _ranking_from_shares(plan: Plan, number: int, shares: list[int]) -> list[int
     terms, targets = [], []
     for party in (0, 1):
 
-        def prepared(name: str, party: int = party) -> object:
+        def prepared(name: str, party: int = party) -> Any:
             step = steps[name]
             stream = step_stream(prgs[party], step)
             taken = read_material(step.protocol.layout(), party, stream, memoryview(sent[name][party]))
             return step.protocol.prepare(Side(party, attempt.session), taken, None).state
 
-        unit_vectors, zero = prepared("label"), prepared(OUTPUT)
+        keys, zero = prepared("label"), prepared(OUTPUT)
+        unit_vectors = steps["label"].protocol._keys.expand(attempt.session, party, keys[1])
         targets.append((shares[party] + _words(zero.numpy())[0]) % 2**64)
         terms.append(
             [

