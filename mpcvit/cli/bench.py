@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -45,7 +43,7 @@ def latency(
     from mpcvit.errors import ConfigError
     from mpcvit.link_profile import link_profile
     from mpcvit.measure.latency import measure_latency
-    from mpcvit.measure.random_models import RANDOM_MODELS, export_random
+    from mpcvit.measure.random_models import RANDOM_MODELS, model_folder
 
     if list_models:
         print_table(
@@ -55,13 +53,10 @@ def latency(
     if engine not in ("fast", "stock"):
         raise ConfigError(f"engine '{engine}'", expected="fast or stock", remedy="Choose one of these with --engine.")
     profile = link_profile(network)
-    with tempfile.TemporaryDirectory(prefix="mpcvit-model-") as scratch, progress_console.status("") as status:
-        if model in RANDOM_MODELS:
-            status.update(f"exporting {model}")
-            folder = Path(scratch) / "model"
-            export_random(model, folder)
-        else:
-            folder = zoo.folder(model or zoo.DEFAULT)
+    with (
+        progress_console.status("") as status,
+        model_folder(model or zoo.DEFAULT, advance=status.update) as folder,
+    ):
         result = measure_latency(
             folder, engine, profile, runs, objective=objective, warmup=warmup, advance=status.update
         )
@@ -77,7 +72,10 @@ def latency(
 def load(
     clients: Annotated[int, typer.Option(min=1, help="Client processes, each with one request at a time.")] = 4,
     requests: Annotated[int, typer.Option(min=1, help="Requests of all clients together.")] = 32,
-    model: Annotated[str, typer.Option(help="A shipped model's name, or an exported model's folder.")] = "",
+    model: Annotated[
+        str,
+        typer.Option(help="A shipped model's name, an exported model's folder, or a random model of 'bench latency'."),
+    ] = "",
     queue: Annotated[
         int | None, typer.Option(min=0, help="Sessions that may wait at the parties. Default: the number of clients.")
     ] = None,
@@ -86,9 +84,12 @@ def load(
     """Let many clients ask real parties and a real dealer at the same time, and compare with the reference."""
     from mpcvit import zoo
     from mpcvit.measure.load import measure_load
+    from mpcvit.measure.random_models import model_folder
 
-    folder = zoo.folder(model or zoo.DEFAULT)
-    with progress_console.status("") as status:
+    with (
+        progress_console.status("") as status,
+        model_folder(model or zoo.DEFAULT, advance=status.update) as folder,
+    ):
         result, failures = measure_load(folder, clients, requests, queue=queue, advance=status.update)
     print_notices(failures)
     if json_output:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +12,7 @@ import typer
 from rich.markup import escape
 
 from mpcvit.cli.output import Json, command, engine_override, mib, print_json, progress_console, visible
+from mpcvit.errors import ModelFileError
 
 if TYPE_CHECKING:
     from mpcvit.engines.cost import Cost
@@ -18,7 +20,12 @@ if TYPE_CHECKING:
 
 @command
 def cost(
-    model: Annotated[str, typer.Option(help="A shipped model's name, or an exported model's folder.")] = "",
+    model: Annotated[
+        str,
+        typer.Option(
+            help="A shipped model's name, an exported model's folder, or a random model of 'bench latency --list'."
+        ),
+    ] = "",
     engine: Annotated[str, typer.Option(help="Engine: fast or stock. Default: fast for two parties.")] = "",
     objective: Annotated[
         str, typer.Option(help="What the fast engine minimises: loopback, lan, wan, rounds or material.")
@@ -29,10 +36,24 @@ def cost(
     """Print the exact rounds, bytes and material of one inference, in total and per part of the model."""
     from mpcvit import zoo
 
-    folder = zoo.folder(model or zoo.DEFAULT)
     engine_override(engine, parties)
     chosen = engine or ("fast" if parties == 2 else "stock")
-    (_fast if chosen == "fast" else _stock)(folder, objective, parties, json_output)
+    with progress_console.status("") as status, _folder(model or zoo.DEFAULT, status.update) as folder:
+        (_fast if chosen == "fast" else _stock)(folder, objective, parties, json_output)
+
+
+def _folder(model: str, advance: Callable[[str], None]) -> AbstractContextManager[Path]:
+    """Return where an exported model is; torch is loaded only if it has to be made."""
+    from mpcvit import zoo
+
+    try:
+        return nullcontext(zoo.folder(model))
+    except ModelFileError:
+        from mpcvit.measure.random_models import RANDOM_MODELS, model_folder
+
+        if model not in RANDOM_MODELS:
+            raise
+        return model_folder(model, advance)
 
 
 def _fast(folder: Path, goal: str, parties: int, json_output: bool) -> None:

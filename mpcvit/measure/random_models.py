@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
+from mpcvit import zoo
 from mpcvit.errors import ConfigError
 from mpcvit.export.builder import Precision
 from mpcvit.export.vit import export_vit
@@ -68,3 +72,20 @@ def export_random(name: str, folder: Path) -> None:
     description = Description(name=name, version="random", labels=labels, mean=mean, std=std)
     ModelFolder(description, exported.program, exported.weights).save(folder)
     save_model(model, folder)
+
+
+@contextmanager
+def model_folder(name: str, advance: Callable[[str], None] = lambda what: None) -> Iterator[Path]:
+    """Yield an exported model's folder, as :func:`mpcvit.zoo.folder` finds it; a random model's is gone afterwards.
+
+    Raises:
+        ModelFileError: there is no such model.
+    """
+    if name not in RANDOM_MODELS:
+        yield zoo.folder(name)
+        return
+    with tempfile.TemporaryDirectory(prefix="mpcvit-model-") as scratch:
+        advance(f"exporting {name}")
+        folder = Path(scratch) / name
+        export_random(name, folder)
+        yield folder

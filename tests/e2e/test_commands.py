@@ -148,6 +148,14 @@ def test_cost_of_the_shipped_model() -> None:
     assert mpcvit_json("cost", "--parties", "3")["rounds"] > result["rounds"]
 
 
+def test_cost_of_a_random_model() -> None:
+    """Models that ``bench latency --list`` shows have costs, too."""
+    result = mpcvit_json("cost", "--model", "vit_7_4_32.scaling.identity", "--objective", "rounds")
+    assert result["model"] == "vit_7_4_32.scaling.identity"
+    assert 40 < result["rounds"] < 90
+    assert mpcvit_json("cost")["model"] == "mpcvit_cifar10"
+
+
 def _write_images(images: ImageSet, folder: Path) -> None:
     for number, (pixels, label) in enumerate(zip(images.images, images.labels, strict=True)):
         target = folder / images.classes[label] / f"{number}.png"
