@@ -319,7 +319,7 @@ def _absolute(content: Mapping[str, Any], base: Path, model: type[BaseModel]) ->
         elif kind is Path and isinstance(value, str):
             result[name] = base / value
         elif kind == list[Path] and isinstance(value, list):
-            result[name] = [base / item for item in value]
+            result[name] = [base / item if isinstance(item, str) else item for item in value]
     return result
 
 

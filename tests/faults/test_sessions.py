@@ -252,7 +252,7 @@ def test_28_bad_pictures(deployment: Deployment, case: Case) -> None:
 @pytest.mark.case(28, "a hostile client shares what is no picture", "that client alone gets an error")
 @pytest.mark.parametrize("wrong", [256, -(2**63)])
 def test_28_garbage_share(deployment: Deployment, case: Case, wrong: int) -> None:
-    raw = Raw(deployment.cluster)
+    raw = Raw(deployment.cluster, deployment.issue(f"mallory{wrong}.client"))
     spec = raw.spec()
     codes = encode_picture(deployment.pictures[0], raw.parties[0].manifests(raw.deadline)[0])
     codes[0, 0, 0] = wrong
@@ -267,7 +267,7 @@ def test_28_garbage_share(deployment: Deployment, case: Case, wrong: int) -> Non
 
 @pytest.mark.case(30, "a client hands in constant shares", "others are not concerned; the SDK's own shares are uniform")
 def test_30_constant_share(deployment: Deployment, case: Case) -> None:
-    raw = Raw(deployment.cluster)
+    raw = Raw(deployment.cluster, deployment.issue("careless.client"))
     spec = raw.spec()
     shape = tuple(spec.input_shape)
     for party, share in zip(raw.parties, (bytes(32), np.zeros(shape, np.int64)), strict=True):

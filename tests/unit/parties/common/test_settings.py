@@ -74,6 +74,7 @@ def test_the_state_is_a_folder_and_perhaps_a_database(tmp_path: Path, monkeypatc
         ({"limits": {"sessions": 0}}, r"limits\.sessions"),
         ({"timeouts": {"pair_s": -1}}, r"timeouts\.pair_s"),
         ({"models": []}, "models"),
+        ({"models": [{"a": "b"}]}, r"models\.0"),
     ],
 )
 def test_wrong_configurations_name_the_key(tmp_path: Path, change: dict, message: str) -> None:
