@@ -25,8 +25,8 @@ log = logging.getLogger("mpcvit.server")
 _THREADS = 256
 #: Callers that may have all their calls open, and as many that wait for their request, before others have to wait.
 _CALLERS = 4
-#: Seconds after which the main thread looks for signals. The kernel may hand one to any thread; Python runs its handler in
-#: the main thread, which does not wake up for it.
+#: Seconds after which the main thread looks for signals. The kernel may hand one to any thread; Python runs its handler
+#: in the main thread, which does not wake up for it.
 _LOOK_S = 0.25
 #: Seconds within which the request of a unary call must come, and within which calls end when a process stops.
 _SILENCE_S = 10.0
