@@ -6,12 +6,15 @@ Tests leave one record each; ``python -m tests.support.reliability`` writes the 
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
 import time
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 _ROOT = Path(__file__).resolve().parents[2]
 RECORDS = _ROOT / "build/faults"
@@ -58,7 +61,14 @@ class Case:
         RECORDS.mkdir(parents=True, exist_ok=True)
         assert name not in _WRITTEN, f"two tests leave the record {name}"
         _WRITTEN.add(name)
-        (RECORDS / f"{name}.json").write_text(json.dumps(asdict(self), indent=1))
+        (RECORDS / f"{name}.json").write_text(json.dumps({**asdict(self), "revision": _revision()}, indent=1))
+
+
+@cache
+def _revision() -> str:
+    """Return what the working tree is, as git says it."""
+    command = ["git", "describe", "--always", "--dirty"]
+    return subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def _order(case: dict[str, str]) -> tuple[int, str, str]:
@@ -70,11 +80,10 @@ def _cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
 
 
-def table() -> str:
-    """Return the Markdown table of all records."""
-    cases = sorted((json.loads(path.read_text()) for path in RECORDS.glob("*.json")), key=_order)
+def table(cases: list[dict[str, Any]]) -> str:
+    """Return the Markdown table of records."""
     lines = ["| # | injected | expected | seen | seconds | |", "|---|---|---|---|---|---|"]
-    for case in cases:
+    for case in sorted(cases, key=_order):
         cells = [
             case["number"],
             case["inject"],
@@ -87,16 +96,26 @@ def table() -> str:
     return "\n".join(lines)
 
 
+def revisions(cases: list[dict[str, Any]]) -> str:
+    """Return of which revision the records are: most of them, and which are of others."""
+    rows: dict[str, list[str]] = {}
+    for case in cases:
+        rows.setdefault(case["revision"], []).append(case["number"])
+    (most, _), *others = sorted(rows.items(), key=lambda item: -len(item[1]))
+    return "; ".join(
+        [most, *(f"rows of {', '.join(sorted(set(numbers)))}: {revision}" for revision, numbers in others)]
+    )
+
+
 def refresh() -> None:
     """Write the table into the page, with when and on what it was made."""
+    cases = [json.loads(path.read_text()) for path in RECORDS.glob("*.json")]
     before, _, rest = PAGE.read_text().partition(_BEGIN)
     _, _, after = rest.partition(_END)
-    revision = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=_ROOT, capture_output=True, text=True, check=False
-    ).stdout.strip()
     newest = max((path.stat().st_mtime for path in RECORDS.glob("*.json")), default=time.time())
-    made = f"{datetime.fromtimestamp(newest, UTC):%Y-%m-%d %H:%M} UTC, {revision}, {platform.processor() or 'unknown'}"
-    PAGE.write_text(f"{before}{_BEGIN}\n\nLast run: {made}.\n\n{table()}\n\n{_END}{after}")
+    when, machine = datetime.fromtimestamp(newest, UTC), f"{os.cpu_count()} cores, {platform.machine()}"
+    made = f"{when:%Y-%m-%d %H:%M} UTC, {revisions(cases)}; {machine}"
+    PAGE.write_text(f"{before}{_BEGIN}\n\nLast run: {made}.\n\n{table(cases)}\n\n{_END}{after}")
 
 
 if __name__ == "__main__":
