@@ -69,7 +69,8 @@ class HeadMixing(nn.Module):
     def join(self, output_BHNW: torch.Tensor) -> torch.Tensor:
         """Return [B, H, N, D] from what the wide heads gave [B, H, N, H * D]."""
         total_BNW = output_BHNW.sum(1)
-        return total_BNW.unflatten(-1, (len(self.after), -1)).transpose(1, 2)
+        heads_BHND: torch.Tensor = total_BNW.unflatten(-1, (len(self.after), -1)).transpose(1, 2)
+        return heads_BHND
 
 
 class PatchConvolution(nn.Module):
