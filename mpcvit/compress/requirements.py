@@ -19,7 +19,7 @@ def check_ordinary_layers(model: VisionTransformer, name: str) -> None:
 
 def check_own_weights(model: VisionTransformer, name: str) -> None:
     """Raise ConfigError if blocks share weights; ``name`` is the pass'."""
-    if any(block.shares for block in model.config.blocks):
+    if any(block.shares or block.transformations is not None for block in model.config.blocks):
         raise ConfigError(
             f"blocks that share weights before the pass '{name}'",
             expected="blocks with weights of their own",

@@ -4,6 +4,7 @@
   the stream is *written*: embedding, attention projection and second MLP layer lose their mean over the output axis,
   and layer norm becomes division by the root mean square (SliceGPT, ICLR 2024, section 3.2).
 * The norms' gains and biases go into the linear layer that follows; of batch norm and affine norm nothing is left.
+  Blocks with transformations of their own keep gains apart (``fold_transformations``).
 * 1/sqrt(head dim) goes into the query weights, with what a head's kind wants there (``query_gain``).
 * A batch norm behind an activation goes into the layer behind it; linear parts of an MLP become one layer
   (``fold_mlp``).
@@ -23,6 +24,7 @@ from mpcvit.export.factors import Factors, affine_of
 from mpcvit.export.fold_mlp import fold_mlp
 from mpcvit.export.fold_prompts import fold_prompts
 from mpcvit.export.fold_reduction import fold_reduction
+from mpcvit.export.fold_transformations import FoldedMixing, own_input
 from mpcvit.export.folded import FoldedBlock, FoldedViT, HeadGroup
 from mpcvit.export.normalise import Division
 from mpcvit.export.sharing import shared_weights
@@ -87,17 +89,24 @@ def _fold_block(block: Block, config: ViTConfig, number: int, factors: Factors) 
     gains = gains.repeat_interleave(config.head_dim)
     scale = torch.ones(3, inner, dtype=torch.float64)
     scale[0] = config.head_dim**-0.5 * gains
-    qkv = affine_of(block.attn.qkv, factors).after(block.norm1)
+    apart, mixing = config.blocks[number].transformations is not None, block.attn.mixing
+    qkv, own = affine_of(block.attn.qkv, factors), None
+    if apart:
+        own, qkv = own_input(block.norm1, qkv, None)
+    else:
+        qkv = qkv.after(block.norm1)
     return FoldedBlock(
         Division.of(block.norm1),
         groups,
         qkv.outputs(torch.cat([part * inner + columns for part in range(3)])).scaled(scale.flatten()),
         affine_of(block.attn.proj, factors).inputs(columns).centred(),
-        fold_mlp(block.mlp, block.norm2, factors),
+        fold_mlp(block.mlp, block.norm2, factors, apart=apart),
         None if block.attn.lepe is None else _ordered_filters(block.attn.lepe, order),
         gains,
         tokens,
         fold_reduction(block, config.blocks[number].reduction, tokens.entry),
+        own,
+        None if mixing is None else FoldedMixing.of(mixing),
     )
 
 

@@ -17,6 +17,7 @@ import torch
 from mpcvit.errors import ConfigError
 from mpcvit.export.affine import Affine
 from mpcvit.export.factors import Factors, affine_of
+from mpcvit.export.fold_transformations import OwnInput, own_input
 from mpcvit.export.normalise import Division
 from mpcvit.models.activation import HardGate, Quad, RelaxedGate
 from mpcvit.models.kinds import Activation, GateAxis
@@ -52,6 +53,7 @@ class FoldedMlp:
         activated: None if there is no token for it.
         fused: the layer for all other tokens; None if there are no others.
         relu: whether a ReLU stands behind that layer, which then keeps the mean of what it writes.
+        own: what stands between the norm and the layers, where the block has a gain of its own; else None.
     """
 
     norm: Division | None
@@ -59,20 +61,29 @@ class FoldedMlp:
     activated: ActivatedLayers | None
     fused: Affine | None
     relu: bool = False
+    own: OwnInput | None = None
 
 
-def fold_mlp(mlp: Mlp, norm: TokenNorm, factors: Factors = Factors.MERGED) -> FoldedMlp:
+def fold_mlp(mlp: Mlp, norm: TokenNorm, factors: Factors = Factors.MERGED, *, apart: bool = False) -> FoldedMlp:
     """Return the folded float64 weights of ``mlp`` behind ``norm``, without the mean of what it writes but for a ReLU.
+
+    Args:
+        apart: whether the norm's gain is the block's own, and stays out of the matrix.
 
     Raises:
         ConfigError: the gate is still relaxed.
     """
     left = Division.of(norm)
-    first, whole = affine_of(mlp.fc1, factors).after(norm), affine_of(mlp.fc2, factors)
+    first, whole = affine_of(mlp.fc1, factors), affine_of(mlp.fc2, factors)
+    own = None
+    if apart:
+        own, first = own_input(norm, first, mlp.convolution)
+    else:
+        first = first.after(norm)
     second = whole.centred()
     linear = whole if mlp.post_relu else second
     if mlp.activation is Activation.IDENTITY:
-        return FoldedMlp(left, (), None, first.then(linear), mlp.post_relu)
+        return FoldedMlp(left, (), None, first.then(linear), mlp.post_relu, own)
     if isinstance(mlp.gate, RelaxedGate):
         raise ConfigError(
             "a model whose gates are being searched",
@@ -87,8 +98,8 @@ def fold_mlp(mlp: Mlp, norm: TokenNorm, factors: Factors = Factors.MERGED) -> Fo
     if mlp.gate is not None and mlp.gate.gate.axis is GateAxis.TOKEN:
         everywhere = len(mlp.gate.gate.kept) == len(mlp.gate.mask)
         fused = None if everywhere else first.then(linear)
-        return FoldedMlp(left, mlp.gate.gate.kept, layers, fused, mlp.post_relu)
-    return FoldedMlp(left, None, layers, None)
+        return FoldedMlp(left, mlp.gate.gate.kept, layers, fused, mlp.post_relu, own)
+    return FoldedMlp(left, None, layers, None, own=own)
 
 
 def _without_idle_channels(layers: ActivatedLayers, gate: HardGate) -> ActivatedLayers:

@@ -10,6 +10,7 @@ from mpcvit.export.affine import Affine
 from mpcvit.export.fold_mlp import FoldedMlp
 from mpcvit.export.fold_prompts import FoldedPrompts
 from mpcvit.export.fold_reduction import FoldedReduction
+from mpcvit.export.fold_transformations import FoldedMixing, OwnInput
 from mpcvit.export.normalise import Division
 from mpcvit.models.attention import AttentionKernel
 from mpcvit.models.config import ViTConfig
@@ -45,6 +46,8 @@ class FoldedBlock:
         lepe: [filters, N, N], each for equally many neighbouring columns of the values, float64; None for none.
         query_gains: [D], what the heads' kinds have put into the query columns besides their scale.
         tokens: in the block.
+        own: what stands between the norm and ``qkv``, where the block has a gain of its own; else None.
+        mixing: of the heads, where the block has that; else None.
     """
 
     norm: Division | None
@@ -56,6 +59,8 @@ class FoldedBlock:
     query_gains: torch.Tensor
     tokens: BlockTokens
     reduction: FoldedReduction | None
+    own: OwnInput | None = None
+    mixing: FoldedMixing | None = None
 
 
 @dataclass(frozen=True)

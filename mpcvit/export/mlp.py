@@ -18,6 +18,7 @@ from mpcvit.export.builder import Builder, Value
 from mpcvit.export.fold_mlp import ActivatedLayers, FoldedMlp
 from mpcvit.export.normalise import EXTRA_FRAC, Normed, columns_of, normed, read, read_affine, read_columns
 from mpcvit.export.parts import Role
+from mpcvit.export.transformations import convolved, with_gain
 from mpcvit.models.kinds import Activation
 
 #: Fractional bits of weights whose product is added to another one before it is rounded: tiny weights get no more.
@@ -40,7 +41,7 @@ def lower_mlp(b: Builder, name: str, x: Value, mlp: FoldedMlp) -> Value:
     chosen = range(count) if mlp.tokens is None else [token for token in mlp.tokens if token < count]
     others = sorted(set(range(count)).difference(chosen))
     order = [*chosen, *others]
-    stream = normed(b, f"{name}.norm_fc1", _rows(b, f"{name}.grouped", x, order), mlp.norm)
+    stream = _read_stream(b, name, x, mlp, order)
     parts = []
     if mlp.activated is not None and chosen:
         rows = _part(b, f"{name}.activated", stream, 0, len(chosen))
@@ -53,6 +54,16 @@ def lower_mlp(b: Builder, name: str, x: Value, mlp: FoldedMlp) -> Value:
     parts = [b.widen_frac(f"{name}.aligned{number}", part, most) for number, part in enumerate(parts)]
     back = sorted(range(count), key=order.__getitem__)
     return _rows(b, f"{name}.ungrouped", b.concat(f"{name}.parts", parts, axis=-2), back)
+
+
+def _read_stream(b: Builder, name: str, x: Value, mlp: FoldedMlp, order: Sequence[int]) -> Normed:
+    """Return what the layers read, the tokens in ``order``."""
+    if mlp.own is not None and mlp.own.convolution is not None:  # which needs the tokens in their own order
+        stream = normed(b, f"{name}.norm_fc1", x, mlp.norm)
+        stream = convolved(b, f"{name}.own", stream, mlp.own, mlp.own.convolution)
+        return replace(stream, x=_rows(b, f"{name}.grouped", stream.x, order))
+    stream = normed(b, f"{name}.norm_fc1", _rows(b, f"{name}.grouped", x, order), mlp.norm)
+    return stream if mlp.own is None else with_gain(b, f"{name}.own", stream, mlp.own)
 
 
 def _fused(b: Builder, name: str, stream: Normed, layer: Affine) -> Value:

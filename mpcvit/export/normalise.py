@@ -134,7 +134,7 @@ def read(b: Builder, name: str, stream: Normed, weight: torch.Tensor, first: tor
     """
     frac = b.precision.frac if stream.factor is None else b.precision.frac + EXTRA_FRAC
     own = read_frac(b, weight, first)
-    if stream.factor is None or stream.gain is None:
+    if stream.gain is None:
         unscaled = b.linear(f"{name}.matmul", stream.x, weight, own, first=first, between=frac)
         if stream.factor is None:
             return unscaled
@@ -142,6 +142,9 @@ def read(b: Builder, name: str, stream: Normed, weight: torch.Tensor, first: tor
     columns = read_columns(b, weight, first)
     narrow = 0.0 if first is None else 2.0**-frac * b.encoded(weight, own).abs().sum(-2)
     lengths = columns.norm(dim=-2)
+    if stream.factor is None:
+        known = Bounds.up_to(stream.gain * lengths + narrow)
+        return b.linear(f"{name}.matmul", stream.x, weight, own, known, first=first, between=frac)
     known = Bounds.up_to(stream.x.largest_row * lengths + narrow)
     unscaled = b.linear(f"{name}.matmul", stream.x, weight, own, known, first=first, between=frac)
     unscaled = b.rescale(f"{name}.unscaled", unscaled, frac)

@@ -25,6 +25,7 @@ from mpcvit.export.normalise import EXTRA_FRAC, Normed, columns_of, normalised_a
 from mpcvit.export.parts import Role
 from mpcvit.export.prompts import lower_prompts
 from mpcvit.export.reduction import REDUCTION, Read
+from mpcvit.export.transformations import joined_heads, widened, with_gain
 from mpcvit.models.config import ViTConfig
 from mpcvit.models.kinds import AttentionKind
 from mpcvit.models.vit import VisionTransformer
@@ -233,6 +234,8 @@ def _block(b: Builder, name: str, x: Value, block: FoldedBlock, config: ViTConfi
     """Return the residual stream behind a block; ``rows`` are the tokens whose attention is read, the first ones."""
     reduction = block.reduction
     normalised = normed(b, f"{name}.attn.norm_qkv", x, block.norm)
+    if block.own is not None:
+        normalised = with_gain(b, f"{name}.attn.own", normalised, block.own)
     qkv = _qkv(b, f"{name}.attn", read_affine(b, f"{name}.attn.norm_qkv", normalised, block.qkv))
     layer = _layer(b, normalised, block.qkv)
     attention = _attention(b, f"{name}.attn", qkv, block, config, rows, layer)
@@ -309,12 +312,19 @@ def _attention(
                 for part, value in zip("qkv", qkv, strict=True)
             )
             q = _first_rows(b, f"{name}.{kind}.q_rows", q, rows)
-            keys = b.permute(f"{name}.{kind}.keys", k, 0, 2, 1)
+            if block.mixing is None:
+                keys = b.permute(f"{name}.{kind}.keys", k, 0, 2, 1)
+            else:
+                q, keys, v, known = widened(b, f"{name}.{kind}", q, k, v, block.mixing, known)
             mask = None if group.mask is None else group.mask[:, :rows]
             output = ATTENTION[kind].lower(b, f"{name}.{kind}", Heads(q, keys, v, group.kernel, mask, known))
-            mixed += _mixed_heads(output, kind, head, config.head_dim)
-            output = b.permute(f"{name}.{kind}.by_token", output, 1, 0, 2)
-            outputs.append(b.reshape(f"{name}.{kind}.joined", output, rows, count * config.head_dim))
+            if block.mixing is None:
+                mixed += _mixed_heads(output, kind, head, config.head_dim)
+                output = b.permute(f"{name}.{kind}.by_token", output, 1, 0, 2)
+                outputs.append(b.reshape(f"{name}.{kind}.joined", output, rows, count * config.head_dim))
+            else:
+                outputs.append(joined_heads(b, f"{name}.{kind}", output))
+                mixed += _all_heads(outputs[-1], kind)
         head += count
     joined = b.concat(f"{name}.heads", outputs, axis=-1)
     if block.lepe is not None:
@@ -341,6 +351,14 @@ def _mixed_heads(output: Value, kind: AttentionKind, first: int, width: int) -> 
         )
         for number in range(len(largest))
     ]
+
+
+def _all_heads(joined: Value, kind: AttentionKind) -> list[MixedHead]:
+    """Return what is known of heads [N, D] that were mixed, as of one; nothing without a proof."""
+    if joined.bounds is None:
+        return []
+    largest = joined.bounds.magnitude.amax(-2) * joined.type.qtype.step
+    return [MixedHead(kind, slice(0, len(largest)), None, 0.0, largest)]
 
 
 def _written_radius(b: Builder, layer: AttentionLayer, heads: list[MixedHead], block: FoldedBlock, rows: int) -> float:

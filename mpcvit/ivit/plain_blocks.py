@@ -19,6 +19,7 @@ def check_plain_blocks(config: ViTConfig) -> None:
         "registers or prompts": config.extra_tokens > 0,
         "a denoiser": config.denoiser,
         "ReLUs behind MLPs": any(block.post_relu for block in config.blocks),
+        "transformations of blocks' own": any(block.transformations is not None for block in config.blocks),
         "batch norms behind activations": any(block.hidden_norm for block in config.blocks),
     }
     found = [what for what, there in foreign.items() if there]

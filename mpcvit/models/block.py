@@ -10,6 +10,7 @@ from typing import Any
 from mpcvit.errors import ConfigError
 from mpcvit.models.kinds import Activation, AttentionKind, GateAxis, Norm
 from mpcvit.models.token_flow import Reduction
+from mpcvit.models.transformations import Transformations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +74,8 @@ class BlockConfig:
             the MLP (MPCViT+, ICCV 2023).
         shares: whether it uses the matrices of the block before it, and so those of the first block of its group
             (:mod:`mpcvit.models.sharing`).
+        transformations: what it has of its own where it shares (:mod:`mpcvit.models.transformations`); None for
+            biases alone.
 
     Raises:
         ConfigError: there are not two norms.
@@ -88,6 +91,7 @@ class BlockConfig:
     hidden_norm: bool = False
     post_relu: bool = False
     shares: bool = False
+    transformations: Transformations | None = None
 
     def __post_init__(self) -> None:
         if len(self.norms) != 2:

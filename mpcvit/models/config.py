@@ -11,7 +11,7 @@ from mpcvit.errors import ConfigError
 from mpcvit.models.block import BlockConfig, with_columns
 from mpcvit.models.kinds import Activation, AttentionKind, GateAxis, ReductionKind
 from mpcvit.models.prompts import Prompts
-from mpcvit.models.structure import check_sharing, check_structure
+from mpcvit.models.structure import check_sharing, check_structure, check_transformations
 from mpcvit.models.token_flow import BlockTokens, Tokens, token_flow
 
 
@@ -71,6 +71,7 @@ class ViTConfig:
         _check_gates(self)
         _check_attention_options(self)
         check_sharing(self.blocks, self.block_tokens)
+        check_transformations(self.blocks, self.block_tokens)
         _check_grids(self)
         _check_extra_tokens(self)
 

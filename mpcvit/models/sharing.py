@@ -1,14 +1,13 @@
 """Weights that several blocks have in common (MiniViT, CVPR 2022).
 
-A group of neighbouring blocks has one set of matrices, the first block's. Each block keeps what makes it different:
-all biases, those of norms included, and the convolution of V (``ViTConfig.lepe``). Where a model has that, it plays the
-part of MiniViT's transformation per layer; other models, DeiT for instance, have none. Gains of norms belong to the
-matrices behind them, into which export folds them, so the group has those in common, too; then a group's folded
-matrices are one secret parameter, shared and opened once.
+A group of neighbouring blocks has one set of matrices, the first block's: one secret parameter, shared and opened
+once. Each block keeps what makes it different: all biases, those of norms included, the convolution of V
+(``ViTConfig.lepe``), and MiniViT's transformations where the configuration has them
+(:mod:`mpcvit.models.transformations`).
 
-MiniViT's other transformation, learnt mixtures of heads before and after the softmax, is not built: under MPC it is two
-products of secrets per score, about the price of a cheap attention kind, and it would take the linear-time form from
-scaling heads.
+With transformations, the gains of norms are the block's own, as in the source. Under MPC a gain is then a product of
+each token with a secret vector. Without them, gains belong to the matrices behind them, into which export folds them,
+so the group has those in common, too.
 """
 
 from __future__ import annotations
@@ -22,21 +21,26 @@ import torch
 from torch import nn
 
 #: A block's parameters that belong to its group.
-_SHARED = re.compile(r"(attn\.(qkv|proj)|mlp\.(fc1|fc2))\.((down|up)\.)?weight|norm[12]\.weight|mlp\.act\.coefficients")
+_SHARED = re.compile(r"(attn\.(qkv|proj)|mlp\.(fc1|fc2))\.((down|up)\.)?weight|mlp\.act\.coefficients")
+#: What else does where it has no transformations.
+_GAINS = re.compile(r"norm[12]\.weight")
 
 
-def share_weights(model: nn.Module, blocks: nn.ModuleList, owners: Sequence[int]) -> None:
+def share_weights(model: nn.Module, blocks: nn.ModuleList, owners: Sequence[int], apart: Sequence[bool]) -> None:
     """Make the ``blocks`` of ``model`` use the parameters of the blocks that ``owners`` names, block by block.
 
     A shared parameter is one object under several names. Optimisers see it once, and so do files: the state dict has it
     under its owner's name alone, and loading accepts that.
+
+    Args:
+        apart: per block, whether it has gains of its own.
     """
     names: dict[str, str] = {}
     for number, owner in enumerate(owners):
         if number == owner:
             continue
         for name, parameter in blocks[owner].named_parameters():
-            if _SHARED.fullmatch(name):
+            if _SHARED.fullmatch(name) or (not apart[number] and _GAINS.fullmatch(name)):
                 module, _, leaf = name.rpartition(".")
                 setattr(blocks[number].get_submodule(module), leaf, parameter)
                 names[f"blocks.{number}.{name}"] = f"blocks.{owner}.{name}"

@@ -58,6 +58,27 @@ def check_sharing(blocks: Sequence[BlockConfig], tokens: Sequence[BlockTokens]) 
             )
 
 
+def check_transformations(blocks: Sequence[BlockConfig], tokens: Sequence[BlockTokens]) -> None:
+    """Raise ConfigError unless what blocks have of their own fits their heads and tokens.
+
+    Args:
+        tokens: of every block.
+    """
+    for number, (block, flow) in enumerate(zip(blocks, tokens, strict=True)):
+        own = block.transformations
+        if own is None:
+            continue
+        kinds = set(block.heads)
+        mixable = len(kinds) == 1 and all(kind.facts.scored and not kind.facts.private for kind in kinds)
+        if own.heads and not mixable:
+            raise _error(
+                f"mixtures of {', '.join(sorted(kinds))} heads in block {number}",
+                "heads of one kind that has a score for every pair of tokens, and not 2quad",
+            )
+        if own.convolution and flow.mlp.side is None:
+            raise _error(f"a convolution in block {number}, where tokens have been selected", "a grid of patches")
+
+
 def layer_sizes(block: BlockConfig, dim: int, head_dim: int) -> dict[str, tuple[int, int]]:
     """Return inputs and outputs of a block's linear layers, by name."""
     inner = block.inner(head_dim)
@@ -86,6 +107,7 @@ def design(block: BlockConfig, tokens: BlockTokens) -> tuple[object, ...]:
         block.ranks,
         gate if gate is not None and gate.axis is GateAxis.CHANNEL else None,
         tokens.attention.count if counts_keys else None,
+        block.transformations,
     )
 
 

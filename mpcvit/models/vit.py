@@ -24,6 +24,7 @@ from mpcvit.models.reduction import REDUCTIONS, TokenReduction
 from mpcvit.models.reduction.evit import EvitReduction
 from mpcvit.models.sharing import share_weights
 from mpcvit.models.token_flow import Tokens
+from mpcvit.models.transformations import HeadMixing, PatchConvolution, Transformations
 
 prepare_torchvision()
 
@@ -41,6 +42,7 @@ class Attention(nn.Module):
         kernels: by a kind's value, what the heads of this kind do; kinds in the order of their first heads.
         mask: what the scores of all heads are multiplied with, if the model has masks.
         lepe: what is made of V and added to the heads' outputs, if the model has it.
+        mixing: how heads mix before and after their function, if the block has that of its own.
         quantize_q, quantize_k, quantize_v: what the operands of the products go through; a quantized model has
             quantizers there.
     """
@@ -51,6 +53,7 @@ class Attention(nn.Module):
         kinds: tuple[AttentionKind, ...],
         ranks: LayerRanks = FULL,
         tokens: Tokens | None = None,
+        transformations: Transformations | None = None,
     ) -> None:
         super().__init__()
         self.kinds = kinds
@@ -60,6 +63,7 @@ class Attention(nn.Module):
         )
         self.mask = GmmMask(config, len(kinds), tokens) if config.gmm else None
         self.lepe = Lepe(config, len(kinds), tokens) if config.lepe and (tokens is None or tokens.side) else None
+        self.mixing = HeadMixing(len(kinds)) if transformations is not None and transformations.heads else None
         self.quantize_q: nn.Module = nn.Identity()
         self.quantize_k: nn.Module = nn.Identity()
         self.quantize_v: nn.Module = nn.Identity()
@@ -73,6 +77,9 @@ class Attention(nn.Module):
 
     def mix(self, q_BHND: torch.Tensor, k_BHND: torch.Tensor, v_BHND: torch.Tensor) -> torch.Tensor:
         """Return mixed tokens [B, N, D] from what :meth:`heads` gives."""
+        values_BHND = v_BHND
+        if self.mixing is not None:
+            q_BHND, k_BHND, v_BHND = self.mixing.widen(q_BHND, k_BHND, v_BHND)
         output_BHND = torch.empty_like(v_BHND)
         mask_HNN = None if self.mask is None else self.mask()
         for kind, kernel in self.kernels.items():
@@ -80,8 +87,10 @@ class Attention(nn.Module):
             masks = () if mask_HNN is None else (mask_HNN[members],)
             mixed_BHND = kernel(q_BHND[:, members], k_BHND[:, members], v_BHND[:, members], *masks)
             output_BHND[:, members] = mixed_BHND.to(output_BHND.dtype)  # under autocast, sums are float32
+        if self.mixing is not None:
+            output_BHND = self.mixing.join(output_BHND)
         if self.lepe is not None:
-            output_BHND = output_BHND + self.lepe(v_BHND)
+            output_BHND = output_BHND + self.lepe(values_BHND)
         projected: torch.Tensor = self.proj(output_BHND.transpose(1, 2).flatten(2))
         return projected
 
@@ -109,6 +118,10 @@ class Mlp(nn.Module):
         tokens: Tokens | None = None,
     ) -> None:
         super().__init__()
+        own = block.transformations
+        self.convolution: PatchConvolution | None = None
+        if own is not None and own.convolution:
+            self.convolution = PatchConvolution(config.dim, own.convolution, tokens or config.input_tokens)
         self.fc1 = make_linear(config.dim, block.hidden, block.ranks.fc1)
         self.fc2 = make_linear(block.hidden, config.dim, block.ranks.fc2)
         self.activation = block.activation
@@ -128,7 +141,7 @@ class Mlp(nn.Module):
 
     def forward(self, x_BND: torch.Tensor) -> torch.Tensor:
         """Return transformed tokens, of the shape of ``x_BND``."""
-        h_BNM = self.fc1(x_BND)
+        h_BNM = self.fc1(x_BND if self.convolution is None else self.convolution(x_BND))
         activated_BNM = self.act(h_BNM)
         if self.gate is not None:
             activated_BNM = self.gate(h_BNM, activated_BNM)
@@ -159,7 +172,7 @@ class Block(nn.Module):
         attention_norm, mlp_norm = block.norms
         self.entry, self.select = _reduction(config, number)
         self.norm1 = token_norm(attention_norm, config)
-        self.attn = Attention(config, block.heads, block.ranks, tokens.attention)
+        self.attn = Attention(config, block.heads, block.ranks, tokens.attention, block.transformations)
         self.norm2 = token_norm(mlp_norm, config)
         self.mlp = Mlp(config, block, tokens.mlp)
         self.drop_path = DropPath(drop_path)
@@ -215,7 +228,7 @@ class VisionTransformer(nn.Module):
             trunc_normal_(self.registers, std=0.02)
         if self.prompts is not None:
             self.prompts.initialise()
-        share_weights(self, self.blocks, config.owners)
+        share_weights(self, self.blocks, config.owners, [block.transformations is not None for block in config.blocks])
 
     def intermediates(self, images_BCHW: torch.Tensor) -> tuple[torch.Tensor, Intermediates]:
         """Return the logits [B, classes], and every block's results by name."""
@@ -254,7 +267,7 @@ class VisionTransformer(nn.Module):
     def no_weight_decay(self) -> set[str]:
         """Return the names, with wildcards, that timm's optimisers leave without weight decay."""
         learnt = {"pos_embed", "cls_token", "registers", "prompts.queries", "prompts.base", "denoiser_embed"}
-        return learnt | {"*.attn.mask.*"}
+        return learnt | {"*.attn.mask.*", "*.attn.mixing.*"}
 
 
 def patchify(images_BCHW: torch.Tensor, patch: int) -> torch.Tensor:

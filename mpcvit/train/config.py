@@ -22,6 +22,7 @@ class ObjectiveName(StrEnum):
     MPCFORMER_HIDDEN = "mpcformer_hidden"
     MPCFORMER_LOGITS = "mpcformer_logits"
     WEIGHT_DISTILLATION = "weight_distillation"
+    NORM_DISTILLATION = "norm_distillation"
     RECONSTRUCTION = "reconstruction"
     SELF_DISTILLATION = "self_distillation"
     STORED_LOGITS = "stored_logits"
@@ -29,7 +30,7 @@ class ObjectiveName(StrEnum):
     @property
     def trains_the_head(self) -> bool:
         """Whether what is minimised depends on the model's answers, or on what they are made of."""
-        return self is not ObjectiveName.RECONSTRUCTION
+        return self not in (ObjectiveName.RECONSTRUCTION, ObjectiveName.NORM_DISTILLATION)
 
 
 class Pipeline(StrEnum):

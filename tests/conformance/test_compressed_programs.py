@@ -53,7 +53,9 @@ def _tokens(config: ViTConfig) -> float:
 
 
 CASES: dict[str, Change] = {
-    "mixed_rank": lambda model, images: compress(model, MixedRank(reduction=0.2, step=1, compensation=5), images),
+    "mixed_rank": lambda model, images: compress(
+        model, MixedRank(reduction=0.2, step=1, compensation=5, residual=1), images
+    ),
     "minivit": lambda model, images: compress(model, MiniViT(), images),
     "evit": lambda model, images: compress(model, EvitPass(ratio=0.7, blocks=(0, 2)), images),
     "spvit": lambda model, images: compress(model, SpvitPass(ratio=0.7, blocks=(1, 3)), images),

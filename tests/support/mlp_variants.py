@@ -77,6 +77,9 @@ VARIANTS = {
 def make_variant(config: ViTConfig, seed: int = 0) -> VisionTransformer:
     """A model whose norms without division have been fitted to what they read."""
     model = make_model(config, seed, gain=2.0)
+    for name, parameter in model.named_parameters():
+        if ".mixing." in name or ".convolution." in name:  # which begin as nothing
+            parameter.add_(0.2 * torch.randn_like(parameter))
     fitted = [module for module in model.modules() if isinstance(module, (AffineNorm, BatchNorm, HiddenNorm))]
     hooks = [module.register_forward_pre_hook(_fit) for module in fitted]
     model(make_images(config, 64, seed=2))

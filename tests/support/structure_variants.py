@@ -6,6 +6,7 @@ from mpcvit.models.block import LayerRanks
 from mpcvit.models.config import ViTConfig
 from mpcvit.models.kinds import Activation, AttentionKind, ReductionKind
 from mpcvit.models.token_flow import Reduction
+from mpcvit.models.transformations import Transformations
 from tests.support.columns import varied
 from tests.support.mlp_variants import BASE, BATCH, LAYER, channels, tokens
 
@@ -45,6 +46,16 @@ STRUCTURES: dict[str, ViTConfig] = {
         owners=(0, 1, 1),
         lepe=2,
         reduction=(None, None, Reduction(kind=ReductionKind.WINDOW_POOL, keep=4)),
+    ),
+    "sharing-transformed": varied(
+        THREE, owners=(0, 0, 2), transformations=(Transformations(), Transformations(), None), lepe=2, class_token=True
+    ),
+    "sharing-mixed": varied(
+        THREE,
+        heads=((RS, RS),) * 3,
+        owners=(0, 1, 1),
+        transformations=(None, *(Transformations(convolution=0),) * 2),
+        gate=(None, *(tokens(0, 4),) * 2),
     ),
     "everything": varied(
         THREE,

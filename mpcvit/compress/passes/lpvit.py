@@ -1,27 +1,32 @@
 """Block-sparse linear layers (LPViT, ECCV 2024): whole square blocks of weights become 0, in place.
 
 Every layer has a curve of distortion over sparsity, and one budget is spent so that all layers end at the same slope
-of their curves. Distortion is the squared error of the layer's outputs relative to their variance, a quadratic form of
-what goes, with the covariance of the layer's inputs. (Weighting it with the likelihood's gradients, for a second-order
-estimate of what the model's answers lose, was tried and was worse: it takes whole layers away.) Blocks go in the order
-of the error that each makes alone. Then the weights that are left are fitted anew to what the layer wrote, and the
-change of the mean goes into the bias. The paper samples its curves on the model's output and smooths them.
+of their curves. As in the paper, distortion is sampled on the model's answers: at some sparsities, the layer alone
+loses its blocks, the mean of what it writes being put back, and the squared change of the logits is taken relative to
+their variance. Between samples curves are straight, and they never fall (the paper smooths more samples).
+``Distortion.OUTPUTS`` is the squared error of the layer's own outputs instead, relative to their variance, which needs
+no run of the model. (Weighting that with the likelihood's gradients was tried and was worse: it takes whole layers
+away.) Blocks go in the order of the output error that each makes alone. Then the weights that are left are fitted anew
+to what the layer wrote, and the change of the mean goes into the bias.
 
 The secure path multiplies dense matrices: zeros that only the owner knows save nothing there, and a public mask of
-blocks, which would save products and weights to open, tells about the model. In plaintext they save what the kernel
-skips. Fine-tuning afterwards must keep the zeros by itself; there is no mask in the model.
+blocks, which would save weights to open, tells about the model and is not built. In plaintext they save what the kernel
+skips. There is no mask in the model: the weight hook ``kept_zeros`` keeps the zeros in fine-tuning.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import ClassVar, cast
 
+import numpy as np
 import torch
 from torch import nn
 
 from mpcvit.compress.compression import Compression, Notify
-from mpcvit.compress.fitting.calibration import LAYERS, Moments, input_moments
+from mpcvit.compress.fitting.calibration import BATCH, LAYERS, Moments, input_moments
 from mpcvit.compress.fitting.least_squares import restricted, ridged
 from mpcvit.compress.rebuild import rebuilt
 from mpcvit.compress.requirements import check_ordinary_layers, check_own_weights
@@ -34,6 +39,13 @@ _LEVELS = 41
 _BISECTIONS = 60
 
 
+class Distortion(StrEnum):
+    """What a layer's curve is measured on: the model's answers, or the layer's own outputs."""
+
+    ANSWERS = "answers"
+    OUTPUTS = "outputs"
+
+
 @dataclass(frozen=True, kw_only=True)
 class LPViT(Compression):
     """Zero blocks.
@@ -42,6 +54,8 @@ class LPViT(Compression):
         sparsity: share of the weights of all linear layers of blocks that become 0, between 0 and 1.
         block: side of a block; at the edges of matrices blocks may be smaller.
         least: sparsity that every layer has at least.
+        distortion: what curves are measured on.
+        samples: points of a curve of answers, at least 2; each is a run of the model on all pictures.
 
     Raises:
         ConfigError: a number is out of its range, or blocks are so large that a layer loses too much with its first.
@@ -51,12 +65,15 @@ class LPViT(Compression):
     sparsity: float
     block: int = 16
     least: float = 0.05
+    distortion: Distortion = Distortion.ANSWERS
+    samples: int = 9
 
     def __post_init__(self) -> None:
-        if not 0 <= self.least <= self.sparsity < 1 or self.sparsity == 0 or self.block < 1:
+        if not 0 <= self.least <= self.sparsity < 1 or self.sparsity == 0 or min(self.block, self.samples - 1) < 1:
             raise ConfigError(
-                f"a sparsity of {self.sparsity}, at least {self.least} everywhere, in blocks of {self.block}",
-                expected="0 <= least <= sparsity, 0 < sparsity < 1, and blocks of 1 or more",
+                f"a sparsity of {self.sparsity}, at least {self.least} everywhere, in blocks of {self.block},"
+                f" {self.samples} samples",
+                expected="0 <= least <= sparsity, 0 < sparsity < 1, blocks of 1 or more, and at least 2 samples",
                 remedy="Correct the settings.",
             )
 
@@ -71,6 +88,14 @@ class LPViT(Compression):
             name: Curve.of(layer.weight.detach().double().T, moments[name].covariance, self.block)
             for name, layer in layers.items()
         }
+        if self.distortion is Distortion.ANSWERS:
+            curves = {
+                name: replace(
+                    curve, distortion=answer_distortion(model, name, curve, moments[name], images, self.samples)
+                )
+                for name, curve in curves.items()
+            }
+            report(f"{self.samples} samples of {len(curves)} layers")
         for name, curve in curves.items():
             first = curve.zeros[_floor(curve, self.least)] / curve.zeros[-1]
             if first > self.sparsity:
@@ -93,7 +118,8 @@ class Curve:
         order: [I, O], the place of each weight's block in the order in which blocks go.
         counts: blocks that are gone at each level, ascending from 0.
         zeros: weights that are 0 then.
-        distortion: of its outputs then, before weights are fitted anew, relative to their variance; not falling.
+        distortion: of its outputs, or of answers, then, before weights are fitted anew, relative to their variance; not
+            falling.
     """
 
     order: torch.Tensor
@@ -120,6 +146,38 @@ class Curve:
     def mask(self, level: int) -> torch.Tensor:
         """Return which weights [I, O] stay at a level."""
         return self.order >= self.counts[level]
+
+
+@torch.no_grad()
+def answer_distortion(
+    model: VisionTransformer, name: str, curve: Curve, moments: Moments, images: torch.Tensor, samples: int
+) -> list[float]:
+    """Return the distortion of the logits at every level of ``curve``, the layer ``name`` alone losing blocks.
+
+    Args:
+        moments: of what the layer reads; the mean of what it writes is put back.
+        samples: levels that are tried; others lie on the lines between them.
+    """
+    damaged = copy.deepcopy(model)
+    layer, whole = cast(nn.Linear, damaged.get_submodule(name)), cast(nn.Linear, model.get_submodule(name))
+    answers = _logits(model, images)
+    variance = float((answers - answers.mean(0)).square().mean())
+    last = len(curve.counts) - 1
+    tried = sorted({round(sample * last / (samples - 1)) for sample in range(samples)})
+    found, worst = [], 0.0
+    for level in tried:
+        lost = torch.where(curve.mask(level), 0.0, whole.weight.double().T)
+        layer.weight.copy_(whole.weight.masked_fill(~curve.mask(level).T, 0.0))
+        layer.bias.copy_(whole.bias + (moments.mean @ lost).to(whole.bias))
+        error = float((_logits(damaged, images) - answers).square().mean()) if level else 0.0
+        worst = max(worst, error / variance if variance > 0 else 0.0)
+        found.append(worst)
+    places = [float(curve.zeros[level]) for level in tried]
+    return [float(value) for value in np.interp(curve.zeros, places, found)]
+
+
+def _logits(model: VisionTransformer, images: torch.Tensor) -> torch.Tensor:
+    return torch.cat([model(batch) for batch in images.split(BATCH)]).double()
 
 
 def _block_order(weight: torch.Tensor, covariance: torch.Tensor, block: int) -> tuple[torch.Tensor, int]:

@@ -1,7 +1,8 @@
 """Weight sharing (MiniViT, CVPR 2022): neighbouring blocks use one set of matrices from now on.
 
 This pass only puts a trained model into that form; :mod:`mpcvit.models.sharing` says what is shared and what stays each
-block's own. Without fine-tuning the result is poor, as blocks of a trained model are not alike: train it with
+block's own. What tells the blocks of a group apart begins as nothing, so that it changes no answer before training.
+Without fine-tuning the result is poor, as blocks of a trained model are not alike: train it with
 ``train(..., start_from=...)`` and the objective ``weight_distillation``.
 """
 
@@ -20,8 +21,11 @@ from mpcvit.compress.rebuild import rebuilt
 from mpcvit.compress.requirements import check_ordinary_layers, check_own_weights
 from mpcvit.errors import ConfigError
 from mpcvit.models.activation import Quad
+from mpcvit.models.block import BlockConfig
 from mpcvit.models.config import ViTConfig
 from mpcvit.models.structure import design
+from mpcvit.models.token_flow import BlockTokens
+from mpcvit.models.transformations import Transformations
 from mpcvit.models.vit import Block, VisionTransformer
 
 #: A block's matrices, and the norms in front of them.
@@ -42,6 +46,8 @@ class MiniViT(Compression):
     Attributes:
         group: blocks in a group, at least 2. Where blocks begin to differ in their design, in the kinds of their heads
             for instance, a new group begins; the last one may have fewer, too.
+        transform: whether blocks of a group get transformations of their own: mixtures of heads, where all are of one
+            kind that has scores, a convolution over patches, where these are a grid, and gains of norms.
 
     Raises:
         ConfigError: the groups are too small.
@@ -49,6 +55,7 @@ class MiniViT(Compression):
 
     name: ClassVar[str] = "minivit"
     group: int = 2
+    transform: bool = True
 
     def __post_init__(self) -> None:
         if self.group < 2:
@@ -87,8 +94,11 @@ def share_blocks(
     check_ordinary_layers(model, settings.name)
     check_own_weights(model, settings.name)
     shares = _shares(model.config, settings.group)
-    result = rebuilt(model, model.config.with_blocks(shares=shares))
-    owners = result.config.owners
+    config = model.config.with_blocks(shares=shares)
+    if settings.transform:
+        config = _transformed(config)
+    result = rebuilt(model, config)
+    owners = config.owners
     groups = [[number for number, owner in enumerate(owners) if owner == first] for first in sorted(set(owners))]
     # blocks of groups that are not reached yet do not matter for what is measured before them
     for group in (group for group in groups if len(group) > 1):
@@ -116,6 +126,23 @@ def _shares(config: ViTConfig, most: int) -> list[bool]:
             remedy="Share weights before what makes blocks differ, a search or pruning for instance.",
         )
     return shares
+
+
+def _transformed(config: ViTConfig) -> ViTConfig:
+    """Return ``config`` with transformations in blocks of groups that are more than one block."""
+    own = [
+        _transformations(block, tokens) if config.owners.count(owner) > 1 else None
+        for block, tokens, owner in zip(config.blocks, config.block_tokens, config.owners, strict=True)
+    ]
+    return config.with_blocks(transformations=own)
+
+
+def _transformations(block: BlockConfig, tokens: BlockTokens) -> Transformations:
+    """Return what fits the block."""
+    mixable = len(set(block.heads)) == 1 and block.heads[0].facts.scored and not block.heads[0].facts.private
+    if tokens.mlp.side is None:
+        return Transformations(heads=mixable, convolution=0)
+    return Transformations(heads=mixable)
 
 
 @torch.no_grad()

@@ -3,8 +3,10 @@
 Three stages: the best approximation of each layer on calibration data
 (:mod:`~mpcvit.compress.fitting.low_rank_fit`); a rank per layer, greedily
 (:mod:`~mpcvit.compress.fitting.rank_allocation`); layer by layer, gradient steps that make up for the error.
-The paper learns a second small tensor beside the factors in the last stage, of a structure it does not tell; here the
-factors themselves are learnt, which costs nothing at inference. Each layer reads what the layers before it, compressed,
+The paper learns a second small tensor beside the factors in the last stage, of a structure it does not tell: here a
+product of low rank, R = P Q, that starts at 0 and is learnt while the factors stay (``residual``). As A B + P Q is
+[A P] [B; Q], the model has one pair of factors, and R costs neither a round nor an addition. Without it, the factors
+themselves are learnt. Each layer reads what the layers before it, compressed,
 give, and is to write what it wrote in the original model, so that errors do not add up.
 
 Under MPC the factors must be chosen at export (:class:`mpcvit.export.factors.Factors`); by default they are multiplied
@@ -55,6 +57,8 @@ class MixedRank(Compression):
         step: ranks are multiples of this.
         fit: what factors are fitted to. LayerRanks are chosen by outputs in any case.
         compensation: gradient steps per layer; 0 for none.
+        residual: ranks of a layer, at most, that gradient steps learn beside factors that stay; they count as part of
+            its rank, so that as many parameters are saved as without. 0 for steps of the factors themselves.
         seed: of the rows of gradient steps; not negative.
 
     Raises:
@@ -66,14 +70,17 @@ class MixedRank(Compression):
     step: int = 4
     fit: FitTarget = FitTarget.OUTPUTS
     compensation: int = 0
+    residual: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 < self.reduction < 1 or self.step < 1 or min(self.compensation, self.seed) < 0:
+        negative = min(self.compensation, self.seed, self.residual) < 0
+        if not 0 < self.reduction < 1 or self.step < 1 or negative or (self.residual and not self.compensation):
             raise ConfigError(
                 f"a reduction of {self.reduction}, ranks in steps of {self.step}, {self.compensation} gradient steps,"
-                f" seed {self.seed}",
-                expected="a reduction between 0 and 1, steps of 1 or more, and no negative number",
+                f" {self.residual} ranks that they learn, seed {self.seed}",
+                expected="a reduction between 0 and 1, steps of 1 or more, no negative number, and gradient steps for"
+                " ranks to learn",
                 remedy="Correct the settings.",
             )
 
@@ -159,12 +166,42 @@ def _compensate(
     outputs = (before.double() @ weight + bias).float()
     moments = Moments.of(now)
     spectrum = weight_spectrum(weight) if settings.fit is FitTarget.WEIGHTS else output_spectrum(weight, moments)
-    factors = fit(weight, bias, spectrum, rank, moments.mean)
+    kept = rank - settings.residual if rank > settings.residual else rank
+    factors = fit(weight, bias, spectrum, kept, moments.mean)
     # what changes in the mean before the layer is made up for here
     factors = replace(factors, bias=factors.bias + outputs.double().mean(0) - (moments.mean @ weight + bias))
-    factors, error = descend(factors, now.float(), outputs, settings.compensation, settings.seed)
+    if kept == rank:
+        factors, error = descend(factors, now.float(), outputs, settings.compensation, settings.seed)
+    else:
+        start = weight @ spectrum.directions[:, kept:rank]
+        factors, error = with_residual(factors, start, now.float(), outputs, settings.compensation, settings.seed)
     _write(result, name, factors)
     return error
+
+
+def with_residual(
+    factors: LowRankFactors,
+    start: torch.Tensor,
+    inputs_RI: torch.Tensor,
+    outputs_RO: torch.Tensor,
+    steps: int,
+    seed: int,
+) -> tuple[LowRankFactors, float]:
+    """Return A B + P Q as one pair of factors, P and Q learnt on what A B leaves, and the error as :func:`descend`.
+
+    Args:
+        factors: A, B and a bias; the bias is learnt with P and Q.
+        start: P at first [I, ranks]; Q is 0 then.
+        inputs_RI, outputs_RO: as :func:`descend` takes them.
+    """
+    left = outputs_RO - inputs_RI @ (factors.first @ factors.second).float()
+    nothing = start.new_zeros(start.shape[1], outputs_RO.shape[1])
+    learnt, error = descend(LowRankFactors(start, nothing, factors.bias), inputs_RI, left, steps, seed)
+    variances = [float((rows - rows.mean(0)).square().mean()) for rows in (left, outputs_RO)]
+    joined = LowRankFactors(
+        torch.cat([factors.first, learnt.first], dim=1), torch.cat([factors.second, learnt.second]), learnt.bias
+    )
+    return joined, error * variances[0] / variances[1] if variances[1] > 0 else 0.0
 
 
 def descend(
@@ -181,7 +218,7 @@ def descend(
     """
     rng = np.random.default_rng(seed)
     learnt = [part.float().clone().requires_grad_() for part in (factors.first, factors.second, factors.bias)]
-    sizes = [max(float(part.detach().square().mean().sqrt()), 1e-6) for part in learnt]
+    sizes = [_size(part.detach()) for part in learnt]
     rates = zip(learnt, sizes, strict=True)
     optimizer = torch.optim.Adam([{"params": [part], "lr": _RATE * size} for part, size in rates])
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -201,6 +238,12 @@ def descend(
             schedule.step()
     best = min(([part.detach() for part in learnt], start), key=lambda parts: float(error(parts)))
     return LowRankFactors(*(part.double() for part in best)), float(error(best)) / variance if variance > 0 else 0.0
+
+
+def _size(part: torch.Tensor) -> float:
+    """Return the root mean square of what is learnt; of a matrix of zeros, that of rows of length 1."""
+    size = float(part.square().mean().sqrt())
+    return float(part.shape[-1] ** -0.5) if part.ndim == 2 and size == 0 else max(size, 1e-6)
 
 
 def _matrix(model: VisionTransformer, name: str) -> tuple[torch.Tensor, torch.Tensor]:

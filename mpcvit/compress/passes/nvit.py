@@ -4,8 +4,9 @@ Heads and MLP channels of all blocks compete: whatever loses least per second sa
 in a table; here the whole configuration is priced before and after, so that savings under MPC are known exactly: the
 last expensive head of a block saves its rounds, the ones before it only bytes. So besides single heads, all heads of
 one kind in a block are a candidate. Differences to the paper: its other prunable dimensions
-(residual width, widths within heads) hardly matter under MPC and are left alone; nothing is trained in between, but
-importances are estimated anew on the way, and what goes is replaced by its best linear estimate from what stays.
+(residual width, widths within heads) hardly matter under MPC and are left alone. On the way importances are estimated
+anew, what goes is replaced by its best linear estimate from what stays, and, if asked for, what is left is trained to
+answer as the whole model does (:mod:`mpcvit.compress.fitting.settle`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import ClassVar
 import torch
 
 from mpcvit.compress.compression import Compression, Notify
+from mpcvit.compress.fitting.settle import settle
 from mpcvit.compress.pruning.dimap import data_free_importance
 from mpcvit.compress.pruning.importance import Importance, taylor_importance, unit_moments
 from mpcvit.compress.pruning.prune import Kept, pruned, pruned_config
@@ -53,7 +55,9 @@ class NViT(Compression):
         estimate: of importance.
         granularity: channels that go together.
         refreshes: how often importances are estimated on the way, at least once.
-        seed: of the labels that are drawn; not negative.
+        training: gradient steps after each of these; 0 for none. The paper has 100 for every 32 units that go.
+        rate: learning rate of these steps, positive.
+        seed: of the labels that are drawn and of the pictures of gradient steps; not negative.
 
     Raises:
         ConfigError: a number is out of its range.
@@ -65,14 +69,17 @@ class NViT(Compression):
     estimate: Estimate = Estimate.TAYLOR
     granularity: int = 16
     refreshes: int = 4
+    training: int = 0
+    rate: float = 1e-4
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 < self.cost < 1 or min(self.granularity, self.refreshes) < 1 or self.seed < 0:
+        negative = min(self.seed, self.training) < 0 or not self.rate > 0
+        if not 0 < self.cost < 1 or min(self.granularity, self.refreshes) < 1 or negative:
             raise ConfigError(
                 f"a cost share of {self.cost}, {self.granularity} channels at a time, {self.refreshes} estimates,"
-                f" seed {self.seed}",
-                expected="a share between 0 and 1, positive numbers, and a seed that is not negative",
+                f" {self.training} gradient steps at {self.rate}, seed {self.seed}",
+                expected="a share between 0 and 1, positive numbers, and steps and a seed that are not negative",
                 remedy="Correct the settings.",
             )
         link_profile(self.profile)
@@ -116,6 +123,7 @@ def prune_globally(
             left = _within(kept, here)
             report(left, cost(pruned_config(model.config, left)) / whole)
         kept, result = _within(kept, here), pruned(result, here, given)
+        settle(result, model, images, steps=settings.training, rate=settings.rate, seed=settings.seed + stage)
     return result
 
 

@@ -12,6 +12,7 @@ from mpcvit.train.config import ObjectiveName, TrainConfig
 from mpcvit.train.objectives.cross_entropy import CrossEntropy
 from mpcvit.train.objectives.distillation import Distillation
 from mpcvit.train.objectives.mpcformer import HiddenStates, SoftLabels
+from mpcvit.train.objectives.norm_distillation import NormDistillation
 from mpcvit.train.objectives.objective import Loss
 from mpcvit.train.objectives.reconstruction import Reconstruction
 from mpcvit.train.objectives.self_distillation import ViewDistillation
@@ -25,6 +26,7 @@ _TAUGHT: dict[ObjectiveName, Callable[[TrainConfig, Teacher], Loss]] = {
     ObjectiveName.MPCFORMER_HIDDEN: lambda _, teacher: HiddenStates(teacher),
     ObjectiveName.MPCFORMER_LOGITS: lambda _, teacher: SoftLabels(teacher),
     ObjectiveName.WEIGHT_DISTILLATION: lambda _, teacher: WeightDistillation(teacher),
+    ObjectiveName.NORM_DISTILLATION: lambda _, teacher: NormDistillation(teacher),
     ObjectiveName.SELF_DISTILLATION: lambda config, teacher: ViewDistillation(teacher, config.self_distillation),
 }
 _ALONE: dict[ObjectiveName, Callable[[TrainConfig, ViTConfig], Loss]] = {

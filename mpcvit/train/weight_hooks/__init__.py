@@ -1,11 +1,13 @@
-"""What a run does to weights besides the optimiser's steps, one file per kind. A new kind needs a file, and a row here.
+"""What a run does to weights besides the optimiser's steps, one file per kind. A new kind needs a file and a row."""
 
-With a second kind, ``AnyWeightHook`` becomes a union that pydantic tells apart by ``kind``, as ``AnyTokenHook`` is.
-"""
+from typing import Annotated
+
+from pydantic import Discriminator
 
 from mpcvit.train.weight_hooks.ewa import ExpertAveraging
+from mpcvit.train.weight_hooks.kept_zeros import KeptZeros
 
 #: One of the kinds; documents name it by ``kind``.
-AnyWeightHook = ExpertAveraging
+AnyWeightHook = Annotated[ExpertAveraging | KeptZeros, Discriminator("kind")]
 
-__all__ = ["AnyWeightHook", "ExpertAveraging"]
+__all__ = ["AnyWeightHook", "ExpertAveraging", "KeptZeros"]

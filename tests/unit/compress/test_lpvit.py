@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from mpcvit.compress import compress
-from mpcvit.compress.fitting.calibration import Moments, inputs_of
-from mpcvit.compress.passes.lpvit import Curve, LPViT, equal_slopes, refitted
+from mpcvit.compress.fitting.calibration import Moments, input_moments, inputs_of
+from mpcvit.compress.passes.lpvit import Curve, Distortion, LPViT, answer_distortion, equal_slopes, refitted
 from mpcvit.errors import ConfigError
 from tests.support.columns import column, varied
 from tests.support.images import make_images
@@ -99,6 +99,42 @@ def test_the_pass_zeroes_blocks_in_place() -> None:
     assert 0.4 <= total < 0.45
     assert min(shares) >= 0.05
     assert _answers_apart(model, result) < _answers_apart(model, _by_size(model, layers))
+
+
+def test_answers_are_what_distortion_is_measured_on() -> None:
+    """At a sample: the change of the logits when one layer loses its blocks; between samples lines, never falling."""
+    model, name = make_model(CONFIG), "blocks.1.mlp.fc2"
+    moments = input_moments(model, [name], IMAGES)[name]
+    layer = model.get_submodule(name)
+    curve = Curve.of(layer.weight.detach().double().T, moments.covariance, 5)
+    found = answer_distortion(model, name, curve, moments, IMAGES, 3)
+    assert len(found) == len(curve.counts)
+    assert found[0] == 0
+    assert found == sorted(found)
+    with torch.no_grad():
+        before = model(IMAGES).double()
+        damaged = make_model(CONFIG)
+        other, middle = damaged.get_submodule(name), (len(curve.counts) - 1) // 2
+        gone = ~curve.mask(middle).T
+        other.bias.add_((layer.weight.double() * gone @ moments.mean).float())
+        other.weight.masked_fill_(gone, 0.0)
+        change = (damaged(IMAGES).double() - before).square().mean() / (before - before.mean(0)).square().mean()
+    assert found[middle] == pytest.approx(float(change), rel=1e-4)
+    quarter = middle // 2
+    share = curve.zeros[quarter] / curve.zeros[middle]
+    assert found[quarter] == pytest.approx(share * found[middle], rel=1e-6)
+
+
+def test_answers_and_outputs_spend_the_budget_differently() -> None:
+    """A layer that nobody reads loses more where answers count."""
+    model = make_model(CONFIG)
+    with torch.no_grad():
+        model.blocks[1].mlp.fc2.weight.mul_(1e-3)  # what fc1 writes hardly matters, although it varies as before
+    shares = {}
+    for distortion in Distortion:
+        result = compress(model, LPViT(sparsity=0.4, block=5, distortion=distortion), IMAGES)
+        shares[distortion] = float((result.blocks[1].mlp.fc1.weight == 0).float().mean())
+    assert shares[Distortion.ANSWERS] > shares[Distortion.OUTPUTS]
 
 
 def _by_size(model: torch.nn.Module, layers: list[str]) -> torch.nn.Module:

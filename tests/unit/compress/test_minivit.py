@@ -12,7 +12,9 @@ from mpcvit.compress.passes.minivit import GroupStart, MiniViT, share_blocks
 from mpcvit.errors import ConfigError
 from mpcvit.models.block import LayerRanks
 from mpcvit.models.config import ViTConfig
-from mpcvit.models.kinds import AttentionKind
+from mpcvit.models.kinds import AttentionKind, ReductionKind
+from mpcvit.models.token_flow import Reduction
+from mpcvit.models.transformations import Transformations
 from mpcvit.models.vit import VisionTransformer
 from tests.support.columns import varied
 from tests.support.images import make_images
@@ -38,7 +40,7 @@ def _alike(config: ViTConfig, noise: float) -> VisionTransformer:
 def test_equal_blocks_lose_nothing() -> None:
     """Where a group's matrices are equal, biases, norm biases and convolutions of the blocks stay what they were."""
     model = _alike(CONFIG, 0.0)
-    result = compress(model, MiniViT(), IMAGES)
+    result = compress(model, MiniViT(transform=False), IMAGES)
     assert result.config == varied(CONFIG, owners=(0, 0, 2))
     with torch.no_grad():
         assert torch.allclose(result(IMAGES), model(IMAGES), atol=1e-4)
@@ -56,6 +58,30 @@ def test_equal_folded_blocks_lose_nothing() -> None:
         assert torch.allclose(compress(model, MiniViT(), IMAGES)(IMAGES), before, atol=1e-4)
 
 
+def test_transformations_begin_as_nothing_and_are_each_blocks_own() -> None:
+    """Blocks of groups get mixtures, filters and gains; answers are what they are without, until these learn."""
+    model = _alike(CONFIG, 0.1)
+    plain, own = (compress(model, MiniViT(transform=transform), IMAGES) for transform in (False, True))
+    assert [block.transformations for block in own.config.blocks] == [Transformations(), Transformations(), None]
+    with torch.no_grad():
+        assert torch.allclose(own(IMAGES), plain(IMAGES), atol=1e-5)
+        for number in (0, 1):
+            own.blocks[number].norm1.weight.mul_(1 + number)
+    assert torch.equal(own.blocks[1].norm1.weight, 2 * own.blocks[0].norm1.weight)
+    assert own.blocks[1].attn.qkv.weight is own.blocks[0].attn.qkv.weight
+    assert own.blocks[1].mlp.convolution.weight is not own.blocks[0].mlp.convolution.weight
+
+
+def test_transformations_fit_the_block() -> None:
+    """Heads of several kinds do not mix, and tokens without a grid have no neighbours."""
+    mixed = varied(BASE, heads=((SC, AttentionKind.SQUARE),) * 2)
+    result = compress(make_model(mixed), MiniViT(), make_images(mixed, 8))
+    assert result.config.blocks[0].transformations == Transformations(heads=False)
+    selected = varied(THREE, reduction=(Reduction(kind=ReductionKind.SPVIT, keep=5), None, None))
+    result = compress(make_model(selected), MiniViT(), make_images(selected, 8))
+    assert result.config.blocks[1].transformations == Transformations(convolution=0)
+
+
 def test_the_nearer_start_is_taken() -> None:
     """Both are tried, and the result has the lesser error behind the group."""
     model, lines = _alike(CONFIG, 0.1), []
@@ -71,7 +97,7 @@ def test_the_last_group_may_be_smaller() -> None:
     """Five blocks in groups of three are a group of three and one of two; parameters fall accordingly."""
     config = varied(BASE, heads=((SC, SC),) * 5, activation=(QUAD,) * 5)
     model = make_model(config)
-    result = compress(model, MiniViT(group=3), IMAGES)
+    result = compress(model, MiniViT(group=3, transform=False), IMAGES)
     assert result.config.owners == (0, 0, 0, 3, 3)
     matrices = 12 * 36 + 12 * 12 + 2 * 12 * 16
     saved = sum(p.numel() for p in model.parameters()) - sum(p.numel() for p in result.parameters())

@@ -13,7 +13,7 @@ from mpcvit.compress.fitting.calibration import LAYERS, Moments, input_moments, 
 from mpcvit.compress.fitting.low_rank_fit import LowRankFactors, Spectrum, fit, output_spectrum, weight_spectrum
 from mpcvit.compress.fitting.rank_allocation import Candidate, allocate
 from mpcvit.compress.passes import mixed_rank
-from mpcvit.compress.passes.mixed_rank import FitTarget, MixedRank, descend, lower_ranks
+from mpcvit.compress.passes.mixed_rank import FitTarget, MixedRank, descend, lower_ranks, with_residual
 from mpcvit.errors import ConfigError, InputError
 from mpcvit.models.block import LayerRanks
 from mpcvit.models.kinds import ReductionKind
@@ -81,6 +81,36 @@ def test_descent_never_makes_it_worse() -> None:
     best = fit(weight, bias, output_spectrum(weight, moments), 3, moments.mean)
     learnt, _ = descend(best, rows.float(), (rows @ weight + bias).float(), 3, 0)
     assert _error(rows, weight, bias, learnt) == pytest.approx(_error(rows, weight, bias, best), rel=1e-4)
+
+
+def test_a_second_tensor_is_learnt_beside_factors_that_stay() -> None:
+    """A B + P Q: A and B are in the result as they were, P Q lowers the error towards the optimum of the whole rank."""
+    weight, bias, rows = _layer()
+    moments, outputs = Moments.of(rows), (rows @ weight + bias).float()
+    spectrum = output_spectrum(weight, moments)
+    base, best = (fit(weight, bias, spectrum, rank, moments.mean) for rank in (2, 4))
+    start = weight @ spectrum.directions[:, 2:4]
+    joined, relative = with_residual(base, start, rows.float(), outputs, 400, 0)
+    assert torch.equal(joined.first[:, :2], base.first)
+    assert torch.equal(joined.second[:2], base.second)
+    error, least, most = (_error(rows, weight, bias, factors) for factors in (joined, best, base))
+    assert least * (1 - 1e-4) < error < least + 0.1 * (most - least)
+    variance = float((rows @ weight).var(0, unbiased=False).sum())
+    assert relative == pytest.approx(error / variance, rel=1e-2)
+    unlearnt, _ = with_residual(base, start, rows.float(), outputs, 0, 0)
+    assert torch.allclose(unlearnt.first @ unlearnt.second, base.first @ base.second)
+
+
+def test_learnt_ranks_are_part_of_the_rank() -> None:
+    """The pass saves as many parameters with a second tensor as without, and what it writes is A B + P Q."""
+    model, images = make_model(CONFIG), make_images(CONFIG, 64)
+    settings = MixedRank(reduction=0.3, step=2, compensation=20, residual=1)
+    learnt = compress(model, settings, images)
+    plain = compress(model, replace(settings, residual=0), images)
+    assert learnt.config == plain.config
+    assert _logit_error(model, learnt) < 2 * _logit_error(model, plain)
+    with pytest.raises(ConfigError, match="gradient steps for ranks"):
+        MixedRank(reduction=0.3, residual=1)
 
 
 def _candidate(inputs: int, outputs: int, *energies: float) -> Candidate:
@@ -207,6 +237,7 @@ def test_wrong_settings_and_models_are_refused() -> None:
         "step": 4,
         "fit": "outputs",
         "compensation": 0,
+        "residual": 0,
         "seed": 0,
     }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -251,3 +253,22 @@ def test_wrong_settings_and_models_are_refused() -> None:
     for change in ({"ranks": (LayerRanks(qkv=2), LayerRanks())}, {"owners": (0, 0)}):
         with pytest.raises(ConfigError, match="before the pass 'nvit'"):
             prune_globally(make_model(varied(BASE, **change)), IMAGES, NViT(cost=0.5), _units)
+
+
+def test_training_between_steps_brings_answers_back() -> None:
+    """Less divergence from the whole model than without, at the same sizes or others; the whole model stays."""
+    model, images = make_model(BASE), make_images(BASE, 64)
+    before = {name: one.clone() for name, one in model.state_dict().items()}
+    settings = NViT(cost=0.7, granularity=4, refreshes=2)
+    apart = []
+    for training in (0, 30):
+        smaller = prune_globally(model, images, replace(settings, training=training, rate=3e-3), _units)
+        assert _units(smaller.config) <= 0.7 * _units(BASE)
+        with torch.no_grad():
+            wanted, got = (one(images).log_softmax(-1) for one in (model, smaller))
+        apart.append(float(torch.nn.functional.kl_div(got, wanted, reduction="batchmean", log_target=True)))
+    assert apart[1] < 0.7 * apart[0]
+    assert all(torch.equal(one, before[name]) for name, one in model.state_dict().items())
+    for wrong in ({"training": -1}, {"rate": 0.0}):
+        with pytest.raises(ConfigError, match="gradient steps"):
+            replace(settings, **wrong)

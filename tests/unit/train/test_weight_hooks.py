@@ -19,7 +19,7 @@ from mpcvit.store.trained import load_model
 from mpcvit.train.objectives.cross_entropy import CrossEntropy
 from mpcvit.train.run import build_model
 from mpcvit.train.trainer import fit
-from mpcvit.train.weight_hooks import ExpertAveraging
+from mpcvit.train.weight_hooks import ExpertAveraging, KeptZeros
 from mpcvit.train.weight_hooks.ewa import Experts
 from tests.support.columns import varied
 from tests.support.training import CONFIG, TINY, same_weights, train_on_cpu
@@ -121,3 +121,28 @@ def test_models_without_such_mlps_are_refused(images: ImageSet, tmp_path: Path) 
     for change in ({"experts": 1}, {"rate": 1.5}, {"every": 0}):
         with pytest.raises(ConfigError, match="at least 2 experts"):
             replace(HOOK, **change)
+
+
+def test_zeros_of_a_pruned_model_stay(images: ImageSet, tmp_path: Path) -> None:
+    """What is 0 in blocks at first is 0 at the end, also in averaged weights; the rest learns, no mask is left."""
+    model = build_model(CONFIG, 2)
+    weight = model.blocks[0].mlp.fc1.weight
+    with torch.no_grad():
+        weight[:4, :8] = 0
+        before = weight.clone()
+    config = replace(CONFIG, weight_hooks=(KeptZeros(),), ema_decay=0.9)
+    trained = fit(model, config, images, tmp_path, objective=CrossEntropy(), device="cpu", workers=0)
+    after = trained.blocks[0].mlp.fc1.weight
+    assert torch.equal(after == 0, before == 0)
+    assert not torch.equal(after, before)
+    assert set(load_model(tmp_path).state_dict()) == set(VisionTransformer(TINY).state_dict())
+    assert not hasattr(trained.blocks[0].mlp.fc1, "kept_zeros")
+
+
+def test_models_without_zeros_are_refused() -> None:
+    """There would be nothing to keep."""
+    model = VisionTransformer(TINY)
+    with pytest.raises(ConfigError, match="without a weight that is 0"):
+        KeptZeros().install(model)
+    with pytest.raises(ConfigError, match="zeros of a Linear"):
+        KeptZeros().install(nn.Linear(2, 2))
