@@ -83,6 +83,8 @@ ON_TOKENS: dict[str, Tensors] = {
     "attention with a mask": lambda x: functional.scaled_dot_product_attention(
         x, x, x, attn_mask=torch.ones(16, 16).tril().bool(), scale=0.5
     ),
+    "cosine attention": lambda x: functional.normalize(x, dim=2) @ functional.normalize(x, dim=2).transpose(1, 2),
+    "division by lengths": lambda x: x / torch.linalg.vector_norm(x, dim=1, keepdim=True),
     "matmul of a constant": lambda x: torch.linspace(-1, 1, 64).view(4, 16) @ x @ torch.eye(8)[:, :3],
     "norm over channels": lambda x: functional.layer_norm(x, [8]),
     "norm, mean over tokens": lambda x: functional.layer_norm(x, [8]).mean(1),
