@@ -93,6 +93,7 @@ ON_TOKENS: dict[str, Tensors] = {
     "matmul of a constant": lambda x: torch.linspace(-1, 1, 64).view(4, 16) @ x @ torch.eye(8)[:, :3],
     "norm over channels": lambda x: functional.layer_norm(x, [8]),
     "norm, mean over tokens": lambda x: functional.layer_norm(x, [8]).mean(1),
+    "norm, mean over tokens that no layer reads": lambda x: 2.0 * functional.layer_norm(x, [8]).mean(1),
     "norm, moved rows": lambda x: (
         torch.roll(functional.layer_norm(x, [8]), 3, 1).view(1, 4, 4, 8)[:, 1:3].flatten(1, 2)
     ),
