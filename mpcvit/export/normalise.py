@@ -78,9 +78,14 @@ def normalised_weights(
 
 @dataclass(frozen=True)
 class Division:
-    """Division by sqrt(mean(y^2) + epsilon): what folding leaves of a layer norm."""
+    """Division by sqrt(mean(y^2) + epsilon): what folding leaves of a layer norm.
+
+    Attributes:
+        count: numbers of which the mean is taken; None for as many as a row has. 1 divides by the row's length.
+    """
 
     epsilon: float
+    count: int | None = None
 
     @classmethod
     def of(cls, norm: TokenNorm) -> Division | None:
@@ -95,7 +100,7 @@ class Normed:
     Attributes:
         factor: None for 1: norms without a division.
         gain: bound on the Euclidean norm of every row of the product, with the factor as it is computed: sqrt(d) and
-            a little. None where nothing is proven.
+            a little (or 1 and a little, see :class:`Division`). None where nothing is proven.
     """
 
     x: Value
@@ -191,7 +196,7 @@ def normed(b: Builder, name: str, x: Value, norm: Division | None, divisor: floa
     if norm is None:
         assert divisor == 1  # noqa: S101 - the head, which alone divides, has a layer norm
         return Normed(x, None)
-    count, epsilon = x.type.shape[-1] * divisor**2, norm.epsilon
+    count, epsilon = (norm.count or x.type.shape[-1]) * divisor**2, norm.epsilon
 
     def factor_of(total: Floats) -> Floats:
         return np.asarray((total / count + epsilon) ** -0.5 / divisor)

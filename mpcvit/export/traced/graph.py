@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import operator
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,8 +67,11 @@ def op_of(node: fx.Node) -> str:
 def arguments_of(node: fx.Node) -> dict[str, Any]:
     """Return the arguments of a call by the names of the op's schema, defaults included."""
     schema = getattr(node.target, "_schema", None)
-    if schema is None:  # getitem
-        return dict(zip(("input", "index"), node.args, strict=True))
+    if schema is None:  # getitem, or what a pass put in
+        function: Any = node.target
+        own = function is not operator.getitem
+        names = list(inspect.signature(function).parameters) if own else ["input", "index"]
+        return dict(zip(names, node.args, strict=True))
     given = dict(zip((argument.name for argument in schema.arguments), node.args, strict=False)) | node.kwargs
     return {
         "input" if argument.name == "self" else argument.name: given.get(argument.name, argument.default_value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from mpcvit.export.builder import Value
 from mpcvit.export.traced.call import AtenCall, AtenResult
 from mpcvit.export.traced.lowering import AtenLowering
 from mpcvit.export.traced.passes.mean_centring import STREAMED
@@ -40,7 +41,17 @@ def lower_matmul(call: AtenCall) -> AtenResult:
     values = call.shortened(right)
     if isinstance(left, SoftmaxRows):
         return left.mix(b, call.name, values)
-    return b.matmul(call.name, call.ordinary(), values)
+    rows = call.ordinary()
+    return b.matmul(call.name, rows, values, _of_lengths(call, rows, values))
+
+
+def _of_lengths(call: AtenCall, left: Value, right: Value) -> tuple[float, float] | None:
+    """Return bounds on the products of rows and columns whose lengths are known: |x y| <= |x| |y|."""
+    columns = call.lengths.of(right)
+    if left.radius is None or columns is None or columns[0] != len(right.type.shape) - 2:
+        return None
+    largest = left.radius * columns[1]
+    return -largest, largest
 
 
 LINEAR = AtenLowering(("linear",), lower_linear)

@@ -1,4 +1,4 @@
-"""Layer norm, and group norm with one group."""
+"""Layer norm, group norm with one group, and vectors of length 1."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ from mpcvit.export.traced.call import AtenCall, AtenResult
 from mpcvit.export.traced.lowering import AtenLowering
 from mpcvit.export.traced.passes.mean_centring import CENTRED
 from mpcvit.export.traced.rows.normed_rows import NormedRows
+from mpcvit.ops.bounds import Bounds
+
+#: Vectors whose squares sum up to less come out shorter than 1: no factor need be larger than 4096.
+_LEAST_SQUARES = 2.0**-24
 
 
 def lower_layer_norm(call: AtenCall) -> AtenResult:
@@ -54,6 +58,24 @@ def _normed(call: AtenCall, x: Value, gain: torch.Tensor, bias: torch.Tensor, *,
     return NormedRows(call.name, normed(call.b, call.name, x, Division(call["eps"]), divisor), gain, bias)
 
 
+def lower_unit_rows(call: AtenCall) -> AtenResult:
+    """Return vectors along one axis divided by their lengths."""
+    b, x, axis, rank = call.b, call.ordinary(), call["dim"], len(call.shape)
+    order = [*(place for place in range(rank) if place != axis), axis]
+    if axis != rank - 1:
+        x = call.lengths.permuted(x, b.permute(f"{call.name}.last", x, *order), order)
+    rows = normed(b, call.name, x, Division(max(call["eps"] ** 2, _LEAST_SQUARES), count=1))
+    assert rows.factor is not None  # noqa: S101 - of a division
+    known = None if rows.gain is None else Bounds.up_to(torch.full(x.type.shape, rows.gain, dtype=torch.float64))
+    short = b.rescale(f"{call.name}.unit", b.multiply(f"{call.name}.scaled", x, rows.factor, known))
+    if rows.gain is not None:
+        short = replace(short, radius=rows.gain + b.rounding(short))
+    if axis == rank - 1:
+        return short
+    back = sorted(range(rank), key=order.__getitem__)
+    return call.lengths.permuted(short, b.permute(f"{call.name}.back", short, *back), back)
+
+
 def without_mean(b: Builder, name: str, x: Value) -> tuple[Value, float]:
     """Return a multiple of x without the mean of its rows, and which multiple: from 1 up to 2.
 
@@ -74,3 +96,4 @@ def without_mean(b: Builder, name: str, x: Value) -> tuple[Value, float]:
 
 LAYER_NORM = AtenLowering(("layer_norm",), lower_layer_norm, Role.MLP)
 GROUP_NORM = AtenLowering(("group_norm",), lower_group_norm, Role.MLP)
+UNIT_ROWS = AtenLowering(("unit_rows",), lower_unit_rows, Role.MLP)

@@ -54,7 +54,7 @@ def _mean_of_normed(call: AtenCall, x: NormedRows, dims: list[int]) -> NormedRow
     # no row is longer than the norm's gain
     known = None if x.normed.gain is None else (-count * x.normed.gain, count * x.normed.gain)
     total = b.matmul(f"{name}.total", b.reshape(f"{name}.factors", factor, *outer, 1, count), rows, known)
-    pooled = b.reshape(name, b.rescale(f"{name}.pooled", total), *call.shape)
+    pooled = b.reshape(f"{name}.shaped", b.rescale(f"{name}.pooled", total), *call.shape)
     return NormedRows(name, Normed(pooled, None), x.gain / count, x.bias)
 
 
@@ -122,6 +122,17 @@ def lower_max_pool(call: AtenCall) -> AtenResult:
     return _picture(call, b.offset(f"{call.name}.lowered", largest, lowest) if lowest < 0 else largest)
 
 
+def lower_largest(call: AtenCall) -> AtenResult:
+    """Return the largest values over some axes."""
+    b, x = call.b, call.ordinary()
+    rank = len(x.type.shape)
+    dims = sorted(dim % rank for dim in call["dim"] or range(rank))
+    kept = [dim for dim in range(rank) if dim not in dims]
+    outer, count = [x.type.shape[dim] for dim in kept], math.prod(x.type.shape[dim] for dim in dims)
+    rows = b.reshape(f"{call.name}.rows", b.permute(f"{call.name}.order", x, *kept, *dims), *outer, count, 1)
+    return b.reshape(call.name, largest_of(b, call.name, rows), *call.shape)
+
+
 def largest_of(b: Builder, name: str, x: Value) -> Value:
     """Return the largest values along axis -2, kept with length 1: max(a, b) = b + ReLU(a - b), by halves."""
     level = 0
@@ -154,3 +165,4 @@ MEAN = AtenLowering(("mean", "sum"), lower_mean)
 AVERAGE_POOL = AtenLowering(("avg_pool2d", "avg_pool1d"), lower_average_pool)
 ADAPTIVE_AVERAGE_POOL = AtenLowering(("adaptive_avg_pool2d", "adaptive_avg_pool1d"), lower_adaptive_average_pool)
 MAX_POOL = AtenLowering(("max_pool2d",), lower_max_pool, Role.ACTIVATION)
+LARGEST = AtenLowering(("amax",), lower_largest, Role.ACTIVATION)

@@ -22,6 +22,7 @@ _IDENTITIES = {
     "_unsafe_view",
     "_to_copy",
     "to",
+    "type_as",
 }
 
 

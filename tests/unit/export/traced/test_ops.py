@@ -54,6 +54,8 @@ ON_GRIDS: dict[str, Tensors] = {
     "group norm": lambda x: functional.group_norm(x, 1),
     "hardsigmoid": functional.hardsigmoid,
     "hardswish": functional.hardswish,
+    "largest over axes": lambda x: x.amax((1, 3)),
+    "largest of all": lambda x: x.amax() * x,
     "layer norm over all": lambda x: functional.layer_norm(x, [4, 4, 4]),
     "leaky relu": lambda x: functional.leaky_relu(x, 0.1),
     "max pool": lambda x: functional.max_pool2d(x, 2),
@@ -65,6 +67,9 @@ ON_GRIDS: dict[str, Tensors] = {
     "relu": lambda x: functional.relu(x, inplace=True),
     "relu6": functional.relu6,
     "repeat interleave": lambda x: x[:, :1].repeat_interleave(2, 1).repeat_interleave(2, 3),
+    "resampled, bicubic": lambda x: functional.interpolate(x, (3, 6), mode="bicubic"),
+    "resampled, bilinear": lambda x: functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=True),
+    "resampled, nearest": lambda x: functional.interpolate(x, scale_factor=2),
     "select and unbind": lambda x: x.select(1, -1) - x.unbind(1)[1],
     "sigmoid": torch.sigmoid,
     "silu": functional.silu,
@@ -83,9 +88,12 @@ ON_TOKENS: dict[str, Tensors] = {
     "attention with a mask": lambda x: functional.scaled_dot_product_attention(
         x, x, x, attn_mask=torch.ones(16, 16).tril().bool(), scale=0.5
     ),
+    "cosine attention": lambda x: functional.normalize(x, dim=2) @ functional.normalize(x, dim=2).transpose(1, 2),
+    "division by lengths": lambda x: x / torch.linalg.vector_norm(x, dim=1, keepdim=True),
     "matmul of a constant": lambda x: torch.linspace(-1, 1, 64).view(4, 16) @ x @ torch.eye(8)[:, :3],
     "norm over channels": lambda x: functional.layer_norm(x, [8]),
     "norm, mean over tokens": lambda x: functional.layer_norm(x, [8]).mean(1),
+    "norm, mean over tokens that no layer reads": lambda x: 2.0 * functional.layer_norm(x, [8]).mean(1),
     "norm, moved rows": lambda x: (
         torch.roll(functional.layer_norm(x, [8]), 3, 1).view(1, 4, 4, 8)[:, 1:3].flatten(1, 2)
     ),

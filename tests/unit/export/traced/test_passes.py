@@ -83,6 +83,20 @@ def test_factors_that_make_the_shape_larger_stay() -> None:
     assert "mul" in _ops(_rewritten(enlivened(module)))
 
 
+def test_vectors_that_are_divided_by_their_lengths_become_one_op() -> None:
+    """Lengths of something else stay a division."""
+
+    def quotients(module: nn.Module) -> list[str]:
+        function = Function(lambda m, x: m.head(module(m.conv(x)).flatten(1)), conv=nn.Conv2d(3, 2, 2, 2), head=head)
+        return [op for op in _ops(_rewritten(enlivened(function))) if op in ("div", "unit_rows")]
+
+    head = nn.Linear(32, 2)
+    one = Function(lambda m, x: nn.functional.normalize(x, dim=1))
+    other = Function(lambda m, x: x / torch.linalg.vector_norm(x.abs() + 1, dim=1, keepdim=True))
+    assert quotients(one) == ["unit_rows"]
+    assert quotients(other) == ["div"]
+
+
 class Blocks(nn.Module):
     """A stream of tokens behind a class token, read by norms alone, or not."""
 
