@@ -54,7 +54,7 @@ def _mean_of_normed(call: AtenCall, x: NormedRows, dims: list[int]) -> NormedRow
     # no row is longer than the norm's gain
     known = None if x.normed.gain is None else (-count * x.normed.gain, count * x.normed.gain)
     total = b.matmul(f"{name}.total", b.reshape(f"{name}.factors", factor, *outer, 1, count), rows, known)
-    pooled = b.reshape(name, b.rescale(f"{name}.pooled", total), *call.shape)
+    pooled = b.reshape(f"{name}.mean", b.rescale(f"{name}.pooled", total), *call.shape)
     return NormedRows(name, Normed(pooled, None), x.gain / count, x.bias)
 
 

@@ -16,13 +16,13 @@ class NormalisedPicture(Pending):
     """pixels * gain + offset per channel, not computed: the first layer does it, if it can.
 
     Attributes:
-        pixels: [1, channels, height, width], whole numbers.
+        pixels: [1, ..., channels, height, width], whole numbers.
         gain, offset: [channels].
     """
 
     def __init__(self, name: str, pixels: Value, normalisation: Normalisation) -> None:
         self.name, self.pixels = name, pixels
-        channels = pixels.type.shape[1]
+        channels = pixels.type.shape[-3]
         self.gain, self.offset = (part.expand(channels).clone() for part in (normalisation.gain, normalisation.offset))
 
     @property
@@ -31,7 +31,7 @@ class NormalisedPicture(Pending):
 
     @property
     def black(self) -> torch.Tensor:
-        """What the model reads of a black picture, float64 [1, channels, height, width]."""
+        """What the model reads of a black picture, float64 [1, ..., channels, height, width]."""
         return self.offset[:, None, None].expand(self.shape).clone()
 
     def computed(self, b: Builder) -> Value:
