@@ -16,7 +16,8 @@ MEAN, STD = 0.5, 0.25
 def patches(x: torch.Tensor, side: int) -> torch.Tensor:
     """Return pictures [..., channels, height, width] as rows [..., patches, channels * side * side]."""
     squares = x.unflatten(-1, (-1, side)).unflatten(-3, (-1, side))
-    return squares.movedim((-4, -2), (-5, -4)).flatten(-5, -4).flatten(-3)
+    rows: torch.Tensor = squares.movedim((-4, -2), (-5, -4)).flatten(-5, -4).flatten(-3)
+    return rows
 
 
 class Attention(nn.Module):

@@ -50,8 +50,9 @@ class ClassPrompts(nn.Module):
             for layer in (attention.queries, attention.keys)
         )
         scores = (q[:, :, label, None] @ k.mT)[:, :, 0] * q.shape[-1] ** -0.5
-        patches: torch.Tensor = scores.softmax(-1)[:, :, self.prompts.shape[1] :]
-        return patches.unflatten(2, (self.trunk.side, self.trunk.side))
+        patches = scores.softmax(-1)[:, :, self.prompts.shape[1] :]
+        grids: torch.Tensor = patches.unflatten(2, (self.trunk.side, self.trunk.side))
+        return grids
 
 
 def build() -> nn.Module:
