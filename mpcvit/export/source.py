@@ -16,12 +16,13 @@ from PIL import Image
 from mpcvit.data.catalogue import data_set
 from mpcvit.data.cifar10 import CIFAR10
 from mpcvit.data.class_folders import listed, part
+from mpcvit.data.image_set import ImageSet
 from mpcvit.data.normalise import normalise
 from mpcvit.data.prepared import PreparedImages, load_prepared
 from mpcvit.data.typed_inputs import find_inputs, load_inputs
 from mpcvit.errors import ConfigError, InputError, ModelFileError
 from mpcvit.export.normalisation import Normalisation
-from mpcvit.export.traced.factory import load_into, module_facts, module_from, traced_model
+from mpcvit.export.traced.factory import ModuleFacts, load_into, module_facts, module_from, traced_model
 from mpcvit.export.traced.model import TracedModel
 from mpcvit.inputs import InputSpec
 from mpcvit.models.backbones import FloatModel
@@ -113,6 +114,7 @@ class ExportSource:
         mean, std: per channel, for pixels in [0, 1].
         facts: where weights, pictures, labels, mean and std come from, in words.
         description: what the folder says, where an exported model is in it: its name, and what it reveals.
+        input: what the model reads, where that is no picture of 8-bit RGB pixels.
         unreadable: files that were left out, as they cannot be read as pictures.
         notices: what should be known of how pictures were read; sentences.
     """
@@ -126,16 +128,12 @@ class ExportSource:
     description: Description | None = None
     unreadable: int = 0
     notices: tuple[str, ...] = ()
+    input: InputSpec | None = None
 
     @property
     def read(self) -> dict[str, Any]:
         """How the pictures were read, for ``--json``."""
         return {"unreadable": self.unreadable, "notices": list(self.notices)}
-
-    @property
-    def input(self) -> InputSpec | None:
-        """What the model reads, where that is no picture of 8-bit RGB pixels."""
-        return None if self.description is None else self.description.input
 
     @property
     def normalisation(self) -> Normalisation:
@@ -175,12 +173,14 @@ class _Prepared:
 
     Attributes:
         prepare: makes a picture fit: float32 [channels, size, size], normalised by ``mean`` and ``std``.
+        input: what the model reads.
     """
 
     model: FloatModel | TracedModel
     prepare: Callable[[Image.Image], torch.Tensor]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    input: InputSpec
 
 
 def _timm(name: str, choice: SourceChoice) -> ExportSource:
@@ -191,10 +191,13 @@ def _timm(name: str, choice: SourceChoice) -> ExportSource:
     try:
         own = opened.imported()
     except ConfigError:  # it has parts that our models have not
-        model = traced_model(opened.module, _CHANNELS, opened.image_size)
-        prepared = _Prepared(model, opened.prepare(opened.image_size), opened.mean, opened.std)
+        spec = InputSpec(shape=(_CHANNELS, opened.image_size, opened.image_size))
+        model = traced_model(opened.module, *spec.shape)
+        prepared = _Prepared(model, opened.prepare(opened.image_size), opened.mean, opened.std, spec)
         return _untrained(prepared, choice, {"traced": name, "weights": weights})
-    return _untrained(_Prepared(own.model, own.prepare, own.mean, own.std), choice, {"weights": weights})
+    size = own.model.config.image_size
+    spec = InputSpec(shape=(own.model.config.channels, size, size))
+    return _untrained(_Prepared(own.model, own.prepare, own.mean, own.std, spec), choice, {"weights": weights})
 
 
 def _module(choice: SourceChoice) -> ExportSource:
@@ -204,11 +207,30 @@ def _module(choice: SourceChoice) -> ExportSource:
     if choice.weights is not None:
         load_into(module, choice.weights, choice.module)
     facts = module_facts(module, choice.image_size, choice.mean, choice.std)
-    model = traced_model(module, _CHANNELS, facts.image_size)
-    prepare = partial(_fitted, size=facts.image_size, mean=facts.mean, std=facts.std)
+    model = traced_model(module, *facts.input.shape)
     weights = "those that the factory makes" if choice.weights is None else str(choice.weights)
-    prepared = _Prepared(model, prepare, facts.mean, facts.std)
-    return _untrained(prepared, choice, {"traced": choice.module, "weights": weights})
+    said = {"traced": choice.module, "weights": weights}
+    rgb = facts.input.is_plain and facts.input.channels == _CHANNELS
+    if not rgb and choice.data is not None:
+        return _typed_module(model, facts, choice.data, choice, said)
+    prepare = partial(_fitted, size=facts.input.size, mean=facts.mean, std=facts.std)
+    source = _untrained(_Prepared(model, prepare, facts.mean, facts.std, facts.input), choice, said)
+    return source if rgb else replace(source, input=facts.input)
+
+
+def _typed_module(
+    model: TracedModel, facts: ModuleFacts, data: Path, choice: SourceChoice, said: dict[str, str]
+) -> ExportSource:
+    """Return a module of other inputs than RGB pictures, with inputs of ``data``, read as clients' are."""
+    classes, images, inputs = _typed_inputs(data, facts.input, Normalisation(facts.mean, facts.std), choice)
+    labels, named = _labels_of(model.config.classes, classes)
+    if choice.labels is not None:
+        labels, named = choice.labels, "those asked for"
+    said = {**said, "calibration": str(data), "labels": named}
+    numbers = facts.mean, facts.std
+    return ExportSource(
+        model, images, labels, *numbers, said, None, inputs.unreadable, inputs.notices, input=facts.input
+    )
 
 
 def _untrained(backbone: _Prepared, choice: SourceChoice, facts: dict[str, str]) -> ExportSource:
@@ -268,7 +290,7 @@ def _trained(folder: Path, data: Path, choice: SourceChoice) -> ExportSource:
     size = model.config.image_size
     mean, std, preprocessing = _preprocessing(folder, description)
     count = choice.images or _usual_count(size)
-    prepare = partial(_fitted, size=size, mean=mean, std=std)
+    prepare = partial(_fitted, size=(size, size), mean=mean, std=std)
     found = load_prepared(data / "train", count, prepare, skip_unreadable=choice.skip_unreadable)
     labels, named = choice.labels, "those asked for"
     if labels is None and description is not None:
@@ -281,7 +303,8 @@ def _trained(folder: Path, data: Path, choice: SourceChoice) -> ExportSource:
         "labels": named,
         "preprocessing": preprocessing,
     }
-    return ExportSource(model, found.images, labels, mean, std, facts, description, found.unreadable, found.notices)
+    read = found.unreadable, found.notices, None if description is None else description.input
+    return ExportSource(model, found.images, labels, mean, std, facts, description, *read)
 
 
 def _typed(
@@ -296,16 +319,23 @@ def _typed(
             expected="an input of the model's shape",
             remedy=f"Correct 'input' in {DESCRIPTION_FILE}.",
         )
-    found = find_inputs(part(data, "train"), spec)
-    count = min(choice.images or _usual_count(size), len(found.files))
-    chosen = [number * len(found.files) // count for number in range(count)]
-    inputs = load_inputs(found, chosen, spec, fit=Fit.MODEL, skip_unreadable=choice.skip_unreadable)
-    normalisation = Normalisation(description.mean, description.std, spec.bits)
-    images = normalisation.floats(torch.from_numpy(inputs.images.astype(np.int64))).float()
+    _, images, inputs = _typed_inputs(data, spec, Normalisation(description.mean, description.std), choice)
     where = f"those of {DESCRIPTION_FILE}"
     facts = {"weights": str(folder), "calibration": str(data), "labels": where, "preprocessing": where}
     names = description.labels, description.mean, description.std
-    return ExportSource(model, images, *names, facts, description, inputs.unreadable, inputs.notices)
+    return ExportSource(model, images, *names, facts, description, inputs.unreadable, inputs.notices, spec)
+
+
+def _typed_inputs(
+    data: Path, spec: InputSpec, normalisation: Normalisation, choice: SourceChoice
+) -> tuple[tuple[str, ...], torch.Tensor, ImageSet]:
+    """Return classes, normalised inputs at even distances of ``data``'s training part, and how they were read."""
+    found = find_inputs(part(data, "train"), spec)
+    count = min(choice.images or _usual_count(max(spec.size)), len(found.files))
+    chosen = [number * len(found.files) // count for number in range(count)]
+    inputs = load_inputs(found, chosen, spec, fit=Fit.MODEL, skip_unreadable=choice.skip_unreadable)
+    of_bits = replace(normalisation, bits=spec.bits)
+    return found.classes, of_bits.floats(torch.from_numpy(inputs.images.astype(np.int64))).float(), inputs
 
 
 def _usual_count(size: int) -> int:
@@ -332,9 +362,11 @@ def _preprocessing(folder: Path, description: Description | None) -> tuple[tuple
     return data.mean, data.std, f"{data.name}'s, after {TRAIN_FILE}"
 
 
-def _fitted(picture: Image.Image, size: int, mean: tuple[float, ...], std: tuple[float, ...]) -> torch.Tensor:
-    """Return float32 [channels, size, size], normalised; the largest square in the middle, if it has another shape."""
-    return normalise(np.array(fitted(picture, (size, size)))[None], mean, std)[0]
+def _fitted(
+    picture: Image.Image, size: tuple[int, int], mean: tuple[float, ...], std: tuple[float, ...]
+) -> torch.Tensor:
+    """Return float32 [channels, height, width], normalised; the largest part in the middle that has this shape."""
+    return normalise(np.array(fitted(picture, size))[None], mean, std)[0]
 
 
 def _folder_labels(found: PreparedImages, classes: int) -> tuple[str, ...]:
@@ -350,15 +382,24 @@ def _folder_labels(found: PreparedImages, classes: int) -> tuple[str, ...]:
 
 def _pictures(backbone: _Prepared, choice: SourceChoice) -> tuple[PreparedImages, tuple[str, ...], dict[str, str]]:
     """Return calibration pictures, labels, and where they come from."""
-    config, count = backbone.model.config, choice.images or _LARGE_PICTURES
-    numbered = tuple(f"class{index}" for index in range(config.classes))
+    config, count, spec = backbone.model.config, choice.images or _LARGE_PICTURES, backbone.input
     if choice.data is None:
-        pixels = torch.randint(0, 256, (count, config.image_size, config.image_size, config.channels))
-        noise = normalise(pixels.to(torch.uint8).numpy(), backbone.mean, backbone.std)
+        numbered = _numbered(config.classes)
+        *before, channels, height, width = (count, *spec.shape)
+        pixels = torch.randint(0, spec.largest + 1, (*before, height, width, channels)).movedim(-1, -3)
+        noise = Normalisation(backbone.mean, backbone.std, spec.bits).floats(pixels).float()
         return PreparedImages(noise, numbered), numbered, {"calibration": "noise, seed 0", "labels": "numbered"}
     found = load_prepared(choice.data, count, backbone.prepare, skip_unreadable=choice.skip_unreadable)
-    facts = {"calibration": str(choice.data)}
-    if len(found.classes) == config.classes:
-        return found, found.classes, {**facts, "labels": "the folder's classes"}
-    counts = f"{config.classes} classes, the folder {len(found.classes)}"
-    return found, numbered, {**facts, "labels": f"numbered: the model has {counts}"}
+    labels, named = _labels_of(config.classes, found.classes)
+    return found, labels, {"calibration": str(choice.data), "labels": named}
+
+
+def _labels_of(count: int, classes: tuple[str, ...]) -> tuple[tuple[str, ...], str]:
+    """Return the names of a folder's classes, if there are as many as the model's ``count``, or numbers; and which."""
+    if len(classes) == count:
+        return classes, "the folder's classes"
+    return _numbered(count), f"numbered: the model has {count} classes, the folder {len(classes)}"
+
+
+def _numbered(classes: int) -> tuple[str, ...]:
+    return tuple(f"class{index}" for index in range(classes))

@@ -64,7 +64,7 @@ def pictures(size: int, count: int = 6) -> torch.Tensor:
 def exported(module: nn.Module, size: int, *, allow_calibrated: bool = False) -> Exported:
     """The Program of a module for pictures of that size."""
     precision = Precision(stock_wraps=float("inf"))
-    model = traced_model(module, CHANNELS, size)
+    model = traced_model(module, CHANNELS, size, size)
     return export_model(model, pictures(size), precision, normalisation=NOISE, allow_calibrated=allow_calibrated)
 
 

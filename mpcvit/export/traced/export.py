@@ -42,13 +42,13 @@ def export_traced(
         InputError, ProgramError, RangeError: as there.
     """
     config = model.config
-    check_reveal(reveal, config.classes)
+    check_reveal(reveal, *config.output_shape)
     b, pixels = begin(images, config.input_shape, normalisation, precision)
     traced = trace(model.module, config.input_shape)
-    if shape_of(traced.output) != (1, config.classes):
+    if shape_of(traced.output) != (1, *config.output_shape):
         raise ConfigError(
             f"a module that answers {list(shape_of(traced.output))} for one picture",
-            expected=f"logits [1, {config.classes}]",
+            expected=f"logits {[1, *config.output_shape]}",
             remedy="Wrap the module in one whose forward returns logits.",
         )
     for rewrite in PASSES:
@@ -58,7 +58,7 @@ def export_traced(
     with b.scope(Role.MLP):
         answer = lower_graph(b, traced, NormalisedPicture("picture", picture, normalisation))
     with b.scope(Role.HEAD):
-        logits = b.reshape("logits", answer, config.classes)
+        logits = b.reshape("logits", answer, *config.output_shape)
         return finish(b, _OneByOne(model.module), normalisation, pixels, logits, reveal)
 
 

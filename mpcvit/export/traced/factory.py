@@ -19,6 +19,7 @@ from torch import nn
 
 from mpcvit.errors import ConfigError, ModelFileError
 from mpcvit.export.traced.model import TracedConfig, TracedModel
+from mpcvit.inputs import InputSpec
 from mpcvit.store.weights_file import misfit, require_sound, unwrapped
 
 _FORM = "package.file:factory or folder/file.py:factory"
@@ -30,11 +31,11 @@ class ModuleFacts:
     """What a module's pictures are.
 
     Attributes:
-        image_size: pixels.
+        input: what it reads; an RGB picture, if the module names nothing else.
         mean, std: per channel, for pixels in [0, 1].
     """
 
-    image_size: int
+    input: InputSpec
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
@@ -140,11 +141,22 @@ def load_into(module: nn.Module, path: Path, name: str) -> None:
 
 
 def module_facts(module: nn.Module, image_size: int | None, mean: str | None, std: str | None) -> ModuleFacts:
-    """Return what the user typed, or else what attributes of ``module`` say: image_size, mean, std.
+    """Return what the user typed, or else what attributes of ``module`` say: input_spec or image_size; mean, std.
 
     Raises:
-        ConfigError: neither says, or not in numbers.
+        ConfigError: neither says, or not in numbers, or both say what cannot be.
     """
+    spec = getattr(module, "input_spec", None)
+    if spec is not None:
+        if not isinstance(spec, InputSpec) or image_size is not None:
+            raise ConfigError(
+                f"--image-size {image_size} for a module that reads {spec}"
+                if isinstance(spec, InputSpec)
+                else f"a {type(spec).__name__} as the module's input_spec",
+                expected="a mpcvit.inputs.InputSpec as input_spec, and no --image-size",
+                remedy="Correct the attribute, or leave the option out.",
+            )
+        return ModuleFacts(spec, _numbers(module, "mean", mean, spec), _numbers(module, "std", std, spec))
     size = image_size if image_size is not None else getattr(module, "image_size", None)
     if not isinstance(size, int) or size < 1:
         raise ConfigError(
@@ -152,48 +164,58 @@ def module_facts(module: nn.Module, image_size: int | None, mean: str | None, st
             expected="the side of its pictures in pixels",
             remedy="Add --image-size, or give the module an attribute image_size.",
         )
-    return ModuleFacts(size, _numbers(module, "mean", mean), _numbers(module, "std", std))
+    spec = InputSpec(shape=(_CHANNELS, size, size))
+    return ModuleFacts(spec, _numbers(module, "mean", mean, spec), _numbers(module, "std", std, spec))
 
 
-def _numbers(module: nn.Module, name: str, typed: str | None) -> tuple[float, ...]:
+def _numbers(module: nn.Module, name: str, typed: str | None, spec: InputSpec) -> tuple[float, ...]:
     given: Any = getattr(module, name, None) if typed is None else typed.split(",")
     try:
         numbers = tuple(float(number) for number in given)
     except (TypeError, ValueError):
         numbers = ()
-    if len(numbers) != _CHANNELS or (name == "std" and min(numbers) <= 0):
+    if len(numbers) != spec.channels or (name == "std" and min(numbers) <= 0):
         raise ConfigError(
             f"no {name} of the module's pictures" if given is None else f"{name} {given}",
-            expected=f"{_CHANNELS} numbers, for pixels in [0, 1]{', above 0' if name == 'std' else ''}",
-            remedy=f"Add --{name} 0.5,0.5,0.5 as the module was trained, or give the module an attribute {name}.",
+            expected=f"{spec.channels} numbers, for pixels in [0, 1]{', above 0' if name == 'std' else ''}",
+            remedy=f"Add --{name} {','.join(['0.5'] * spec.channels)} as the module was trained, or give the module an "
+            f"attribute {name}.",
         )
     return numbers
 
 
-def traced_model(module: nn.Module, channels: int, image_size: int) -> TracedModel:
-    """Return ``module`` as a model, its number of classes found by a black picture.
+def traced_model(module: nn.Module, *input_shape: int) -> TracedModel:
+    """Return ``module`` as a model, the shape of its answer found by a black picture.
+
+    Args:
+        input_shape: [channels, height, width], or that of another input.
 
     Raises:
         ConfigError: it takes no such picture, or gives no logits.
     """
+    shape = [1, *input_shape]
     try:
         with torch.no_grad():
-            answer = module(torch.zeros(1, channels, image_size, image_size))
+            answer = module(torch.zeros(shape))
     except Exception as error:  # whatever the module's code raises
         raise ConfigError(
-            f"{_told(error)} for a picture [1, {channels}, {image_size}, {image_size}]",
-            expected="a module that takes normalised pictures [count, channels, height, width]",
+            f"{_told(error)} for a picture {shape}",
+            expected="a module that takes normalised pictures [count, channels, height, width], or the inputs that its "
+            "input_spec names",
             remedy="Correct the module, or the image size.",
         ) from error
-    if not isinstance(answer, torch.Tensor) or answer.ndim != 2 or len(answer) != 1 or not answer.is_floating_point():
+    if not isinstance(answer, torch.Tensor) or not _is_answer(answer):
         shown = f"{answer.dtype} {list(answer.shape)}" if isinstance(answer, torch.Tensor) else type(answer).__name__
         raise ConfigError(
             f"an answer {shown} for one picture",
-            expected="logits [1, classes]: one float tensor",
+            expected="logits [1, classes], or [1, classes, rows, columns] for a map: one float tensor",
             remedy="Wrap the module in one whose forward returns the logits alone.",
         )
-    config = TracedConfig(channels=channels, image_size=image_size, classes=answer.shape[1])
-    return TracedModel(module, config)
+    return TracedModel(module, TracedConfig(input_shape=input_shape, output_shape=tuple(answer.shape[1:])))
+
+
+def _is_answer(answer: torch.Tensor) -> bool:
+    return answer.ndim in (2, 4) and len(answer) == 1 and answer.is_floating_point()
 
 
 def _told(error: Exception) -> str:

@@ -13,24 +13,23 @@ class TracedConfig:
     """What a traced model reads and answers.
 
     Attributes:
-        channels, image_size: of a picture, which is square; pixels.
-        classes: number of logits.
+        input_shape: [channels, height, width] of a picture, or the shape of another input.
+        output_shape: [classes], or [classes, rows, columns] for logits of every place of a map.
     """
 
     family: ClassVar[str] = "traced"
-    channels: int
-    image_size: int
-    classes: int
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
 
     @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """[channels, height, width] of a picture."""
-        return self.channels, self.image_size, self.image_size
+    def classes(self) -> int:
+        """Number of logits, of a map at every place."""
+        return self.output_shape[0]
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class TracedModel:
-    """Any module that gives logits [count, classes] for normalised pictures [count, channels, size, size].
+    """Any module that gives logits [count, \\*output_shape] for normalised inputs [count, \\*input_shape].
 
     Attributes:
         module: in eval mode.

@@ -17,11 +17,11 @@ from mpcvit.export.traced.graph import TracedGraph
 _SHOWN = 400
 
 
-def trace(module: nn.Module, input_shape: tuple[int, int, int]) -> TracedGraph:
+def trace(module: nn.Module, input_shape: tuple[int, ...]) -> TracedGraph:
     """Return the graph of ``module`` in eval mode for one picture, its constants in float64.
 
     Args:
-        input_shape: [channels, height, width].
+        input_shape: [channels, height, width], or the shape of another input.
 
     Raises:
         ConfigError: ``torch.export`` cannot trace the module, or it gives something else than one tensor.

@@ -26,6 +26,7 @@ from mpcvit.data.prepared import load_prepared
 from mpcvit.errors import ConfigError, InputError, ModelFileError
 from mpcvit.export.source import SourceChoice, open_source
 from mpcvit.export.traced.model import TracedConfig
+from mpcvit.inputs import InputKind, InputSpec
 from mpcvit.models.vit import VisionTransformer
 from mpcvit.store.exported import Description, ModelFolder
 from mpcvit.store.trained import load_model, save_model
@@ -255,6 +256,45 @@ def test_a_module_is_exported_by_its_factory(pictures: Path, tmp_path: Path, mon
         load_model(out)
 
 
+VOLUMES = """
+from torch import nn
+from mpcvit.inputs import InputKind, InputSpec
+def build():
+    module = nn.Sequential(nn.Flatten(), nn.Linear(32, 3))
+    module.input_spec = InputSpec(kind=InputKind.VOLUME, shape=(2, 4, 4), bits=16)
+    module.mean, module.std = (0.5,), (0.25,)
+    return module
+"""
+
+
+@pytest.mark.parametrize("noise", [False, True])
+def test_a_module_of_other_inputs_is_exported(noise: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calibrated on what clients would read, or on noise of that depth; the description says what it reads."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "volumes_of_a_test.py").write_text(VOLUMES)
+    rng = np.random.default_rng(0)
+    for label in ("ant", "bee", "cat"):
+        (tmp_path / "data" / "train" / label).mkdir(parents=True)
+        for number in range(2):
+            scan = rng.integers(0, 65536, (2, 4, 4), dtype=np.uint16)
+            np.save(tmp_path / "data" / "train" / label / f"{number}.npy", scan)
+    pictures = ["--noise"] if noise else ["--data", str(tmp_path / "data")]
+    command = ["model", "export", "--module", "volumes_of_a_test:build", *pictures, "--name", "own", "--json"]
+    result = CliRunner().invoke(app, [*command, "--out", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    folder = ModelFolder.load(tmp_path / "out")
+    spec = InputSpec(kind=InputKind.VOLUME, shape=(2, 4, 4), bits=16)
+    assert folder.input == spec
+    assert folder.description.labels == (("class0", "class1", "class2") if noise else ("ant", "bee", "cat"))
+    options = {"noise": True} if noise else {"data": tmp_path / "data"}
+    source = open_source(choice(module="volumes_of_a_test:build", **options))
+    pixels = source.normalisation.pixels(source.images)
+    assert pixels.shape[1:] == (2, 4, 4)
+    assert pixels.max() > 255
+    if not noise:
+        assert pixels[0].tolist() == np.load(tmp_path / "data" / "train" / "ant" / "0.npy").tolist()
+
+
 def test_timm_s_models_without_importer_are_traced(monkeypatch: pytest.MonkeyPatch) -> None:
     """By the same option as others."""
 
@@ -264,5 +304,5 @@ def test_timm_s_models_without_importer_are_traced(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr("mpcvit.models.timm_import.create_model", make)
     source = open_source(choice(timm="deit3_small_patch16_224", noise=True, images=2, image_size=16))
-    assert source.model.config == TracedConfig(channels=3, image_size=16, classes=3)
+    assert source.model.config == TracedConfig(input_shape=(3, 16, 16), output_shape=(3,))
     assert source.facts["traced"] == "deit3_small_patch16_224"

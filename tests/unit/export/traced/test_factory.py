@@ -11,6 +11,7 @@ from torch import nn
 
 from mpcvit.errors import ConfigError, ModelFileError
 from mpcvit.export.traced.factory import load_into, module_facts, module_from, traced_model
+from mpcvit.inputs import InputKind, InputSpec
 
 CODE = """
 from torch import nn
@@ -90,12 +91,12 @@ class _Gives(nn.Module):
 )
 def test_a_module_that_gives_no_logits_is_refused(module: nn.Module, got: str) -> None:
     with pytest.raises(ConfigError, match=got):
-        traced_model(module, 3, 4)
+        traced_model(module, 3, 4, 4)
 
 
 def test_the_number_of_classes_is_found() -> None:
     module = nn.Sequential(nn.Flatten(), nn.Linear(48, 5))
-    assert traced_model(module, 3, 4).config.classes == 5
+    assert traced_model(module, 3, 4, 4).config.output_shape == (5,)
 
 
 def test_options_go_before_attributes() -> None:
@@ -103,7 +104,22 @@ def test_options_go_before_attributes() -> None:
     for name, value in (("image_size", 32), ("mean", (0.1, 0.2, 0.3)), ("std", [1, 1, 1])):
         setattr(module, name, value)
     facts = module_facts(module, None, None, "0.5,0.5,0.25")
-    assert (facts.image_size, facts.mean, facts.std) == (32, (0.1, 0.2, 0.3), (0.5, 0.5, 0.25))
+    assert (facts.input, facts.mean, facts.std) == (InputSpec(shape=(3, 32, 32)), (0.1, 0.2, 0.3), (0.5, 0.5, 0.25))
+
+
+def test_a_module_may_read_something_else() -> None:
+    """Its input_spec says what; there are as many means as channels."""
+    module = nn.Identity()
+    spec = InputSpec(kind=InputKind.VOLUME, shape=(2, 4, 4), bits=16)
+    module.input_spec, module.mean, module.std = spec, (0.5,), (0.25,)
+    assert module_facts(module, None, None, None).input == spec
+    with pytest.raises(ConfigError, match="--image-size 8 for a module that reads a volume"):
+        module_facts(module, 8, None, None)
+    with pytest.raises(ConfigError, match=r"mean \['0.1', '0.2'\]; expected 1 numbers"):
+        module_facts(module, None, "0.1,0.2", None)
+    module.input_spec = "volume"
+    with pytest.raises(ConfigError, match="a str as the module's input_spec"):
+        module_facts(module, None, None, None)
 
 
 @pytest.mark.parametrize(
