@@ -17,8 +17,6 @@ class QuantConv(nn.Conv2d):
         quantize_weight: a quantizer of the weight as a matrix [out, inputs of a window]; the identity at first.
     """
 
-    bias: nn.Parameter | None  # type: ignore[assignment]  # torch's stubs forget that there may be none
-
     def __init__(self, layer: nn.Conv2d) -> None:
         super().__init__(*_form(layer), padding_mode=layer.padding_mode, bias=False, device="meta")
         self.weight, self.bias = layer.weight, layer.bias
@@ -34,7 +32,7 @@ class QuantConv(nn.Conv2d):
         """Return a convolution without quantizers that has the rounded weight."""
         layer = nn.Conv2d(*_form(self), padding_mode=self.padding_mode, bias=False, device="meta")
         layer.weight = nn.Parameter(self.quantized_weight().detach())
-        layer.register_parameter("bias", self.bias)
+        layer.bias = self.bias
         return layer
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

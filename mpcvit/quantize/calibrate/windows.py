@@ -5,6 +5,8 @@ Axes: B pictures, C channels, H height, W width, R rows (windows of all pictures
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import nn
 from torch.nn.functional import unfold
@@ -15,6 +17,8 @@ from mpcvit.quantize.methods import METHODS
 from mpcvit.quantize.places import QuantLinear
 from mpcvit.quantize.quant_conv import QuantConv
 from mpcvit.quantize.quantizers.adalog import AdaLog
+
+_Pair = tuple[int, int]
 
 #: Numbers in windows that are held in memory; of more windows, those at even distances are.
 _MOST = 1 << 26
@@ -48,9 +52,11 @@ def _windows(layer: QuantConv, x_BCHW: torch.Tensor) -> torch.Tensor:
     """Return windows [R, C * height * width], in the order of the weight's columns."""
     least = layer.weight[0].numel()
     every = max(1, -(-_windows_of_one(layer, x_BCHW) * len(x_BCHW) * least // _MOST))
-    parts = []
+    sides, steps = cast(_Pair, layer.kernel_size), cast(_Pair, layer.stride)
+    holes, borders = cast(_Pair, layer.dilation), cast(_Pair, layer.padding)
+    parts: list[torch.Tensor] = []
     for picture in x_BCHW:
-        columns = unfold(picture[None], layer.kernel_size, layer.dilation, layer.padding, layer.stride)[0].T
+        columns = unfold(picture[None], sides, holes, borders, steps)[0].T
         parts.append(columns[len(parts) % every :: every])
     return torch.cat(parts)
 
