@@ -10,6 +10,7 @@ import typer
 
 from mpcvit.cli.model_check import check
 from mpcvit.cli.model_rollout import activate, load
+from mpcvit.cli.module_options import ImageSize, Mean, Module, Std, Timm, Weights
 from mpcvit.cli.output import Json, command, print_json, print_notices, print_table
 from mpcvit.cli.picture_options import SkipUnreadable
 from mpcvit.errors import ConfigError
@@ -30,27 +31,12 @@ def export(
         Path | None,
         typer.Argument(help="Folder with config.json and model.safetensors, or a shipped model, without the next two."),
     ] = None,
-    timm: Annotated[str | None, typer.Option(help="A backbone by timm's name, e.g. deit_tiny_patch16_224.")] = None,
-    module: Annotated[
-        str | None,
-        typer.Option(
-            help="Any PyTorch module, as package.file:factory or FILE.py:factory, which takes nothing. Its code runs."
-        ),
-    ] = None,
-    weights: Annotated[
-        Path | None,
-        typer.Option(
-            help="With --timm or --module: safetensors file of weights. Default: random, or what the factory makes."
-        ),
-    ] = None,
-    image_size: Annotated[
-        int | None,
-        typer.Option(help="With --timm or --module: side of the pictures in pixels, if not what the model says."),
-    ] = None,
-    mean: Annotated[
-        str | None, typer.Option(help="With --module: mean of pixels in [0, 1], by channel: 0.5,0.5,0.5.")
-    ] = None,
-    std: Annotated[str | None, typer.Option(help="With --module: deviation of pixels, as --mean.")] = None,
+    timm: Timm = None,
+    module: Module = None,
+    weights: Weights = None,
+    image_size: ImageSize = None,
+    mean: Mean = None,
+    std: Std = None,
     classes: Annotated[
         int | None, typer.Option(help="With --timm: number of classes, if not the model's default.")
     ] = None,

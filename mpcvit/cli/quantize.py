@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mpcvit.cli.module_options import ImageSize, Mean, Module, Std, Timm, Weights
 from mpcvit.cli.output import Json, command, print_grid, print_json, print_notices, print_table, progress_console
 from mpcvit.cli.picture_options import SkipUnreadable
 from mpcvit.errors import ConfigError
@@ -27,10 +28,19 @@ _PICTURES = 128
 
 @command
 def quantize(
-    trained: Annotated[Path, typer.Argument(help="Folder with config.json and model.safetensors, or a shipped model.")],
-    data: Annotated[Path, typer.Option(help="Image folder with a 'train' part, for calibration.")],
+    data: Annotated[Path, typer.Option(help="Image folder for calibration; a trained folder's has a 'train' part.")],
     out: Annotated[Path, typer.Option(help="Folder to write the quantized and exported model to.")],
     name: Annotated[str, typer.Option(help="The model's public name.")],
+    trained: Annotated[
+        Path | None,
+        typer.Argument(help="Folder with config.json and model.safetensors, or a shipped model, without the next two."),
+    ] = None,
+    timm: Timm = None,
+    module: Module = None,
+    weights: Weights = None,
+    image_size: ImageSize = None,
+    mean: Mean = None,
+    std: Std = None,
     method: Annotated[
         str | None,
         typer.Option(help=f"Method: one of {', '.join(Method)}.", show_default="repq"),
@@ -64,22 +74,26 @@ def quantize(
         bool,
         typer.Option("--allow-calibrated", help="Take ranges that cannot be proven from calibration pictures."),
     ] = False,
+    stock_wraps: Annotated[
+        float, typer.Option(help="Largest accepted probability per image of a silent wrap on the stock engine.")
+    ] = 0.01,
     skip_unreadable: SkipUnreadable = False,
     json_output: Json = False,
 ) -> None:
     """Quantize a trained model after training, export what of that secret shares keep, and say what they do not.
 
-    The folder can be scored by every executor: mpcvit eval --executor float|quantized|reference|secure.
+    The folder can be scored by every executor: mpcvit eval --executor float|quantized|reference|secure. Of a module
+    (--module, --timm), linear layers and convolutions are quantized, and its folder is scored by the last two.
     """
     from mpcvit import zoo
     from mpcvit.engines.masked.objective import objective
     from mpcvit.export.proof import Proof
     from mpcvit.export.quantized.exporter import QuantizedExporter
-    from mpcvit.export.source import SourceChoice, open_calibrated
+    from mpcvit.export.source import SourceChoice, changeable, open_calibrated
+    from mpcvit.export.traced.model import TracedModel
     from mpcvit.quantize.config import Bits
     from mpcvit.store.codec import plain
     from mpcvit.store.exported import DESCRIPTION_FILE
-    from mpcvit.store.trained import load_model
     from mpcvit.wire.reveal import LOGITS
 
     settings = _settings(config, method, weight_bits, activation_bits, reconstruct or None, steps)
@@ -87,14 +101,32 @@ def quantize(
     lowest = Bits(weight=settings.bits.weight, activation=settings.bits.activation if budget is None else lowest_bits)
     goal = objective(network)
     check_result(out, DESCRIPTION_FILE)
-    trained = zoo.folder(trained)
-    model = load_model(trained)
-    choice = SourceChoice(trained=trained, data=data, skip_unreadable=skip_unreadable)
+    choice = SourceChoice(
+        trained=None if trained is None else zoo.folder(trained),
+        timm=timm,
+        module=module,
+        weights=weights,
+        image_size=image_size,
+        mean=mean,
+        std=std,
+        data=data,
+        skip_unreadable=skip_unreadable,
+    )
     source, calibration = open_calibrated(choice, images, _PICTURES)
+    model = changeable(source)
     reveal = LOGITS if source.description is None else source.description.reveal
     with _reports(settings.steps) as (say, learning):
         exporter = QuantizedExporter(
-            model, calibration, source.images, goal, reveal, say, learning, source.normalisation, allow_calibrated
+            model,
+            calibration,
+            source.images,
+            goal,
+            reveal,
+            say,
+            learning,
+            source.normalisation,
+            allow_calibrated,
+            stock_wraps,
         )
         if budget is None:
             done = exporter.export(settings)
@@ -106,7 +138,8 @@ def quantize(
     with written(out) as folder:
         done.save(model, source.describe(name, version, exported.reveal), folder)
     proof, was, now = Proof.of(exported.program), _facts(before), _facts(done.cost)
-    patterns = [one.patterns(model.config.depth) for one in lowered.replaced]
+    depth = 0 if isinstance(model, TracedModel) else model.config.depth
+    patterns = [one.patterns(depth) for one in lowered.replaced]
     if json_output:
         replaced = zip(lowered.replaced, patterns, strict=True)
         print_json(

@@ -1,5 +1,5 @@
 """Compression of trained models: one pass per file, each from a model to a smaller one."""
 
-from mpcvit.compress.compression import Compression, compress
+from mpcvit.compress.compression import Compression, compress, compress_module
 
-__all__ = ["Compression", "compress"]
+__all__ = ["Compression", "compress", "compress_module"]

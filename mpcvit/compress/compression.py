@@ -9,7 +9,9 @@ from dataclasses import asdict
 from typing import Any, ClassVar
 
 import torch
+from torch import nn
 
+from mpcvit.errors import ConfigError
 from mpcvit.models.check_images import check_images
 from mpcvit.models.merge_hidden_norms import merge_hidden_norms
 from mpcvit.models.vit import VisionTransformer
@@ -39,6 +41,23 @@ class Compression(ABC):
             ConfigError: the settings do not fit the model.
         """
 
+    def apply_to_module(self, module: nn.Module, images: torch.Tensor, report: Notify) -> nn.Module:
+        """Return a new, smaller module in eval mode, of any make; ``module`` is not changed.
+
+        Only passes that look at one linear layer at a time can do this.
+
+        Args:
+            images, report: as for :meth:`apply`.
+
+        Raises:
+            ConfigError: this pass needs to know the model's blocks, or the settings do not fit the module.
+        """
+        raise ConfigError(
+            f"the pass '{self.name}' for a module that is traced",
+            expected="a Vision Transformer of this package, whose blocks, heads and tokens the pass changes",
+            remedy="Use a pass that goes layer by layer: mixed_rank or lpvit.",
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Return the settings, with the pass' name under ``"pass"``."""
         return {"pass": self.name, **asdict(self)}  # type: ignore[call-overload]  # every pass is a dataclass
@@ -64,3 +83,15 @@ def compress(
     check_images(images, model.config.input_shape)
     # a copy: a pass runs the model, and in training mode that would move the statistics of batch norms
     return config.apply(merge_hidden_norms(copy.deepcopy(model).eval()), images, report).eval()
+
+
+@torch.no_grad()
+def compress_module(
+    module: nn.Module, config: Compression, images: torch.Tensor, report: Notify = lambda line: None
+) -> nn.Module:
+    """Return any module after the pass ``config``; see :func:`compress`.
+
+    Raises:
+        ConfigError: the pass cannot do this, or its settings do not fit the module.
+    """
+    return config.apply_to_module(copy.deepcopy(module).eval(), images, report).eval()

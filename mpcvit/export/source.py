@@ -27,6 +27,7 @@ from mpcvit.export.traced.model import TracedModel
 from mpcvit.inputs import InputSpec
 from mpcvit.models.backbones import FloatModel
 from mpcvit.models.timm_import import open_timm
+from mpcvit.models.vit import VisionTransformer
 from mpcvit.picture.fit import Fit, fitted
 from mpcvit.store.exported import DESCRIPTION_FILE, Description
 from mpcvit.store.trained import TRAIN_FILE, load_any_model
@@ -247,6 +248,22 @@ def _untrained(backbone: _Prepared, choice: SourceChoice, facts: dict[str, str])
         {**facts, **more},
         unreadable=found.unreadable,
         notices=found.notices,
+    )
+
+
+def changeable(source: ExportSource) -> VisionTransformer | TracedModel:
+    """Return the model of ``source``, as one that can be compressed or quantized.
+
+    Raises:
+        ConfigError: it is of another family.
+    """
+    if isinstance(source.model, VisionTransformer | TracedModel):
+        return source.model
+    raise ConfigError(
+        f"a model of the family {source.model.config.family}",
+        expected="a Vision Transformer, or a module that is traced",
+        remedy="Name a Vision Transformer, or a module with --module; models of other families can be exported, not "
+        "changed.",
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 from mpcvit.engines.masked.cost import fast_cost
 from mpcvit.engines.masked.objective import DEFAULT_OBJECTIVE, Objective
@@ -14,6 +15,7 @@ from mpcvit.export.builder import Precision
 from mpcvit.export.factors import Factors
 from mpcvit.export.model import export_model
 from mpcvit.export.normalisation import NOISE, Normalisation
+from mpcvit.export.traced.model import TracedModel
 from mpcvit.models.vit import VisionTransformer
 from mpcvit.pricing.random_export import PRECISION, random_images
 
@@ -59,7 +61,7 @@ class Effect:
 
 
 def footprint(
-    model: VisionTransformer,
+    model: VisionTransformer | TracedModel,
     images: torch.Tensor | None = None,
     *,
     objective: Objective = DEFAULT_OBJECTIVE,
@@ -84,7 +86,7 @@ def footprint(
     )
     cost = fast_cost(make_plan(exported.program, objective))
     return Footprint(
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        parameters=sum(parameter.numel() for parameter in _weights(model).parameters()),
         rounds=cost.total.rounds,
         bytes_sent=cost.total.bytes_sent[0],
         material_bytes=sum(cost.total.material_bytes),
@@ -94,9 +96,13 @@ def footprint(
     )
 
 
+def _weights(model: VisionTransformer | TracedModel) -> nn.Module:
+    return model.module if isinstance(model, TracedModel) else model
+
+
 def effect(
-    before: VisionTransformer,
-    after: VisionTransformer,
+    before: VisionTransformer | TracedModel,
+    after: VisionTransformer | TracedModel,
     images: torch.Tensor | None = None,
     *,
     objective: Objective = DEFAULT_OBJECTIVE,

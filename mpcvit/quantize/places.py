@@ -4,6 +4,8 @@ A quantized model is a :class:`VisionTransformer` whose linear layers are :class
 quantizers for the operands of its products. Linear layers inside attention kernels (THE-X's) stay as they are: they
 are a function of one number per row, part of the kind's stand-in for a softmax, and export makes one line of them.
 Convolutions of V (LePE) and Linformer's projections stay in real arithmetic too; what they read is quantized.
+
+In any other module, linear layers and convolutions have places; products of activations have none.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import copy
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -20,6 +23,7 @@ from torch.nn.functional import linear
 from mpcvit.errors import ConfigError
 from mpcvit.models.attention import AttentionKernel
 from mpcvit.models.vit import Attention, VisionTransformer
+from mpcvit.quantize.quant_conv import QuantConv
 from mpcvit.quantize.quantizers.quantizer import Quantizer
 
 
@@ -60,6 +64,12 @@ class QuantLinear(nn.Linear):
     def add_to_bias(self, amount: torch.Tensor) -> None:
         """Add ``amount`` [out] to the bias, which is made if there is none."""
         self.bias = nn.Parameter(amount.clone() if self.bias is None else self.bias + amount)
+
+
+#: Layers that have places.
+QuantLayer = QuantLinear | QuantConv
+
+_Model = TypeVar("_Model", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -109,25 +119,61 @@ def _replace(parent: nn.Module, path: str, replaced: dict[nn.Module, QuantLinear
         setattr(parent, name, replaced[child])
 
 
-def without_places(model: VisionTransformer) -> VisionTransformer:
-    """Return a deep copy of ``model`` with plain linear layers of the rounded weights, and no quantizers.
+def with_layer_places(module: nn.Module) -> nn.Module:
+    """Return a deep copy of any module, in eval mode, whose linear layers and convolutions have places, empty yet.
+
+    Layers of subclasses, and layers that compute their weights by hooks (weight norm), stay as they are.
+
+    Raises:
+        ConfigError: the module is quantized already, or has no such layer.
+    """
+    quantized = copy.deepcopy(module).eval()
+    if any(isinstance(child, QuantLayer) for child in quantized.modules()):
+        raise ConfigError(
+            "a module with quantizers", expected="a module in real arithmetic", remedy="Quantize the trained module."
+        )
+    replaced: dict[nn.Module, QuantLayer] = {}
+    for parent in list(quantized.modules()):
+        for name, child in list(parent.named_children()):
+            if _is_plain(child):
+                layer = replaced[child] if child in replaced else _quantizable(child)
+                setattr(parent, name, replaced.setdefault(child, layer))
+    if not replaced:
+        raise ConfigError(
+            "a module without nn.Linear and nn.Conv2d",
+            expected="such layers, which are what is quantized",
+            remedy="Export it as it is, or write its layers with nn.Linear and nn.Conv2d.",
+        )
+    return quantized
+
+
+def _is_plain(child: nn.Module) -> bool:
+    return type(child) in (nn.Linear, nn.Conv2d) and not child._forward_pre_hooks and not child._forward_hooks
+
+
+def _quantizable(child: nn.Module) -> QuantLayer:
+    return QuantConv(child) if isinstance(child, nn.Conv2d) else QuantLinear(child)  # type: ignore[arg-type]
+
+
+def without_places(model: _Model) -> _Model:
+    """Return a deep copy of ``model`` with plain layers of the rounded weights, and no quantizers.
 
     What layers share stays shared: layers and, with the equal quantizers that they have, weights.
     """
     plain = copy.deepcopy(model)
     for place in places(plain).values():
-        if not isinstance(place.module, QuantLinear):
+        if not isinstance(place.module, QuantLayer):
             place.put(nn.Identity())
-    linears: dict[nn.Module, nn.Linear] = {}
+    layers: dict[nn.Module, nn.Linear | nn.Conv2d] = {}
     weights: dict[torch.Tensor, torch.Tensor] = {}
     for parent in list(plain.modules()):
         for name, child in list(parent.named_children()):
-            if not isinstance(child, QuantLinear):
+            if not isinstance(child, QuantLayer):
                 continue
-            if child not in linears:
-                linears[child] = child.plain()
-                linears[child].weight = weights.setdefault(child.weight, linears[child].weight)
-            setattr(parent, name, linears[child])
+            if child not in layers:
+                layers[child] = child.plain()
+                layers[child].weight = weights.setdefault(child.weight, layers[child].weight)
+            setattr(parent, name, layers[child])
     return plain
 
 
@@ -140,7 +186,7 @@ def places(model: nn.Module) -> dict[str, Place]:
 
 def _places(module: nn.Module) -> Iterator[Place]:
     attributes: tuple[str, ...] = ()
-    if isinstance(module, QuantLinear):
+    if isinstance(module, QuantLayer):
         attributes = ("quantize_input", "quantize_weight")
     elif isinstance(module, Attention):
         attributes = ("quantize_q", "quantize_k", "quantize_v")
@@ -149,7 +195,7 @@ def _places(module: nn.Module) -> Iterator[Place]:
     return (Place(module, attribute) for attribute in attributes)
 
 
-def quantizers(model: VisionTransformer) -> dict[str, Quantizer]:
+def quantizers(model: nn.Module) -> dict[str, Quantizer]:
     """Return the quantizers in ``model`` by the names of their places."""
     found = {name: place.get() for name, place in places(model).items()}
     return {name: quantizer for name, quantizer in found.items() if isinstance(quantizer, Quantizer)}

@@ -13,11 +13,13 @@ from mpcvit.models.check_images import check_images
 from mpcvit.models.merge_hidden_norms import merge_hidden_norms
 from mpcvit.models.norm import TokenNorm
 from mpcvit.models.vit import Attention, VisionTransformer
-from mpcvit.quantize.calibrate.calibration import LinearSite, ProductSite
+from mpcvit.quantize.calibrate.calibration import Calibration, LinearSite, ProductSite
 from mpcvit.quantize.calibrate.capture import ForwardTrace, capture, trace
+from mpcvit.quantize.calibrate.windows import calibrate_convolution
 from mpcvit.quantize.config import Bits, QuantizeConfig
 from mpcvit.quantize.methods import METHODS
-from mpcvit.quantize.places import QuantLinear, shared_parameters, with_places
+from mpcvit.quantize.places import QuantLayer, shared_parameters, with_places
+from mpcvit.quantize.quant_conv import QuantConv
 from mpcvit.quantize.reconstruct.reconstruct import LearningProgress, reconstruct
 
 #: The pictures' own values have at least as many bits as they had in their files, as in all papers.
@@ -56,7 +58,26 @@ def quantize(
     model = merge_hidden_norms(model)
     calibration = METHODS[config.method]()
     quantized = with_places(model)
-    traced = trace(quantized, images[:1])
+    put_quantizers(quantized, trace(quantized, images[:1]), calibration, config, images)
+    if config.reconstruct:
+        learner = calibration.learner()
+        reconstruct(model, quantized, images, learner, steps=config.steps, seed=seed, progress=progress)
+    return quantized
+
+
+def put_quantizers(
+    quantized: nn.Module, traced: ForwardTrace, calibration: Calibration, config: QuantizeConfig, images: torch.Tensor
+) -> None:
+    """Put calibrated quantizers into the places of ``quantized``, in place.
+
+    Args:
+        traced: of ``quantized``; norms that it names may be rewritten.
+        images: normalised pictures, float [count, channels, size, size].
+
+    Raises:
+        ConfigError: the configuration names a layer that the model does not have, or gives a weight that layers share
+            several widths.
+    """
     _check_names(config, set(traced.layers.values()))
     _check_shared(config, quantized)
     shared = shared_parameters(quantized)
@@ -70,20 +91,19 @@ def quantize(
                 bits = Bits(weight=bits.weight, activation=max(bits.activation, FIRST_LAYER_BITS))
             if isinstance(module, Attention):
                 calibration.products(_product_site(name, module, seen, bits.activation))
+                continue
+            layer, x = cast(QuantLayer, module), seen[f"{name}.quantize_input"]
+            layer.quantize_weight = weight_quantizers.get(layer.weight, layer.quantize_weight)
+            if isinstance(layer, QuantConv):
+                calibrate_convolution(calibration, layer, x, bits)
             else:
-                layer, x = cast(QuantLinear, module), seen[f"{name}.quantize_input"]
-                layer.quantize_weight = weight_quantizers.get(layer.weight, layer.quantize_weight)
                 norm = None if layer.weight in shared else _norm(quantized, traced, name, x, shared)
                 calibration.linear(LinearSite(layer, x.flatten(0, -2), norm, bits))
-                weight_quantizers[layer.weight] = layer.quantize_weight
-    if config.reconstruct:
-        learner = calibration.learner()
-        reconstruct(model, quantized, images, learner, steps=config.steps, seed=seed, progress=progress)
-    return quantized
+            weight_quantizers[layer.weight] = layer.quantize_weight
 
 
 def _norm(
-    quantized: VisionTransformer, traced: ForwardTrace, layer: str, x: torch.Tensor, shared: set[nn.Parameter]
+    quantized: nn.Module, traced: ForwardTrace, layer: str, x: torch.Tensor, shared: set[nn.Parameter]
 ) -> TokenNorm | None:
     """Return the norm that may be rewritten for a layer.
 
@@ -111,11 +131,11 @@ def _check_names(config: QuantizeConfig, known: set[str]) -> None:
         )
 
 
-def _check_shared(config: QuantizeConfig, quantized: VisionTransformer) -> None:
+def _check_shared(config: QuantizeConfig, quantized: nn.Module) -> None:
     """Raise ConfigError unless layers of one weight have one width for it."""
     owners: dict[torch.Tensor, str] = {}
     for name, layer in quantized.named_modules():
-        if not isinstance(layer, QuantLinear):
+        if not isinstance(layer, QuantLayer):
             continue
         owner = owners.setdefault(layer.weight, name)
         own, other = config.bits_of(name).weight, config.bits_of(owner).weight

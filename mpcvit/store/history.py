@@ -26,6 +26,20 @@ def write_history(done: Compression, pictures: int, source: Path, folder: Path) 
     (folder / HISTORY_FILE).write_text(json.dumps(steps, indent=1) + "\n")
 
 
+def write_module_history(done: Compression, pictures: int, module: str, weights: Path | None, folder: Path) -> None:
+    """Note in ``folder`` that ``done`` made its weights of those of a module, after what made the file ``weights``.
+
+    Args:
+        module: its factory, or timm's name.
+
+    Raises:
+        ModelFileError: the history beside ``weights`` is damaged.
+    """
+    before = [] if weights is None else _steps(weights.parent)
+    steps = [*before, {**done.to_json(), "pictures": pictures, "of": module}]
+    (folder / HISTORY_FILE).write_text(json.dumps(steps, indent=1) + "\n")
+
+
 def _steps(folder: Path) -> list[dict[str, Any]]:
     path = folder / HISTORY_FILE
     try:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from mpcvit.errors import ConfigError, ModelFileError
 from mpcvit.models.backbones import BACKBONES, FloatModel
@@ -36,6 +37,15 @@ def save_model(model: FloatModel, folder: Path) -> None:
         save_file(tensors, partial)
     document = {"family": model.config.family, **to_document(model.config)}
     write_whole(folder / CONFIG_FILE, json.dumps(document, indent=1) + "\n")
+
+
+def save_module_weights(module: nn.Module, folder: Path) -> None:
+    """Write the weights of a module that is kept as its code into ``folder``, as ``--weights`` takes them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    # copies: parameters that modules share have several names, and safetensors wants every name's values apart
+    tensors = {name: tensor.contiguous().clone() for name, tensor in module.state_dict().items()}
+    with whole_file(folder / FLOAT_FILE) as partial:
+        save_file(tensors, partial)
 
 
 def load_model(folder: Path) -> VisionTransformer:
@@ -67,8 +77,8 @@ def read_architecture(folder: Path) -> ViTConfig | EfficientFormerConfig | Segme
         raise ModelFileError(
             f"no {CONFIG_FILE} in {folder}: it is a module that was exported through torch.export",
             expected="a folder that holds the float model, too",
-            remedy="Score it with '--executor reference' or '--executor secure'; what changes or checks float models "
-            "knows those of this package only.",
+            remedy="Score it with '--executor reference' or '--executor secure'; compress or quantize the module "
+            "itself, with --module or --timm. What checks float models knows those of this package only.",
         )
     try:
         document = json.loads(path.read_text())

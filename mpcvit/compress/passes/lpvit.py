@@ -17,6 +17,7 @@ skips. There is no mask in the model: the weight hook ``kept_zeros`` keeps the z
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import ClassVar, cast
@@ -28,6 +29,7 @@ from torch import nn
 from mpcvit.compress.compression import Compression, Notify
 from mpcvit.compress.fitting.calibration import BATCH, LAYERS, Moments, input_moments
 from mpcvit.compress.fitting.least_squares import restricted, ridged
+from mpcvit.compress.fitting.module_layers import module_layers
 from mpcvit.compress.rebuild import rebuilt
 from mpcvit.compress.requirements import check_ordinary_layers, check_own_weights
 from mpcvit.errors import ConfigError
@@ -81,9 +83,18 @@ class LPViT(Compression):
         check_ordinary_layers(model, self.name)
         check_own_weights(model, self.name)
         names = [f"blocks.{number}.{layer}" for number in range(model.config.depth) for layer in LAYERS]
-        moments = input_moments(model, names, images)
         result = rebuilt(model, model.config)
-        layers = {name: cast(nn.Linear, result.get_submodule(name)) for name in names}
+        self._zero(result, input_moments(model, names, images))
+        return result
+
+    def apply_to_module(self, module: nn.Module, images: torch.Tensor, report: Notify) -> nn.Module:
+        result = copy.deepcopy(module)
+        self._zero(result, input_moments(module, module_layers(module, images), images))
+        return result
+
+    def _zero(self, result: nn.Module, moments: Mapping[str, Moments]) -> None:
+        """Make blocks of the layers of ``result`` zero, given the moments of their inputs by name."""
+        layers = {name: cast(nn.Linear, result.get_submodule(name)) for name in moments}
         curves = {
             name: Curve.of(layer.weight.detach().double().T, moments[name].covariance, self.block)
             for name, layer in layers.items()
@@ -107,7 +118,6 @@ class LPViT(Compression):
         zeros = round(self.sparsity * sum(layer.weight.numel() for layer in layers.values()))
         for name, level in equal_slopes(curves, zeros, self.least).items():
             _cut(layers[name], curves[name].mask(level), moments[name])
-        return result
 
 
 @dataclass(frozen=True)
@@ -231,10 +241,14 @@ def _floor(curve: Curve, least: float) -> int:
 
 @torch.no_grad()
 def _cut(layer: nn.Linear, kept: torch.Tensor, moments: Moments) -> None:
-    """Make all weights 0 but those ``kept`` [I, O], and fit these to what the layer wrote; the mean output stays."""
+    """Make all weights 0 but those ``kept`` [I, O], and fit these to what the layer wrote.
+
+    With a bias, the mean output stays.
+    """
     weight = layer.weight.double().T
     fitted = refitted(weight, kept, moments.covariance)
-    layer.bias.add_((moments.mean @ (weight - fitted)).to(layer.bias))
+    if layer.bias is not None:
+        layer.bias.add_((moments.mean @ (weight - fitted)).to(layer.bias))
     layer.weight.copy_(fitted.T)
 
 

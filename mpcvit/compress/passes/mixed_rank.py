@@ -15,7 +15,8 @@ out, as weights are opened once per load and a factor costs a round.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import ClassVar
@@ -27,12 +28,13 @@ from torch import nn
 from mpcvit.compress.compression import Compression, Notify
 from mpcvit.compress.fitting.calibration import LAYERS, Moments, input_moments, inputs_of
 from mpcvit.compress.fitting.low_rank_fit import LowRankFactors, Spectrum, fit, output_spectrum, weight_spectrum
+from mpcvit.compress.fitting.module_layers import module_layers
 from mpcvit.compress.fitting.rank_allocation import Candidate, allocate
 from mpcvit.compress.rebuild import rebuilt
 from mpcvit.compress.requirements import check_ordinary_layers, check_own_weights
 from mpcvit.errors import ConfigError
 from mpcvit.models.block import LayerRanks
-from mpcvit.models.low_rank import LowRank
+from mpcvit.models.low_rank import LowRank, put_low_rank
 from mpcvit.models.vit import VisionTransformer
 
 #: Rows per gradient step, and learning rate at first, in parts of the root mean square of what is learnt.
@@ -85,9 +87,10 @@ class MixedRank(Compression):
             )
 
     def apply(self, model: VisionTransformer, images: torch.Tensor, report: Notify) -> VisionTransformer:
-        return lower_ranks(
-            model, images, self, lambda layer, rank, error: report(f"{layer}: rank {rank}, relative error {error:.2%}")
-        )
+        return lower_ranks(model, images, self, _in_words(report))
+
+    def apply_to_module(self, module: nn.Module, images: torch.Tensor, report: Notify) -> nn.Module:
+        return lower_module_ranks(module, images, self, _in_words(report))
 
 
 def lower_ranks(
@@ -116,31 +119,84 @@ def lower_ranks(
             remedy="Set compensation to 0, or reduce tokens afterwards.",
         )
     names = [f"blocks.{number}.{layer}" for number in range(model.config.depth) for layer in LAYERS]
-    moments = input_moments(model, names, images)
-    layers = {name: _matrix(model, name) for name in names}
-    spectra = {name: output_spectrum(weight, moments[name]) for name, (weight, _) in layers.items()}
-    candidates = [Candidate(len(layers[name][0]), len(layers[name][1]), spectra[name]) for name in names]
-    saving = round(settings.reduction * sum(parameter.numel() for parameter in model.parameters()))
-    ranks = dict(zip(names, allocate(candidates, saving, settings.step), strict=True))
+    chosen = _ChosenRanks.of(model, names, images, settings)
     by_block = [
-        LayerRanks(**{layer.rpartition(".")[2]: ranks[f"blocks.{number}.{layer}"] for layer in LAYERS})
+        LayerRanks(**{layer.rpartition(".")[2]: chosen.ranks[f"blocks.{number}.{layer}"] for layer in LAYERS})
         for number in range(model.config.depth)
     ]
     result = rebuilt(model, model.config.with_blocks(ranks=by_block))
-    for name in names:
-        if not ranks[name]:
-            continue
-        weight, bias = layers[name]
-        if settings.compensation:
-            error = _compensate(model, result, name, images, ranks[name], settings)
-        else:
-            spectrum = weight_spectrum(weight) if settings.fit is FitTarget.WEIGHTS else spectra[name]
-            mean = moments[name].mean if settings.fit is FitTarget.OUTPUTS else None
-            factors = fit(weight, bias, spectrum, ranks[name], mean)
-            _write(result, name, factors)
-            error = _relative_error(weight, bias, factors, moments[name], spectra[name])
-        report(name, ranks[name], error)
+    chosen.write_factors(model, result, images, settings, report)
     return result
+
+
+def lower_module_ranks(
+    module: nn.Module,
+    images: torch.Tensor,
+    settings: MixedRank,
+    report: Callable[[str, int, float], None] = lambda layer, rank, error: None,
+) -> nn.Module:
+    """Return any module with linear layers of low rank (:class:`~mpcvit.models.low_rank.LowRank` in their places).
+
+    Its last linear layer, and layers that are called more than once, stay as they are.
+
+    Args:
+        report: as for :func:`lower_ranks`.
+
+    Raises:
+        ConfigError: the reduction cannot be reached, or there is no such layer.
+    """
+    chosen = _ChosenRanks.of(module, module_layers(module, images), images, settings)
+    result = copy.deepcopy(module)
+    for name, rank in chosen.ranks.items():
+        if rank:
+            put_low_rank(result, name, rank)
+    chosen.write_factors(module, result, images, settings, report)
+    return result.eval()
+
+
+@dataclass(frozen=True)
+class _ChosenRanks:
+    """Ranks by the names of layers, 0 for those that stay, and what they were chosen by."""
+
+    ranks: dict[str, int]
+    moments: dict[str, Moments]
+    spectra: dict[str, Spectrum]
+
+    @classmethod
+    def of(cls, model: nn.Module, names: Sequence[str], images: torch.Tensor, settings: MixedRank) -> _ChosenRanks:
+        moments = input_moments(model, names, images)
+        weights = {name: _matrix(model, name)[0] for name in names}
+        spectra = {name: output_spectrum(weight, moments[name]) for name, weight in weights.items()}
+        candidates = [Candidate(*weights[name].shape, spectra[name]) for name in names]
+        saving = round(settings.reduction * sum(parameter.numel() for parameter in model.parameters()))
+        return cls(dict(zip(names, allocate(candidates, saving, settings.step), strict=True)), moments, spectra)
+
+    def write_factors(
+        self,
+        model: nn.Module,
+        result: nn.Module,
+        images: torch.Tensor,
+        settings: MixedRank,
+        report: Callable[[str, int, float], None],
+    ) -> None:
+        """Write the factors of all layers of low rank into ``result``."""
+        for name, rank in self.ranks.items():
+            if not rank:
+                continue
+            weight, bias = _matrix(model, name)
+            if settings.compensation:
+                error = _compensate(model, result, name, images, rank, settings)
+            else:
+                spectrum = weight_spectrum(weight) if settings.fit is FitTarget.WEIGHTS else self.spectra[name]
+                mean = self.moments[name].mean if settings.fit is FitTarget.OUTPUTS else None
+                factors = fit(weight, bias, spectrum, rank, mean)
+                _write(result, name, factors)
+                error = _relative_error(weight, bias, factors, self.moments[name], self.spectra[name])
+            report(name, rank, error)
+
+
+def _in_words(report: Notify) -> Callable[[str, int, float], None]:
+    return lambda layer, rank, error: report(f"{layer}: rank {rank}, relative error {error:.2%}")
 
 
 def _chooses_tokens(model: VisionTransformer) -> bool:
@@ -150,8 +206,8 @@ def _chooses_tokens(model: VisionTransformer) -> bool:
 
 
 def _compensate(
-    model: VisionTransformer,
-    result: VisionTransformer,
+    model: nn.Module,
+    result: nn.Module,
     name: str,
     images: torch.Tensor,
     rank: int,
@@ -246,14 +302,16 @@ def _size(part: torch.Tensor) -> float:
     return float(part.shape[-1] ** -0.5) if part.ndim == 2 and size == 0 else max(size, 1e-6)
 
 
-def _matrix(model: VisionTransformer, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+def _matrix(model: nn.Module, name: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Return a layer's weight [I, O] and bias, float64."""
     layer = model.get_submodule(name)
     assert isinstance(layer, nn.Linear)  # noqa: S101 - checked before
-    return layer.weight.detach().double().T, layer.bias.detach().double()
+    weight = layer.weight.detach().double().T
+    # torch's stubs forget that there may be none
+    return weight, weight.new_zeros(layer.out_features) if layer.bias is None else layer.bias.detach().double()
 
 
-def _write(result: VisionTransformer, name: str, factors: LowRankFactors) -> None:
+def _write(result: nn.Module, name: str, factors: LowRankFactors) -> None:
     layer = result.get_submodule(name)
     assert isinstance(layer, LowRank)  # noqa: S101 - made so
     with torch.no_grad():

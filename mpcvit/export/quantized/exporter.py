@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -18,11 +18,13 @@ from mpcvit.export.exported import Exported
 from mpcvit.export.model import export_model
 from mpcvit.export.normalisation import NOISE, Normalisation
 from mpcvit.export.quantized.dealt_bytes import dealt_bytes
-from mpcvit.export.quantized.lower import Lowered, lower
+from mpcvit.export.quantized.lower import Lowered, lower, lower_module
+from mpcvit.export.traced.model import TracedModel
 from mpcvit.models.vit import VisionTransformer
 from mpcvit.quantize.allocate.mixed_precision import MixedPrecision, WidthCost
 from mpcvit.quantize.config import Bits, QuantizeConfig
 from mpcvit.quantize.quantize import quantize
+from mpcvit.quantize.quantize_module import quantize_module
 from mpcvit.quantize.reconstruct.reconstruct import LearningProgress
 from mpcvit.store.exported import Description, ModelFolder
 from mpcvit.store.quantized import QUANTIZED_FOLDER, save_quantized
@@ -45,7 +47,7 @@ class QuantizedExport:
     """
 
     config: QuantizeConfig
-    model: VisionTransformer
+    model: VisionTransformer | TracedModel
     lowered: Lowered
     exported: Exported
     cost: Cost
@@ -55,11 +57,15 @@ class QuantizedExport:
         """Bytes that the dealer sends to both parties for one inference."""
         return sum(self.cost.material_bytes)
 
-    def save(self, trained: VisionTransformer, description: Description, folder: Path) -> None:
-        """Write the exported model into ``folder``, beside the trained and the quantized one that it comes from."""
+    def save(self, trained: VisionTransformer | TracedModel, description: Description, folder: Path) -> None:
+        """Write the exported model into ``folder``, beside the trained and the quantized one that it comes from.
+
+        Modules, which are kept as their code and weights, are not beside it.
+        """
         ModelFolder(description, self.exported.program, self.exported.weights).save(folder)
-        save_model(trained, folder)
-        save_quantized(self.model, self.config, folder / QUANTIZED_FOLDER)
+        if not isinstance(trained, TracedModel) and not isinstance(self.model, TracedModel):
+            save_model(trained, folder)
+            save_quantized(self.model, self.config, folder / QUANTIZED_FOLDER)
 
 
 @dataclass(frozen=True)
@@ -84,9 +90,10 @@ class QuantizedExporter:
         progress: told about reconstruction.
         normalisation: of all pictures.
         allow_calibrated: export with calibrated ranges where they cannot be proven.
+        stock_wraps: as :class:`~mpcvit.export.builder.Precision` has it.
     """
 
-    model: VisionTransformer
+    model: VisionTransformer | TracedModel
     calibration: torch.Tensor
     images: torch.Tensor
     goal: Objective
@@ -95,6 +102,7 @@ class QuantizedExporter:
     progress: LearningProgress | None = None
     normalisation: Normalisation = NOISE
     allow_calibrated: bool = False
+    stock_wraps: float = Precision.stock_wraps
 
     def real_cost(self) -> Cost:
         """Return the cost of one inference of the model as it is."""
@@ -104,13 +112,13 @@ class QuantizedExporter:
         """Return the model quantized with ``config``.
 
         Raises:
-            InputError, ConfigError: of :func:`~mpcvit.quantize.quantize`.
+            InputError, ConfigError: of :func:`~mpcvit.quantize.quantize`, or for a module,
+                :func:`~mpcvit.quantize.quantize_module`.
             RangeError: values do not fit fixed point.
         """
         self.say(f"{config.method} on {len(self.calibration)} pictures")
-        quantized = quantize(self.model, config, self.calibration, progress=self.progress)
+        quantized, lowered = self._quantized(config)
         self.say("export")
-        lowered = lower(quantized)
         exported = self._exported(lowered.model, Precision(steps=lowered.steps))
         return QuantizedExport(config, quantized, lowered, exported, self._cost(exported))
 
@@ -121,8 +129,14 @@ class QuantizedExporter:
             lowest: widths that no layer goes below.
 
         Raises:
-            InputError, ConfigError: of :func:`~mpcvit.quantize.quantize`.
+            InputError, ConfigError: of :func:`~mpcvit.quantize.quantize`, or the model is a module that was traced.
         """
+        if isinstance(self.model, TracedModel):
+            raise ConfigError(
+                "a budget of the dealer for a module that is traced",
+                expected="a Vision Transformer of this package, of whose layers it is known what their widths cost",
+                remedy="Leave out --dealt-mib, and choose widths with --activation-bits or --config.",
+            )
         self.say("prices of widths")
         cost = dealt_bytes(
             self.model,
@@ -165,11 +179,18 @@ class QuantizedExporter:
             remedy="Raise the budget, or allow fewer bits.",
         )
 
-    def _exported(self, model: VisionTransformer, precision: Precision) -> Exported:
+    def _quantized(self, config: QuantizeConfig) -> tuple[VisionTransformer | TracedModel, Lowered]:
+        if not isinstance(self.model, TracedModel):
+            quantized = quantize(self.model, config, self.calibration, progress=self.progress)
+            return quantized, lower(quantized)
+        module = TracedModel(quantize_module(self.model.module, config, self.calibration), self.model.config)
+        return module, lower_module(module)
+
+    def _exported(self, model: VisionTransformer | TracedModel, precision: Precision) -> Exported:
         return export_model(
             model,
             self.images,
-            precision,
+            replace(precision, stock_wraps=self.stock_wraps),
             self.reveal,
             normalisation=self.normalisation,
             allow_calibrated=self.allow_calibrated,

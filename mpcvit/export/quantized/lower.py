@@ -14,10 +14,15 @@ import copy
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
+from torch import nn
 
 from mpcvit.export.parts import Part, Role
+from mpcvit.export.traced.coarse_gates import READ_FINER, coarse_gates
+from mpcvit.export.traced.export import graph_of
+from mpcvit.export.traced.model import TracedModel
 from mpcvit.models.config import ViTConfig
 from mpcvit.models.kinds import AttentionKind
 from mpcvit.models.vit import VisionTransformer
@@ -29,9 +34,7 @@ from mpcvit.quantize.quantizers.uniform import Uniform
 
 _COARSE = "fixed point with the largest power of two below the step, not clamped"
 _ORDINARY = "ordinary fixed point, finer and not clamped"
-#: Activations that are gates.
-#: A gate reads its input this much finer than its result is known, so that rounding both costs little more than one.
-_READ_FINER = 2
+_Model = TypeVar("_Model", bound=nn.Module)
 _PLACE = re.compile(r"(?:blocks\.(\d+)\.)?(.+?)\.quantize_(\w+)")
 
 
@@ -78,7 +81,7 @@ class Lowered:
         replaced: what is different from the quantized model.
     """
 
-    model: VisionTransformer
+    model: VisionTransformer | TracedModel
     steps: tuple[tuple[str, float], ...]
     replaced: tuple[Replacement, ...]
 
@@ -91,8 +94,25 @@ def lower(quantized: VisionTransformer) -> Lowered:
         step = _step(found[place]) if place in found else None
         if step is not None:
             coarse.add(place)
-            steps |= {result: step, operand: step / _READ_FINER}
+            steps |= {result: step, operand: step / READ_FINER}
     return Lowered(without_places(_without_shifts(quantized)), tuple(sorted(steps.items())), _replaced(found, coarse))
+
+
+@torch.no_grad()
+def lower_module(quantized: TracedModel) -> Lowered:
+    """Return what a module (of :func:`mpcvit.quantize.quantize_module`, not changed) is on secret shares.
+
+    Steps are kept where an activation gives what quantized layers alone read.
+    """
+    found, suffix = quantizers(quantized.module), ".quantize_input"
+    plain = TracedModel(without_places(_without_shifts(quantized.module)), quantized.config)
+    steps = {
+        place.removesuffix(suffix): step
+        for place, quantizer in found.items()
+        if place.endswith(suffix) and (step := _step(quantizer)) is not None
+    }
+    values, layers = coarse_gates(graph_of(plain), steps)
+    return Lowered(plain, tuple(sorted(values.items())), _replaced(found, {f"{layer}{suffix}" for layer in layers}))
 
 
 def narrowing_layer(part: Part) -> str | None:
@@ -112,7 +132,7 @@ def _gates(config: ViTConfig) -> Iterator[tuple[str, tuple[str, str]]]:
         yield f"{place}.attn.kernels.{kind}.quantize_weights", (f"{attention}.weights", f"{attention}.scores")
 
 
-def _without_shifts(quantized: VisionTransformer) -> VisionTransformer:
+def _without_shifts(quantized: _Model) -> _Model:
     """Return a copy in which no layer's bias has taken up a shift of its input's quantizer."""
     clear = copy.deepcopy(quantized)
     for name, quantizer in quantizers(clear).items():

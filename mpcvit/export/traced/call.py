@@ -75,6 +75,14 @@ class AtenCall:
             self.rescaled[x.name] = self.lengths.rounded(x, short)
         return self.rescaled[x.name]
 
+    def gate_input(self, argument: str = "input") -> Value:
+        """Return an argument as a comparison reads it: coarser than usual where its result may be
+        (:attr:`mpcvit.export.builder.Precision.steps`, under the name of the call and ``.read``).
+        """
+        x, name = self.exact(argument), f"{self.name}.read"
+        coarse = self.b.frac(name) < min(self.b.precision.frac, x.type.frac)
+        return self.lengths.rounded(x, self.b.rescale(name, x)) if coarse else self.shortened(x)
+
     def tensor(self, argument: str) -> torch.Tensor | None:
         """Return a constant tensor argument; None for what is none."""
         found = self.arguments.get(argument)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -14,12 +15,13 @@ from mpcvit.export.exported import Exported, begin, finish
 from mpcvit.export.factors import Factors
 from mpcvit.export.normalisation import NOISE, Normalisation
 from mpcvit.export.parts import Role
-from mpcvit.export.traced.graph import shape_of
+from mpcvit.export.traced.graph import TracedGraph, shape_of
 from mpcvit.export.traced.lower import check_ops, lower_graph
 from mpcvit.export.traced.model import TracedModel
 from mpcvit.export.traced.passes import PASSES
 from mpcvit.export.traced.rows.picture import NormalisedPicture
 from mpcvit.export.traced.trace import trace
+from mpcvit.models.low_rank import multiplied_out
 from mpcvit.wire.reveal import LOGITS, Disclosure
 
 
@@ -35,24 +37,25 @@ def export_traced(
     """Return the Program of a module, its types calibrated on ``images``; see :func:`mpcvit.export.vit.export_vit`.
 
     Args:
-        factors: has no meaning here; two linear layers in a row stay two.
+        factors: of layers of low rank (:class:`mpcvit.models.low_rank.LowRank`) that 'mpcvit compress' made; two linear
+            layers of the module's own in a row stay two.
 
     Raises:
         ConfigError: the module cannot be traced, gives no logits, or has an op without lowering.
         InputError, ProgramError, RangeError: as there.
     """
     config = model.config
+    if factors is Factors.MERGED:
+        model = replace(model, module=multiplied_out(model.module))
     check_reveal(reveal, *config.output_shape)
     b, pixels = begin(images, config.input_shape, normalisation, precision)
-    traced = trace(model.module, config.input_shape)
+    traced = graph_of(model)
     if shape_of(traced.output) != (1, *config.output_shape):
         raise ConfigError(
             f"a module that answers {list(shape_of(traced.output))} for one picture",
             expected=f"logits {[1, *config.output_shape]}",
             remedy="Wrap the module in one whose forward returns logits.",
         )
-    for rewrite in PASSES:
-        rewrite(traced)
     check_ops(traced)
     picture = b.reshape("pixels", pixels, 1, *config.input_shape)
     with b.scope(Role.MLP):
@@ -60,6 +63,18 @@ def export_traced(
     with b.scope(Role.HEAD):
         logits = b.reshape("logits", answer, *config.output_shape)
         return finish(b, _OneByOne(model.module), normalisation, pixels, logits, reveal)
+
+
+def graph_of(model: TracedModel) -> TracedGraph:
+    """Return the graph of a module as it is lowered.
+
+    Raises:
+        ConfigError: the module cannot be traced.
+    """
+    traced = trace(model.module, model.config.input_shape)
+    for rewrite in PASSES:
+        rewrite(traced)
+    return traced
 
 
 class _OneByOne(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from torch import nn
 from mpcvit.errors import ConfigError, ModelFileError
 from mpcvit.export.traced.model import TracedConfig, TracedModel
 from mpcvit.inputs import InputSpec
+from mpcvit.models.low_rank import put_low_rank
 from mpcvit.store.weights_file import misfit, require_sound, unwrapped
 
 _FORM = "package.file:factory or folder/file.py:factory"
@@ -114,7 +115,7 @@ def _imported(place: str) -> ModuleType:
 
 
 def load_into(module: nn.Module, path: Path, name: str) -> None:
-    """Give ``module`` the weights in a safetensors file.
+    """Give ``module`` the weights in a safetensors file, and layers of low rank where the file has two factors.
 
     Raises:
         ModelFileError: the file cannot be read, or is of another module.
@@ -127,6 +128,7 @@ def load_into(module: nn.Module, path: Path, name: str) -> None:
             expected="a safetensors file of the module's state_dict()",
             remedy="Write it with safetensors.torch.save_file(module.state_dict(), path).",
         ) from error
+    _make_low_rank(module, tensors)
     expected = module.state_dict()
     # a module's own names may begin like a wrapper's
     found = tensors if not misfit(expected, tensors) else unwrapped(tensors, path)
@@ -138,6 +140,14 @@ def load_into(module: nn.Module, path: Path, name: str) -> None:
         )
     require_sound(found, path)
     module.load_state_dict(found)
+
+
+def _make_low_rank(module: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Replace linear layers of which ``tensors`` has factors, as 'mpcvit compress' writes them."""
+    factor = ".down.weight"
+    for name, layer in list(module.named_modules()):
+        if type(layer) is nn.Linear and {f"{name}{factor}", f"{name}.up.weight"} <= tensors.keys():
+            put_low_rank(module, name, len(tensors[f"{name}{factor}"]))
 
 
 def module_facts(module: nn.Module, image_size: int | None, mean: str | None, std: str | None) -> ModuleFacts:

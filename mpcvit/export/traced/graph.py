@@ -88,3 +88,9 @@ def path_of(node: fx.Node) -> str:
     """Return the path of the module that made the call, such as ``blocks.0.attn``; empty for the outermost."""
     stack = list(node.meta.get("nn_module_stack", {}).values())
     return str(stack[-1][0]) if stack else ""
+
+
+def value_name(node: fx.Node) -> str:
+    """Return the name of the value that a call of a traced graph becomes."""
+    path = path_of(node)
+    return f"{path}.{node.name}" if path else node.name

@@ -8,7 +8,7 @@ from torch import fx
 
 from mpcvit.export.builder import Builder, Value
 from mpcvit.export.traced.call import AtenCall, AtenResult, unsupported_call
-from mpcvit.export.traced.graph import TracedGraph, arguments_of, op_of, path_of, shape_of
+from mpcvit.export.traced.graph import TracedGraph, arguments_of, op_of, path_of, shape_of, value_name
 from mpcvit.export.traced.lengths import Lengths
 from mpcvit.export.traced.ops import LOWERINGS
 
@@ -59,8 +59,7 @@ def _lower(
         return lowered[source] if source in lowered else traced.constants[source]
 
     arguments = {name: _resolved(argument, resolve) for name, argument in arguments_of(node).items()}
-    path = path_of(node)
-    name = f"{path}.{node.name}" if path else node.name
+    path, name = path_of(node), value_name(node)
     lowering = LOWERINGS[op_of(node)]
     with b.scope(lowering.role):
         return lowering.lower(AtenCall(b, name, path, op_of(node), shape_of(node), arguments, node, rescaled, lengths))

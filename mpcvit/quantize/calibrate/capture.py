@@ -10,9 +10,10 @@ from itertools import takewhile
 import torch
 from torch import nn
 
-from mpcvit.models.norm import AffineNorm, BatchNorm, LayerNorm
-from mpcvit.models.vit import Attention, VisionTransformer
-from mpcvit.quantize.places import QuantLinear, places
+from mpcvit.errors import ConfigError
+from mpcvit.models.norm import AffineNorm, BatchNorm
+from mpcvit.models.vit import Attention
+from mpcvit.quantize.places import QuantLayer, places
 
 _WEIGHT = "quantize_weight"
 #: Pictures that go through the model at once.
@@ -59,7 +60,7 @@ def _block(name: str) -> str:
 
 
 @torch.no_grad()
-def trace(model: VisionTransformer, image: torch.Tensor) -> ForwardTrace:
+def trace(model: nn.Module, image: torch.Tensor) -> ForwardTrace:
     """Return what a forward pass of ``model`` on ``image`` [1, channels, size, size] does."""
     calls: list[str] = []
     read: dict[str, str] = {}
@@ -81,7 +82,7 @@ def trace(model: VisionTransformer, image: torch.Tensor) -> ForwardTrace:
     for name, module in activation_places(model).items():
         handles.append(module.register_forward_pre_hook(reads(name)))
     for name, module in model.named_modules():
-        if isinstance(module, (LayerNorm, AffineNorm, BatchNorm)):
+        if isinstance(module, (nn.LayerNorm, AffineNorm, BatchNorm)):
             handles.append(module.register_forward_hook(writes(name)))
     try:
         model(image)
@@ -89,7 +90,7 @@ def trace(model: VisionTransformer, image: torch.Tensor) -> ForwardTrace:
         for handle in handles:
             handle.remove()
     written, readers = [name for name, _ in outputs], list(read.values())
-    owners = [name for name, module in model.named_modules() if isinstance(module, (QuantLinear, Attention))]
+    owners = [name for name, module in model.named_modules() if isinstance(module, QuantLayer | Attention)]
     layers = {place: max((owner for owner in owners if place.startswith(f"{owner}.")), key=len) for place in calls}
     alone = {
         layers[name]: norm
@@ -105,7 +106,7 @@ class _Enough(Exception):
 
 @torch.no_grad()
 def capture(
-    model: VisionTransformer, calls: tuple[str, ...], names: Iterable[str], images: torch.Tensor
+    model: nn.Module, calls: tuple[str, ...], names: Iterable[str], images: torch.Tensor
 ) -> dict[str, torch.Tensor]:
     """Return what the places ``names`` see when ``model`` runs on ``images``: by name, all calls' values along the
     first axis.
@@ -138,9 +139,20 @@ def capture(
     finally:
         for handle in handles:
             handle.remove()
-    return {name: torch.cat(values) for name, values in seen.items()}
+    return {name: _joined(name, values) for name, values in seen.items()}
 
 
-def activation_places(model: VisionTransformer) -> dict[str, nn.Module]:
+def _joined(name: str, values: list[torch.Tensor]) -> torch.Tensor:
+    """Return what a place saw in all its calls."""
+    if len({value.shape[1:] for value in values}) > 1:
+        raise ConfigError(
+            f"calls of '{name.rpartition('.')[0]}' with inputs of {len({value.shape[1:] for value in values})} shapes",
+            expected="a layer that always reads the same shape",
+            remedy="Give each of the places that share this layer one of its own.",
+        )
+    return torch.cat(values)
+
+
+def activation_places(model: nn.Module) -> dict[str, nn.Module]:
     """Return what sits at every place that sees activations, by the place's name."""
     return {name: place.get() for name, place in places(model).items() if place.attribute != _WEIGHT}

@@ -20,7 +20,7 @@ from mpcvit.export.traced.precision import aligned
 
 #: Fractional bits of the unit in which a spline reads its input.
 _UNIT_BITS = 12
-#: More than an input is rounded up by, in its unit.
+#: More than an input of ordinary precision is rounded up by, in its unit.
 _ROUNDED = 2.0**-8
 #: Farther from 0 the 256 knots of a grid are too far apart: 1/2 is what functions that bend as GELU need.
 _WIDEST = 60.0
@@ -96,7 +96,7 @@ def _smooth(call: AtenCall, function: Smooth) -> Value:
 
 def lower_relu(call: AtenCall) -> AtenResult:
     """Return max(x, 0)."""
-    return call.b.relu(call.name, call.ordinary())
+    return call.b.relu(call.name, call.gate_input())
 
 
 def lower_leaky_relu(call: AtenCall) -> AtenResult:
@@ -121,7 +121,7 @@ def lower_clamp(call: AtenCall) -> AtenResult:
     high = call.get("max", call.get("max_val", default[1]))
     if not all(end is None or isinstance(end, int | float) for end in (low, high)):
         raise call.unsupported("public numbers as ends")
-    return clamped(call.b, call.name, call.ordinary(), low, high)
+    return clamped(call.b, call.name, call.gate_input(), low, high)
 
 
 def clamped(b: Builder, name: str, x: Value, low: float | None, high: float | None) -> Value:
@@ -157,7 +157,8 @@ def _stretched(b: Builder, name: str, x: Value) -> tuple[Value, float]:
     lo, hi = x.type.qtype.lo, x.type.qtype.hi
     unit = round(unit_of(lo, hi) * 2.0**_UNIT_BITS) / 2.0**_UNIT_BITS
     scaled = b.scale(f"{name}.stretched", x, unit, _UNIT_BITS)
-    return b.rescale(f"{name}.input", scaled, public=(lo * unit - _ROUNDED, hi * unit + _ROUNDED)), unit
+    rounded = max(_ROUNDED, 2.0 ** -b.frac(f"{name}.input"))
+    return b.rescale(f"{name}.input", scaled, public=(lo * unit - rounded, hi * unit + rounded)), unit
 
 
 SMOOTH = AtenLowering(tuple(_SMOOTH), lower_smooth, Role.ACTIVATION)
