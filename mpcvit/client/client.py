@@ -62,6 +62,7 @@ class Client(BaseClient):
         Raises:
             InputError, ShapeMismatch: the picture cannot be read, or does not fit; nothing was sent.
             ModelMismatch: the parties do not serve this model identically, or it is not the pinned one.
+            BudgetUnknown: the model has no Program for ``budget``.
             AnswerOutOfRange: some value left the range that the model was exported for: there is no answer.
             InputOutOfRange: of the parties, for a picture that was not encoded here.
             ProtocolViolation: what the parties sent has not the form of an answer of this model.

@@ -128,6 +128,6 @@ def prefixed(model: VisionTransformer, prefix: Prefix) -> VisionTransformer:
 def _first(name: str, value: torch.Tensor, shape: torch.Size) -> torch.Tensor:
     """Return the first part of a parameter; of all queries, keys and values the first of each."""
     if _QKV in name:
-        third = value.unflatten(0, (3, -1))[:, : shape[0] // 3]
-        return third.flatten(0, 1)
+        thirds = value.reshape(3, -1, *value.shape[1:])
+        return thirds[:, : shape[0] // 3].flatten(0, 1)
     return value[tuple(slice(0, size) for size in shape)]

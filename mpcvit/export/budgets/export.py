@@ -17,8 +17,11 @@ from mpcvit.export.exported import Exported, begin
 from mpcvit.export.factors import Factors
 from mpcvit.export.fold import fold
 from mpcvit.export.folded import FoldedViT
+from mpcvit.export.model import proven_or_calibrated
 from mpcvit.export.normalisation import NOISE, Normalisation
+from mpcvit.export.traced.model import TracedModel
 from mpcvit.export.vit import lower_vit
+from mpcvit.models.backbones import FloatModel
 from mpcvit.models.prefix import Prefix, prefixed
 from mpcvit.models.vit import VisionTransformer
 from mpcvit.program.views import View
@@ -80,6 +83,36 @@ def export_budgets(
         return _split(whole, lower_vit(b, image, narrow.folded, part, normalisation, reveal), folded, part)
 
     return whole, {name: export(part) for name, part in parts.items()}
+
+
+def export_model_budgets(
+    model: FloatModel | TracedModel,
+    budgets: Mapping[str, Prefix],
+    images: torch.Tensor,
+    precision: Precision,
+    reveal: Disclosure = LOGITS,
+    factors: Factors = Factors.MERGED,
+    normalisation: Normalisation = NOISE,
+    *,
+    allow_calibrated: bool = False,
+) -> tuple[Exported, dict[str, ExportedBudget]]:
+    """Return what :func:`export_budgets` does, with calibrated ranges where they are allowed and cannot be proven.
+
+    Raises:
+        ConfigError: the model is no ViT of ours, or a budget does not fit it.
+        InputError, ProgramError, RangeError: of the export.
+    """
+    if not isinstance(model, VisionTransformer):
+        raise ConfigError(
+            f"budgets of a model of the family '{model.config.family}'",
+            expected="a ViT, trained by mpcvit or imported from timm as one of ours",
+            remedy="Leave --budget out.",
+        )
+    return proven_or_calibrated(
+        lambda chosen: export_budgets(model, budgets, images, chosen, reveal, factors, normalisation),
+        precision,
+        allow_calibrated=allow_calibrated,
+    )
 
 
 def _split(whole: Exported, part: Exported, folded: FoldedViT, model: VisionTransformer) -> ExportedBudget:
