@@ -54,12 +54,11 @@ def choose(
     name, version = (model, "") if model in names else model.rpartition(":")[::2]
     budget = budget or FULL
     pin = _pin(pins, name, budget)
+    whole = _served_by_all(offers, name, version, FULL, pins.get(name))
+    if whole is not None and budget != FULL:
+        version = whole.version  # a version that is not active may have other budgets
+        _require_budget(offers, whole, budget)
     first = _served_by_all(offers, name, version, budget, pin)
-    if first is None and budget != FULL and _served_by_all(offers, name, version, FULL, None) is not None:
-        known = {offer.manifest.budget for offer in offers[0] if offer.manifest.name == name}
-        found = [one for one in sorted(known) if _served_by_all(offers, name, version, one, None) is not None]
-        if budget not in found:
-            raise BudgetUnknown.of(name, budget, found)
     if first is None:
         raise _not_served(model, names, _served_by_all(offers, name, version, budget, None), pin)
     if first.parties != len(offers):
@@ -90,6 +89,15 @@ def _pin(pins: Mapping[str, str], name: str, budget: str) -> str | None:
             remedy="Ask the model owner for the digest of the budget's manifest, and pin it.",
         )
     return pins.get(f"{name}@{budget}")
+
+
+def _require_budget(offers: Sequence[Sequence[Offer]], whole: Manifest, budget: str) -> None:
+    """Raise BudgetUnknown unless all parties serve this Program of a model's version."""
+    name, version = whole.name, whole.version
+    known = {offer.manifest.budget for offer in offers[0] if offer.manifest.name == name}
+    found = [one for one in sorted(known) if _served_by_all(offers, name, version, one, None) is not None]
+    if budget not in found:
+        raise BudgetUnknown.of(name, budget, found)
 
 
 def _served_by_all(

@@ -89,6 +89,8 @@ def test_the_client_chooses_the_budget() -> None:
             _budget(served, party1, "fast")
     with pytest.raises(BudgetUnknown, match="'slow' of model 'tiny'; expected one of fast, full"):
         _budget(served, served, "slow")
+    with pytest.raises(BudgetUnknown, match="expected one of full"):
+        _budget([TWO, *served], [TWO, *served], "fast")  # the active version has none
 
 
 def test_a_pinned_model_needs_a_pin_for_its_budget() -> None:
