@@ -12,6 +12,7 @@
     |-- RangeExceeded
     |-- ModelFileError
     |-- ModelMismatch
+    |   `-- BudgetUnknown
     |-- AnswerOutOfRange
     |-- NotRevealed
     |-- ProgramMismatch
@@ -50,7 +51,8 @@ or a pixel. None of these derives from ``RuntimeError``: CrypTen catches that on
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Iterable
+from typing import ClassVar, Self
 
 
 class MpcvitError(Exception):
@@ -168,6 +170,21 @@ class ModelMismatch(MpcvitError):
     """The parties, or the client and a party, do not mean the same model."""
 
     reason, status = "MODEL_MISMATCH", "FAILED_PRECONDITION"
+
+
+class BudgetUnknown(ModelMismatch):
+    """A model has no Program for the budget that was asked for."""
+
+    reason = "BUDGET_UNKNOWN"
+
+    @classmethod
+    def of(cls, model: str, budget: str, known: Iterable[str]) -> Self:
+        """Return the error for a budget that is not among those that ``model`` has."""
+        return cls(
+            f"budget '{budget}' of model '{model}'",
+            expected=f"one of {', '.join(known)}",
+            remedy="Ask for one of these, or for none, which is the whole model.",
+        )
 
 
 class AnswerOutOfRange(MpcvitError):

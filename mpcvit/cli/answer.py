@@ -16,6 +16,7 @@ from mpcvit.errors import ConfigError, InternalError
 from mpcvit.picture import Fit, read_picture
 from mpcvit.picture.fit import fitted
 from mpcvit.picture.overlay import overlay
+from mpcvit.wire.budget import FULL
 
 #: Rows that an answer takes at most.
 _ROWS = 20
@@ -26,6 +27,7 @@ def describe(inference: Inference) -> dict[str, Any]:
     """Return an answer for ``--json``: what is revealed, and what it cost."""
     return {
         "model": inference.model,
+        "budget": inference.budget,
         "reveal": str(inference.reveal.kind),
         **inference.answer.to_json(),
         "notices": list(inference.notices),
@@ -43,6 +45,7 @@ def print_answer(name: str, inference: Inference) -> None:
     rows = [
         *_rows(inference.answer),
         ("the model reveals", str(inference.reveal)),
+        *([] if inference.budget == FULL else [("budget", inference.budget)]),
         ("online", f"{inference.online_s:.2f} s"),
         ("offline", f"{inference.offline_s:.2f} s"),
         ("rounds", str(inference.rounds)),

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
-from mpcvit.cli.output import Json, command, engine_override, mib, print_json, progress_console, visible
-from mpcvit.errors import ModelFileError
+from mpcvit.cli.output import Json, command, engine_override, mib, print_grid, print_json, progress_console, visible
+from mpcvit.errors import BudgetUnknown, ModelFileError
+from mpcvit.wire.budget import FULL, ProgramCost
 
 if TYPE_CHECKING:
     from mpcvit.engines.cost import Cost
+    from mpcvit.program.program import Program
 
 
 @command
@@ -31,15 +33,28 @@ def cost(
         str, typer.Option(help="What the fast engine minimises: loopback, lan, wan, rounds or material.")
     ] = "wan",
     parties: Annotated[int, typer.Option(min=2, help="Number of compute parties.")] = 2,
+    budget: Annotated[str, typer.Option(help="Which of the model's Programs, of those that it has.")] = FULL,
     json_output: Json = False,
 ) -> None:
-    """Print the exact rounds, bytes and material of one inference, in total and per part of the model."""
+    """Print the exact rounds, bytes and material of one inference, in total and per part of the model.
+
+    Of a model with several budgets, the totals of all of them, too.
+    """
     from mpcvit import zoo
+    from mpcvit.engines.masked.objective import objective as priced
+    from mpcvit.store.budgets import load_programs
+    from mpcvit.store.program_costs import program_costs
 
     engine_override(engine, parties)
-    chosen = engine or ("fast" if parties == 2 else "stock")
+    fast = engine == "fast" or (not engine and parties == 2)
     with progress_console.status("") as status, _folder(model or zoo.DEFAULT, status.update) as folder:
-        (_fast if chosen == "fast" else _stock)(folder, objective, parties, json_output)
+        programs = load_programs(folder)
+        if budget not in programs:
+            raise BudgetUnknown.of(folder.name, budget, programs)
+        several = len(programs) > 1
+        totals = program_costs(programs, parties, priced(objective) if fast else None) if several else ()
+        named = _Priced(programs[budget], folder.name, budget, totals)
+    (_fast if fast else _stock)(named, objective, parties, json_output)
 
 
 def _folder(model: str, advance: Callable[[str], None]) -> AbstractContextManager[Path]:
@@ -56,20 +71,44 @@ def _folder(model: str, advance: Callable[[str], None]) -> AbstractContextManage
         return model_folder(model, advance)
 
 
-def _fast(folder: Path, goal: str, parties: int, json_output: bool) -> None:
+@dataclass(frozen=True)
+class _Priced:
+    """A Program to price.
+
+    Attributes:
+        model, budget: whose it is.
+        totals: those of all of the model's Programs, if it has several.
+    """
+
+    program: Program
+    model: str
+    budget: str
+    totals: tuple[ProgramCost, ...]
+
+    @property
+    def title(self) -> str:
+        """What it is called."""
+        return self.model if self.budget == FULL else f"{self.model}, budget {self.budget}"
+
+    def facts(self) -> dict[str, Any]:
+        """Return what ``--json`` says of all Programs."""
+        return {"budget": self.budget, "budgets": {one.budget: asdict(one) for one in self.totals}}
+
+
+def _fast(priced: _Priced, goal: str, parties: int, json_output: bool) -> None:
     from mpcvit.engines.masked.cost import fast_cost
     from mpcvit.engines.masked.objective import objective
     from mpcvit.engines.masked.plan import make_plan
-    from mpcvit.program.files import load_program
 
-    program = load_program(folder)
+    program = priced.program
     computed = fast_cost(make_plan(program, objective(goal)))
     gates = [node for node in program.nodes if node.op.guardable]
     guarded = sum(node.guarded for node in gates)
     if json_output:
         print_json(
             {
-                "model": folder.name,
+                "model": priced.model,
+                **priced.facts(),
                 "engine": "fast",
                 "objective": goal,
                 "parties": parties,
@@ -84,24 +123,25 @@ def _fast(folder: Path, goal: str, parties: int, json_output: bool) -> None:
             }
         )
         return
-    _table(f"{folder.name}, fast engine, objective {goal}", computed.setup, computed.steps, computed.total)
+    _table(f"{priced.title}, fast engine, objective {goal}", computed.setup, computed.steps, computed.total)
     progress_console.print(
         "rounds of a part: what it would take alone; parts share rounds\n"
         f"chance that an inference needs another attempt: at most {computed.repeat_probability:.2g}\n"
         f"ranges: {program.ranges}; guarded gates: {guarded} of {len(gates)}\n"
         f"once per model load: {mib(computed.weight_bytes)} sent by each party to open the masked weights"
     )
+    _all(priced.totals)
 
 
-def _stock(folder: Path, goal: str, parties: int, json_output: bool) -> None:
+def _stock(priced: _Priced, goal: str, parties: int, json_output: bool) -> None:
     from mpcvit.engines.crypten.cost import stock_cost
-    from mpcvit.program.files import load_program
 
-    computed = stock_cost(load_program(folder), parties)
+    computed = stock_cost(priced.program, parties)
     if json_output:
         print_json(
             {
-                "model": folder.name,
+                "model": priced.model,
+                **priced.facts(),
                 "engine": "stock",
                 "parties": parties,
                 **asdict(computed.total),
@@ -111,9 +151,20 @@ def _stock(folder: Path, goal: str, parties: int, json_output: bool) -> None:
             }
         )
         return
-    title = f"{folder.name}, stock protocols, {parties} parties"
+    title = f"{priced.title}, stock protocols, {parties} parties"
     _table(title, computed.setup, computed.nodes, computed.total)
     progress_console.print(f"chance of a silent wrap in one inference: at most {computed.wrap_probability:.2g}")
+    _all(priced.totals)
+
+
+def _all(totals: tuple[ProgramCost, ...]) -> None:
+    """Print what one inference costs with each of a model's Programs."""
+    cells = [
+        (one.budget, str(one.rounds), mib(one.bytes_sent), mib(one.material_bytes), f"{one.program_sha256[:16]}..")
+        for one in totals
+    ]
+    if cells:
+        print_grid("budgets", ["budget", "rounds", "sent by party 0", "material, last party", "program"], cells)
 
 
 def _table(title: str, setup: Cost, steps: Mapping[str, Cost], total: Cost) -> None:

@@ -42,6 +42,9 @@ def infer(
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="The model's name; needed if the parties serve several.")
     ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Which of the model's Programs answers. Default: the whole model.")
+    ] = None,
     fit: FitOption = "",
     together: Annotated[
         bool,
@@ -76,9 +79,9 @@ def infer(
         if (picture.is_dir() and not together) or json_lines:
             report = _print_lines if json_lines else _print_object if json_output else _print_grid
             files = [picture] if together else _files(picture)
-            failed = report(_infer_files(client, files, model, concurrency, fit=fit, retries=retries))
+            failed = report(_infer_files(client, files, model, concurrency, budget=budget, fit=fit, retries=retries))
             raise typer.Exit(1 if failed else 0)
-        answer = infer_with_progress(client, picture, model, fit=fit, retries=retries)
+        answer = infer_with_progress(client, picture, model, budget=budget, fit=fit, retries=retries)
     if save is not None:
         save_answer(answer, picture, save, fit)
     if json_output:

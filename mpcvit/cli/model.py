@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,11 @@ from mpcvit.cli.output import Json, command, print_json, print_notices, print_ta
 from mpcvit.cli.picture_options import SkipUnreadable
 from mpcvit.errors import ConfigError
 from mpcvit.store.out_folder import check_empty, check_folder, check_result, written
+
+if TYPE_CHECKING:
+    from mpcvit.export.budgets.export import ExportedBudget
+    from mpcvit.export.exported import Exported
+    from mpcvit.models.prefix import Prefix
 
 model_app = typer.Typer(help="Export, check, share and roll out models.", no_args_is_help=True)
 model_app.command("check")(check)
@@ -88,19 +93,29 @@ def export(
     factors: Annotated[
         str, typer.Option(help="Layers of low rank: merged (fewer rounds) or kept (fewer products and weights).")
     ] = "merged",
+    budget: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="One more Program on the same weights, NAME=PART:COUNT,..: the first blocks (depth), heads of a block "
+            "(heads) or channels of an MLP (hidden). Can be repeated: --budget fast=depth:4,hidden:128."
+        ),
+    ] = None,
     skip_unreadable: SkipUnreadable = False,
     json_output: Json = False,
 ) -> None:
     """Turn a trained model, a backbone of timm's or any module into a Program with integer weights."""
     from mpcvit import zoo
+    from mpcvit.cli.budgets import parse_budgets
     from mpcvit.data.label_file import read_labels
     from mpcvit.engines.crypten.cost import stock_cost
+    from mpcvit.export.budgets.export import export_model_budgets
     from mpcvit.export.builder import Precision
     from mpcvit.export.factors import parse_factors
     from mpcvit.export.model import export_model
     from mpcvit.export.proof import Proof
     from mpcvit.export.source import SourceChoice, open_source
     from mpcvit.export.traced.model import TracedModel
+    from mpcvit.store.budgets import BUDGETS_FOLDER, BudgetProgram
     from mpcvit.store.exported import DESCRIPTION_FILE, ModelFolder
     from mpcvit.store.quantized import QUANTIZED_FOLDER
     from mpcvit.store.trained import save_model
@@ -110,6 +125,7 @@ def export(
     revealed = Disclosure.parse(reveal, top, threshold)
     names = None if labels is None else read_labels(labels)
     chosen = parse_factors(factors)
+    wanted = parse_budgets(budget or [])
     choice = SourceChoice(
         trained=None if trained is None else zoo.folder(trained),
         timm=timm,
@@ -127,18 +143,17 @@ def export(
     )
     source = open_source(choice)
     precision = Precision(stock_wraps=stock_wraps, guards=guards)
-    exported = export_model(
-        source.model,
-        source.images,
-        precision,
-        revealed,
-        chosen,
-        source.normalisation,
-        allow_calibrated=allow_calibrated or guards,
-    )
+    common = source.images, precision, revealed, chosen, source.normalisation
+    calibrated = allow_calibrated or guards
+    parts: dict[str, ExportedBudget] = {}
+    if wanted:
+        exported, parts = export_model_budgets(source.model, wanted, *common, allow_calibrated=calibrated)
+    else:
+        exported = export_model(source.model, *common, allow_calibrated=calibrated)
     description = source.describe(name, version, exported.reveal)
-    with written(out, stale=(QUANTIZED_FOLDER,)) as folder:
-        ModelFolder(description, exported.program, exported.weights).save(folder)
+    budgets = {key: BudgetProgram(part.exported.program, part.views, part.own) for key, part in parts.items()}
+    with written(out, stale=(QUANTIZED_FOLDER, BUDGETS_FOLDER)) as folder:
+        ModelFolder(description, exported.program, exported.weights, budgets).save(folder)
         if not isinstance(source.model, TracedModel):  # modules are kept as their code and weights
             save_model(source.model, folder)
     wraps = stock_cost(exported.program, 2).wrap_probability
@@ -154,6 +169,7 @@ def export(
                 "fidelity": exported.fidelity,
                 "wrap_probability": wraps,
                 "ranges": asdict(proof),
+                "budgets": {key: _budget_facts(wanted[key], part.exported) for key, part in parts.items()},
                 **source.facts,
                 **source.read,
             }
@@ -169,7 +185,20 @@ def export(
         ("real-valued difference to the model", f"{exported.fidelity:.2g}"),
         ("chance of a silent wrap per image (stock, bound)", f"{wraps:.2g}"),
     ]
+    for key, part in parts.items():
+        program = part.exported.program
+        rows.append((f"budget {key}", f"{wanted[key]}: program {program.digest[:16]}.., ranges {program.ranges}"))
     print_table(f"exported {name}", rows)
+
+
+def _budget_facts(prefix: Prefix, exported: Exported) -> dict[str, object]:
+    """Return what ``--json`` says of one more Program."""
+    return {
+        "left": str(prefix),
+        "program_sha256": exported.program.digest,
+        "fidelity": exported.fidelity,
+        "ranges": str(exported.program.ranges),
+    }
 
 
 @model_app.command("share")
@@ -198,7 +227,7 @@ def share(
     from mpcvit.store.enrolment import enrolled, read_reference
     from mpcvit.store.exported import ModelFolder
     from mpcvit.store.owner_key import read_key
-    from mpcvit.store.shared import share_model
+    from mpcvit.store.shared import budget_digests, share_model
     from mpcvit.wire.owners import fingerprint
     from mpcvit.wire.reveal import RevealKind
 
@@ -216,11 +245,20 @@ def share(
             remedy="Name a vector of the same network, as 'mpcvit infer --save' writes it.",
         )
     manifest, folders = share_model(exported, parties, out, key=key, replace=replace)
+    others = budget_digests(folders[0])
     digest, owner = manifest.digest.hex(), None if key is None else fingerprint(key.public_key())
     if json_output:
-        print_json({"manifest_sha256": digest, "owner_sha256": owner, "folders": [str(folder) for folder in folders]})
+        found = {
+            "manifest_sha256": digest,
+            "budgets": others,
+            "owner_sha256": owner,
+            "folders": [str(folder) for folder in folders],
+        }
+        print_json(found)
     else:
-        rows = [("manifest digest, for clients to pin", digest), ("signed by owner", owner or "nobody: no --sign")]
+        rows = [("manifest digest, for clients to pin", digest)]
+        rows += [(f"the same of budget {budget}", other) for budget, other in others.items()]
+        rows += [("signed by owner", owner or "nobody: no --sign")]
         print_table("shares", rows + [(folder.name, str(folder)) for folder in folders])
 
 

@@ -29,6 +29,7 @@ from mpcvit.cli.output import (
     visible,
 )
 from mpcvit.errors import MpcvitError
+from mpcvit.wire.budget import FULL
 from mpcvit.wire.tls import ADMIN_SUFFIX
 from mpcvit.wire.v1 import admin_pb2
 
@@ -135,6 +136,7 @@ def as_json(answer: admin_pb2.GetStatusResponse) -> dict[str, Any]:
             {
                 "name": one.name,
                 "version": one.version,
+                "budget": one.budget,
                 "manifest_sha256": one.manifest_sha256.hex(),
                 "active": one.active,
                 "pool_ready": one.pool_ready,
@@ -177,7 +179,7 @@ def _table(role: str, answer: admin_pb2.GetStatusResponse) -> Table:
     rows += [(f"  {name}", why) for name, why in sorted(answer.unmet.items()) if not answer.draining]
     rows += [(one.role, _presence(one)) for one in answer.roles]
     rows += [(one.client, _sessions(one)) for one in answer.clients]
-    rows += [(f"{one.name} {one.version}", _model(one)) for one in answer.models]
+    rows += [(_title(one), _model(one)) for one in answer.models]
     rows += [(one.party, f"{one.open} of {one.most} leases") for one in answer.leases]
     days = answer.certificate_days
     rows += [
@@ -197,6 +199,11 @@ def _presence(one: admin_pb2.RoleStatus) -> Cell:
 def _sessions(one: admin_pb2.ClientSessions) -> str:
     counts = {"running": one.running, "waiting": one.waiting, "held": one.held, "not fetched": one.ended}
     return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+
+
+def _title(one: admin_pb2.ModelStatus) -> str:
+    """Return name, version, and budget if it is not the whole model."""
+    return f"{one.name} {one.version}" + ("" if one.budget in ("", FULL) else f" {one.budget}")
 
 
 def _model(one: admin_pb2.ModelStatus) -> str:

@@ -27,7 +27,7 @@ class AsyncClient(BaseClient):
 
     Args:
         parties: one transport per party, party 0 first.
-        pins: manifest digests (64 hex digits) by model name; a model with another digest is refused.
+        pins: manifest digests (64 hex digits) by model name, or ``NAME@BUDGET``; others are refused.
         deadline_s: seconds that one inference may take, unless it is told otherwise.
         retries: sessions that one inference may make beyond the first, unless it is told otherwise.
         owners: whose models are accepted; a model that none of them signed is refused.

@@ -31,6 +31,7 @@ class InferOptions(TypedDict, total=False):
     """What an inference may be told besides picture and model.
 
     Attributes:
+        budget: which of the model's Programs answers, by the name in its manifest; None for the whole model's.
         fit: ``model`` makes a picture of another size, with other colours or of another depth the model's, and takes
             frames or slices at even distances where there are more; None, the default, refuses it.
         normalised: the picture holds floats, of the shape that the manifest says, that are normalised as it says.
@@ -40,6 +41,7 @@ class InferOptions(TypedDict, total=False):
         progress: called with (phase, steps done, steps in all) as party 0 reports them.
     """
 
+    budget: str | None
     fit: Fit | str | None
     normalised: bool
     deadline_s: float | None
@@ -52,7 +54,8 @@ class BaseClient:
 
     Args:
         parties: one transport per party, party 0 first.
-        pins: manifest digests (64 hex digits) by model name; a model with another digest is refused.
+        pins: manifest digests (64 hex digits) by model name, or ``NAME@BUDGET`` for other budgets than the whole model;
+            a model with another digest is refused.
         deadline_s: seconds that one inference may take, unless it is told otherwise.
         retries: sessions that one inference may make beyond the first, unless it is told otherwise.
         owners: whose models are accepted; a model that none of them signed is refused.
@@ -100,6 +103,7 @@ class BaseClient:
         model: str | None,
         cancellation: Cancellation,
         *,
+        budget: str | None = None,
         fit: Fit | str | None = None,
         normalised: bool = False,
         deadline_s: float | None = None,
@@ -111,7 +115,7 @@ class BaseClient:
         wanted, read = Fit.parse(fit), None
         while True:
             try:
-                manifest = choose(self._offers(deadline, cancellation), model, self._pins, self._owners)
+                manifest = choose(self._offers(deadline, cancellation), model, self._pins, self._owners, budget)
                 if read is None:  # a file object can be read but once
                     read = read_model_input(picture, manifest, fit=wanted, normalised=normalised)
                 codes = encode_pixels(read.pixels)

@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from mpcvit.client.transport import Offer
-from mpcvit.errors import ModelMismatch
+from mpcvit.errors import BudgetUnknown, ModelMismatch
+from mpcvit.wire.budget import FULL
 from mpcvit.wire.manifest import Manifest
 from mpcvit.wire.owners import Owners
 
 
-def choose(offers: Sequence[Sequence[Offer]], model: str | None, pins: Mapping[str, str], owners: Owners) -> Manifest:
+def choose(
+    offers: Sequence[Sequence[Offer]],
+    model: str | None,
+    pins: Mapping[str, str],
+    owners: Owners,
+    budget: str | None = None,
+) -> Manifest:
     """Return the manifest of ``model`` that all parties serve.
 
     Of several versions of a name that is the pinned one, or else the first in party 0's list that all parties serve:
@@ -19,18 +26,21 @@ def choose(offers: Sequence[Sequence[Offer]], model: str | None, pins: Mapping[s
     Args:
         offers: what each party serves.
         model: NAME or NAME:VERSION; None if there is just one name.
-        pins: manifest digests (64 lower-case hex digits) by model name.
+        pins: manifest digests (64 lower-case hex digits) by model name; by ``NAME@BUDGET`` for other budgets.
         owners: whose models are accepted.
+        budget: which of the model's Programs; None for the whole model's.
 
     Raises:
+        BudgetUnknown: the model has no such Program that all parties serve.
         NotSigned: no party has a signature of one of the owners for it.
         ModelMismatch: there is none, not the same at every party, for another number of parties, or not the pinned one.
     """
     names = sorted({offer.manifest.name for served in offers for offer in served})
-    if unknown := sorted(set(pins) - set(names)):
+    pinnable = sorted({offer.manifest.pin_name for served in offers for offer in served})
+    if unknown := sorted(set(pins) - set(pinnable)):
         raise ModelMismatch(
             f"a pin for '{', '.join(unknown)}', which no party serves",
-            expected=f"pins for models that are served: {', '.join(names) or 'none'}",
+            expected=f"pins for models that are served: {', '.join(pinnable) or 'none'}",
             remedy="Correct the name under 'pins', or delete the pin.",
         )
     if model is None:
@@ -42,10 +52,15 @@ def choose(offers: Sequence[Sequence[Offer]], model: str | None, pins: Mapping[s
             )
         model = names[0]
     name, version = (model, "") if model in names else model.rpartition(":")[::2]
-    pin = pins.get(name)
-    first = _served_by_all(offers, name, version, pin)
+    budget = budget or FULL
+    pin = _pin(pins, name, budget)
+    whole = _served_by_all(offers, name, version, FULL, pins.get(name))
+    if whole is not None and budget != FULL:
+        version = whole.version  # a version that is not active may have other budgets
+        _require_budget(offers, whole, budget)
+    first = _served_by_all(offers, name, version, budget, pin)
     if first is None:
-        raise _not_served(model, names, _served_by_all(offers, name, version, None), pin)
+        raise _not_served(model, names, _served_by_all(offers, name, version, budget, None), pin)
     if first.parties != len(offers):
         raise ModelMismatch(
             f"'{model}', shared among {first.parties} parties",
@@ -59,12 +74,43 @@ def choose(offers: Sequence[Sequence[Offer]], model: str | None, pins: Mapping[s
     return first
 
 
-def _served_by_all(offers: Sequence[Sequence[Offer]], name: str, version: str, pin: str | None) -> Manifest | None:
-    """Return the first manifest of party 0 with this name that all parties have; a version and a pin are wanted."""
+def _pin(pins: Mapping[str, str], name: str, budget: str) -> str | None:
+    """Return the digest that a budget's manifest must have, if any.
+
+    Raises:
+        ModelMismatch: the whole model is pinned, and the budget is not.
+    """
+    if budget == FULL:
+        return pins.get(name)
+    if name in pins and f"{name}@{budget}" not in pins:
+        raise ModelMismatch(
+            f"budget '{budget}' of '{name}', of which only the whole model is pinned",
+            expected=f"a pin for '{name}@{budget}', too",
+            remedy="Ask the model owner for the digest of the budget's manifest, and pin it.",
+        )
+    return pins.get(f"{name}@{budget}")
+
+
+def _require_budget(offers: Sequence[Sequence[Offer]], whole: Manifest, budget: str) -> None:
+    """Raise BudgetUnknown unless all parties serve this Program of a model's version."""
+    name, version = whole.name, whole.version
+    known = {offer.manifest.budget for offer in offers[0] if offer.manifest.name == name}
+    found = [one for one in sorted(known) if _served_by_all(offers, name, version, one, None) is not None]
+    if budget not in found:
+        raise BudgetUnknown.of(name, budget, found)
+
+
+def _served_by_all(
+    offers: Sequence[Sequence[Offer]], name: str, version: str, budget: str, pin: str | None
+) -> Manifest | None:
+    """Return the first manifest of party 0 with this name that all parties have.
+
+    A version, a budget and a pin are wanted.
+    """
     first, *others = [[offer.manifest for offer in served] for served in offers]
     for manifest in first:
-        wanted = manifest.name == name and version in ("", manifest.version) and pin in (None, manifest.digest.hex())
-        if wanted and all(manifest in other for other in others):
+        wanted = manifest.name == name and manifest.budget == budget and version in ("", manifest.version)
+        if wanted and pin in (None, manifest.digest.hex()) and all(manifest in other for other in others):
             return manifest
     return None
 

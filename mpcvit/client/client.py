@@ -25,7 +25,7 @@ class Client(BaseClient):
 
     Args:
         parties: one transport per party, party 0 first.
-        pins: manifest digests (64 hex digits) by model name; a model with another digest is refused.
+        pins: manifest digests (64 hex digits) by model name, or ``NAME@BUDGET``; others are refused.
         deadline_s: seconds that one inference may take, unless it is told otherwise.
         retries: sessions that one inference may make beyond the first, unless it is told otherwise.
         owners: whose models are accepted; a model that none of them signed is refused.
@@ -62,6 +62,7 @@ class Client(BaseClient):
         Raises:
             InputError, ShapeMismatch: the picture cannot be read, or does not fit; nothing was sent.
             ModelMismatch: the parties do not serve this model identically, or it is not the pinned one.
+            BudgetUnknown: the model has no Program for ``budget``.
             AnswerOutOfRange: some value left the range that the model was exported for: there is no answer.
             InputOutOfRange: of the parties, for a picture that was not encoded here.
             ProtocolViolation: what the parties sent has not the form of an answer of this model.

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from mpcvit.client.answers import ANSWERS, Answer, Classification
 from mpcvit.errors import NotRevealed
 from mpcvit.ring.fixed_point import Codes
+from mpcvit.wire.budget import FULL
 from mpcvit.wire.manifest import Manifest
 from mpcvit.wire.ranges import Ranges
 from mpcvit.wire.reveal import Disclosure
@@ -36,6 +37,7 @@ class Inference:
         session_id: 32 hex digits.
         stats: one per party, in party order.
         notices: what should be known of how the picture was read, such as that it was the first frame of an animation.
+        budget: which of the model's Programs answered.
     """
 
     model: str
@@ -46,6 +48,7 @@ class Inference:
     session_id: str
     stats: tuple[Stats, ...]
     notices: tuple[str, ...] = ()
+    budget: str = FULL
 
     @classmethod
     def of(
@@ -65,7 +68,7 @@ class Inference:
         if manifest.ranges is Ranges.CALIBRATED:
             notices = (*notices, _CALIBRATED)
         names = manifest.name, manifest.version, manifest.labels
-        return cls(*names, manifest.reveal, answer, session_id, stats, notices)
+        return cls(*names, manifest.reveal, answer, session_id, stats, notices, manifest.budget)
 
     def __repr__(self) -> str:
         return f"Inference(model={self.model!r}, session_id={self.session_id!r}, answer=<hidden>)"

@@ -16,6 +16,7 @@ from mpcvit.ring.fixed_point import Codes
 from mpcvit.ring.prg import SEED_BYTES, Prg
 from mpcvit.ring.sharing import join, split
 from mpcvit.wire import PROTOCOL_VERSION, SESSION_ID_BYTES
+from mpcvit.wire.budget import FULL
 from mpcvit.wire.manifest import Manifest
 from mpcvit.wire.result_share import ResultShare
 from mpcvit.wire.stats import Stats
@@ -68,6 +69,7 @@ def run_session(
         input_shape=manifest.input_shape,
         protocol_version=PROTOCOL_VERSION,
         expires_at=int(time.time() + deadline - time.monotonic()) + 1,
+        budget="" if manifest.budget == FULL else manifest.budget,
     )
     seeds = [secrets.token_bytes(SEED_BYTES) for _ in range(len(parties) - 1)]
     shares: list[bytes | Codes] = [*seeds, split(codes, [Prg(seed) for seed in seeds], session_id)]

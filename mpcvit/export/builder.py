@@ -9,7 +9,7 @@ output can be compared with the model's. Bounds are published on a coarse grid: 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -169,13 +169,20 @@ class Value:
 class Builder:
     """Collects inputs, parameters and nodes of one Program.
 
+    Args:
+        units: by name, the units in which values are computed, where another Program has chosen them; see :meth:`unit`.
+
     Attributes:
         weights: the parameters' codes.
         parts: where each node comes from.
+        units: those that were used.
     """
 
-    def __init__(self, precision: Precision) -> None:
+    def __init__(self, precision: Precision, units: Mapping[str, float] | None = None) -> None:
         self.precision = precision
+        self.units: dict[str, float] = {}
+        self._given_units = dict(units or {})
+        self._wholes: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self._steps = dict(precision.steps)
         self.inputs: dict[str, TensorType] = {}
         self.weights: dict[str, Codes] = {}
@@ -222,7 +229,7 @@ class Builder:
         """
         if frac is None:
             frac = self.weight_frac(real)
-        largest = power_of_two(max(float(real.abs().max()), 2.0**-frac))
+        largest = power_of_two(max(float(self._whole(real).abs().max()), 2.0**-frac))
         kind = TensorType(tuple(real.shape), QType(frac=frac, lo=-largest, hi=largest))
         self._parameters[name] = kind
         codes = self.weights[name] = encode(real.numpy(), kind.qtype)
@@ -252,10 +259,28 @@ class Builder:
         Raises:
             RangeError: some of ``real`` is not finite.
         """
-        largest = float(real.abs().max())
+        largest = float(self._whole(real).abs().max())
         if not math.isfinite(largest):
             raise RangeError("weights that are not finite", expected="finite weights", remedy="Train the model again.")
         return self.precision.weight_bits - 1 - math.ceil(math.log2(max(largest, 2.0**-20)) + 1e-9)
+
+    def part_of(self, part: torch.Tensor, whole: torch.Tensor) -> None:
+        """Encode ``part``, a slice of ``whole``, as ``whole`` is encoded: it gets the same codes, and the same type."""
+        self._wholes[id(part)] = part, whole  # which keeps it alive, so that its id stays its own
+
+    def part_scaled(self, scaled: torch.Tensor, weight: torch.Tensor, factor: float) -> None:
+        """Let ``scaled``, which is ``weight`` times ``factor``, be part of what ``weight`` is part of, if it is."""
+        if id(weight) in self._wholes:
+            self.part_of(scaled, self._wholes[id(weight)][1] * factor)
+
+    def unit(self, name: str, wanted: float) -> float:
+        """Return the unit in which to compute the value ``name``: ``wanted``, if it is not given."""
+        unit = self.units[name] = self._given_units.get(name, wanted)
+        return unit
+
+    def _whole(self, real: torch.Tensor) -> torch.Tensor:
+        """Return the tensor that ``real`` is part of, or itself."""
+        return self._wholes[id(real)][1] if id(real) in self._wholes else real
 
     def frac(self, name: str) -> int:
         """Return the ordinary number of fractional bits of the value ``name``: fewer where it may be coarse."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -33,6 +33,7 @@ class Exported:
         fidelity: largest difference of outputs between the model and the Program's real-valued evaluation.
         parts: by node, where it comes from in the model.
         reveal: what the Program's output is.
+        units: by name, in which units values are computed.
     """
 
     program: Program
@@ -40,6 +41,7 @@ class Exported:
     fidelity: float
     parts: Mapping[str, Part]
     reveal: Disclosure = LOGITS
+    units: Mapping[str, float] = field(default_factory=dict)
 
 
 def begin(
@@ -47,14 +49,18 @@ def begin(
     expected: tuple[int, ...],
     normalisation: Normalisation,
     precision: Precision | None,
+    units: Mapping[str, float] | None = None,
 ) -> tuple[Builder, Value]:
     """Return a builder, and the Program's input, checked, with the pixels of ``images`` as its values.
+
+    Args:
+        units: those of another Program of the same weights, see :class:`~mpcvit.export.builder.Builder`.
 
     Raises:
         InputError: ``images`` is not [count, \\*expected] with at least one picture, or not of pixels.
     """
     check_images(images, expected)
-    b = Builder(precision or Precision())
+    b = Builder(precision or Precision(), units)
     pixels = b.input(INPUT, normalisation.pixels(images), normalisation.pixel)
     return b, b.checked(f"{INPUT}.checked", pixels, normalisation.bits)
 
@@ -88,4 +94,4 @@ def finish(
             "(--stock-wraps, Precision.stock_wraps). Else use fewer fractional bits (Precision.frac), or normalise the "
             "model's activations.",
         )
-    return Exported(program, b.weights, fidelity, b.parts, reveal)
+    return Exported(program, b.weights, fidelity, b.parts, reveal, b.units)

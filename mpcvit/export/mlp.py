@@ -117,8 +117,9 @@ def gelu_layer(b: Builder, name: str, stream: Normed, layer: Affine) -> tuple[Va
             return read_hidden, lower_gelu(b, f"{name}.act", read_hidden)
     lengths = stream.gain * read_columns(b, layer.weight, layer.first).norm(dim=0) + _read_rounding(b, stream)
     lo, hi = coarse(float((layer.bias - lengths).min()), float((layer.bias + lengths).max()))
-    unit = unit_of(lo, hi)
+    unit = b.unit(f"{name}.fc1", unit_of(lo, hi))
     stretched = layer.scaled(torch.full_like(layer.bias, unit))
+    b.part_scaled(stretched.weight, layer.weight, unit)
     wide = read_affine(b, f"{name}.norm_fc1", stream, stretched)
     read_hidden = b.rescale(f"{name}.fc1", wide, public=(lo * unit, hi * unit))
     with b.scope(Role.ACTIVATION):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
+from typing import TypeVar
 
 import torch
 
@@ -15,6 +17,8 @@ from mpcvit.export.normalisation import NOISE, Normalisation
 from mpcvit.export.traced.model import TracedModel
 from mpcvit.models.backbones import FloatModel
 from mpcvit.wire.reveal import LOGITS, Disclosure
+
+Result = TypeVar("Result")
 
 
 def export_model(
@@ -40,7 +44,15 @@ def export_model(
         return family.EXPORT(model, images, chosen, reveal, factors, normalisation)  # type: ignore[no-any-return]
 
     family = import_module(f"mpcvit.export.{model.config.family}")
-    chosen = precision or Precision()
+    return proven_or_calibrated(export, precision or Precision(), allow_calibrated=allow_calibrated)
+
+
+def proven_or_calibrated(export: Callable[[Precision], Result], chosen: Precision, *, allow_calibrated: bool) -> Result:
+    """Return what ``export`` makes with ``chosen``, or with calibrated ranges where they cannot be proven.
+
+    Raises:
+        RangeError: they cannot, and calibrated ones are not allowed.
+    """
     try:
         return export(chosen)
     except RangeError:

@@ -72,7 +72,23 @@ def export_vit(
     config = model.config
     check_reveal(reveal, config.classes)
     b, image = begin(images, config.input_shape, normalisation, precision)
-    folded = fold(model, factors)
+    return lower_vit(b, image, fold(model, factors), model, normalisation, reveal)
+
+
+def lower_vit(
+    b: Builder,
+    image: Value,
+    folded: FoldedViT,
+    model: VisionTransformer,
+    normalisation: Normalisation,
+    reveal: Disclosure,
+) -> Exported:
+    """Return the Program of ``folded``, which computes what ``model`` computes, from the pixels of ``image``.
+
+    Raises:
+        ProgramError, RangeError: of :func:`export_vit`.
+    """
+    config = folded.config
     # behind the last attention only the class token is read
     stream = lower_blocks(b, image, folded, normalisation, 1 if config.class_token else config.tokens)
     with b.scope(Role.HEAD):

@@ -1,22 +1,26 @@
 """An exported model on disk, in clear: what its owner keeps and shares from.
 
-``model.json`` (name, version, labels, preprocessing, what is revealed), ``program.json``, ``weights.safetensors``.
+``model.json`` (name, version, labels, preprocessing, what is revealed), ``program.json``, ``weights.safetensors``; and
+``budgets``, if it has other Programs on the same weights (:mod:`mpcvit.store.budgets`).
 """
 
 from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from mpcvit.errors import ConfigError, InputError, ModelFileError, NotRevealed
+from mpcvit.errors import BudgetUnknown, ConfigError, InputError, ModelFileError, NotRevealed
 from mpcvit.inputs import InputSpec
 from mpcvit.ops.types import TensorType
 from mpcvit.program.files import load_program, load_weights, save_program, save_weights
 from mpcvit.program.program import Program
 from mpcvit.program.reference import Weights
 from mpcvit.ring.qtype import PIXEL
+from mpcvit.store.budgets import BUDGETS_FOLDER, BudgetProgram, budget_folders
+from mpcvit.wire.budget import FULL
 from mpcvit.wire.manifest import Manifest
 from mpcvit.wire.reveal import LOGITS, Disclosure, RevealKind
 
@@ -92,6 +96,10 @@ class Description:
 class ModelFolder:
     """An exported model in memory.
 
+    Attributes:
+        program, weights: of the whole model.
+        budgets: its other Programs, by name, on the same weights.
+
     Raises:
         ModelFileError: the Program reads something else than the input that the description names, or its output is not
             what it says that it reveals.
@@ -100,9 +108,12 @@ class ModelFolder:
     description: Description
     program: Program
     weights: Weights
+    budgets: Mapping[str, BudgetProgram] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._check_input()
+        for name in self.budgets:
+            self.at(name)
         output, reveal = self.program.types[self.program.output], self.description.reveal
         if not _is_answer(output, reveal, len(self.description.labels)):
             raise ModelFileError(
@@ -158,6 +169,24 @@ class ModelFolder:
             )
         return self.input.size
 
+    @property
+    def programs(self) -> dict[str, Program]:
+        """All Programs by budget, the whole model's first."""
+        return {FULL: self.program, **{name: budget.program for name, budget in self.budgets.items()}}
+
+    def at(self, budget: str) -> ModelFolder:
+        """Return the model with one of its Programs, as if there was no other.
+
+        Raises:
+            BudgetUnknown: it has no such budget.
+        """
+        if budget == FULL:
+            return replace(self, budgets={})
+        if budget not in self.budgets:
+            raise BudgetUnknown.of(self.description.name, budget, [FULL, *self.budgets])
+        chosen = self.budgets[budget]
+        return ModelFolder(self.description, chosen.program, chosen.weights(self.weights))
+
     def manifest(self, share_set: str, program_file_sha256: str, share_sha256: tuple[str, ...]) -> Manifest:
         """Return the manifest of one sharing of this model.
 
@@ -188,6 +217,8 @@ class ModelFolder:
         save_program(self.program, folder)
         save_weights(self.program, self.weights, folder)
         self.description.save(folder)
+        for name, budget in self.budgets.items():
+            budget.save(folder / BUDGETS_FOLDER / name)
 
     @classmethod
     def load(cls, folder: Path) -> ModelFolder:
@@ -199,7 +230,8 @@ class ModelFolder:
         """
         description = Description.load(folder)
         program = load_program(folder)
-        return cls(description, program, load_weights(program, folder))
+        budgets = {name: BudgetProgram.load(path) for name, path in budget_folders(folder).items()}
+        return cls(description, program, load_weights(program, folder), budgets)
 
 
 def _is_answer(output: TensorType, reveal: Disclosure, labels: int) -> bool:

@@ -7,12 +7,13 @@ import json
 
 from mpcvit.errors import VersionSkew
 from mpcvit.wire import OLDEST_CLIENT_VERSION, PROTOCOL_VERSION
+from mpcvit.wire.budget import FULL
 from mpcvit.wire.manifest import Manifest
 from mpcvit.wire.reveal import RevealKind
 
 #: The version from which on clients read manifests of today's format, with all kinds of inputs; what manifests lack for
 #: older ones, and the format that these know.
-_DIGESTS_OF_FILES = _TYPED_INPUTS = 3
+_DIGESTS_OF_FILES = _TYPED_INPUTS = _BUDGETS = 3
 _NEW = ("program_file_sha256", "share_sha256")
 _OLD_FORMAT = 3
 _OLD_ANSWERS = (RevealKind.LOGITS, RevealKind.TOPK, RevealKind.LABEL)
@@ -35,16 +36,17 @@ def require_client_version(version: int) -> None:
 
 
 def is_readable_by(version: int, manifest: Manifest) -> bool:
-    """Whether clients of protocol ``version`` know the kinds of the model's input and answer.
+    """Whether clients of protocol ``version`` know budgets, and the kinds of the model's input and answer.
 
-    Older ones know one picture only, and logits or labels of it.
+    Older ones know one picture only, and logits or labels of it, by the whole model.
 
     They refuse a list with a manifest that they cannot read, so it is left out.
 
     Args:
         version: 0 for clients that do not say theirs: those before version 3.
     """
-    return version >= _TYPED_INPUTS or (manifest.input.is_plain and manifest.reveal.kind in _OLD_ANSWERS)
+    known = manifest.input.is_plain and manifest.reveal.kind in _OLD_ANSWERS
+    return (version >= _TYPED_INPUTS or known) and (version >= _BUDGETS or manifest.budget == FULL)
 
 
 def manifest_for(version: int, manifest: Manifest) -> bytes:

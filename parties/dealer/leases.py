@@ -71,11 +71,11 @@ class Dealer:
         """
         return self._ledger.mark()
 
-    def load_program(self, folder: Path) -> Program:
-        """Deal for one more program.
+    def load_programs(self, folder: Path) -> list[Program]:
+        """Deal for all programs of one more model, and return them, the whole model's first.
 
         Raises:
-            ModelFileError: it cannot be read.
+            ModelFileError: one cannot be read.
         """
         return self._programs.load(folder)
 

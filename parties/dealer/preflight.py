@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from mpcvit.finding import SetupFinding
-from mpcvit.program.files import load_program
+from mpcvit.store.budgets import load_programs
 from parties.common import preflight
 from parties.common.settings import DealerSettings
 
@@ -25,7 +25,5 @@ def findings(settings: DealerSettings) -> Iterator[SetupFinding]:
 
 
 def _programs(settings: DealerSettings) -> str:
-    digests = [load_program(folder).digest for folder in settings.programs]
-    return ", ".join(
-        f"{folder.name} ({digest[:12]}..)" for folder, digest in zip(settings.programs, digests, strict=True)
-    )
+    programs = [(folder, program) for folder in settings.programs for program in load_programs(folder).values()]
+    return ", ".join(f"{folder.name} ({program.digest[:12]}..)" for folder, program in programs)

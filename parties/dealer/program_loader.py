@@ -33,6 +33,6 @@ class ProgramLoader(ModelLoader):
         )
 
     def _load(self, folder: Path) -> admin_pb2.ModelStatus:
-        program = self._dealer.load_program(folder)
-        log.info("program %s.. is loaded", program.digest[:16])
+        for program in self._dealer.load_programs(folder):
+            log.info("program %s.. is loaded", program.digest[:16])
         return admin_pb2.ModelStatus()

@@ -8,8 +8,8 @@ from pathlib import Path
 from mpcvit.engines.masked.objective import objective
 from mpcvit.engines.masked.plan import Plan, make_plan
 from mpcvit.errors import ProgramMismatch
-from mpcvit.program.files import load_program
 from mpcvit.program.program import Program
+from mpcvit.store.budgets import load_programs
 
 
 class Programs:
@@ -20,18 +20,19 @@ class Programs:
     """
 
     def __init__(self, folders: Iterable[Path]) -> None:
-        self._programs = {bytes.fromhex(program.digest): program for program in map(load_program, folders)}
+        found = [program for folder in folders for program in load_programs(folder).values()]
+        self._programs = {bytes.fromhex(program.digest): program for program in found}
         self._plans: dict[tuple[bytes, str], Plan] = {}
 
-    def load(self, folder: Path) -> Program:
-        """Deal for one more program.
+    def load(self, folder: Path) -> list[Program]:
+        """Deal for all programs of one more model, and return them, the whole model's first.
 
         Raises:
-            ModelFileError: it cannot be read.
+            ModelFileError: one cannot be read.
         """
-        program = load_program(folder)
-        self._programs[bytes.fromhex(program.digest)] = program
-        return program
+        programs = list(load_programs(folder).values())
+        self._programs |= {bytes.fromhex(program.digest): program for program in programs}
+        return programs
 
     def program(self, digest: bytes) -> Program:
         """Return the program of ``digest``.

@@ -20,6 +20,7 @@ from mpcvit.errors import (
 )
 from mpcvit.store.shared import ModelShare
 from mpcvit.wire import SESSION_ID_BYTES
+from mpcvit.wire.budget import FULL
 from mpcvit.wire.client_versions import manifest_digest_for, require_client_version
 from mpcvit.wire.manifest import Manifest
 from mpcvit.wire.v1 import session_pb2
@@ -71,10 +72,11 @@ class Admission:
         """Return the model that ``spec`` asks for.
 
         Raises:
-            VersionSkew, ModelMismatch, ProgramMismatch, ShapeMismatch, SessionExpired, SessionError: it cannot be run.
+            VersionSkew, ModelMismatch, BudgetUnknown, ProgramMismatch, ShapeMismatch, SessionExpired, SessionError: it
+                cannot be run.
         """
         _check_form(spec)
-        model = self._models.get(spec.model_name, spec.model_version)
+        model = self._models.get(spec.model_name, spec.model_version, spec.budget or FULL)
         _check_same(spec, model.manifest)
         if spec.expires_at < time.time():
             raise SessionExpired(

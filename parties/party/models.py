@@ -1,4 +1,4 @@
-"""The models that a party serves: versions of each name, one of them active."""
+"""The models that a party serves: versions of each name, one of them active, and Programs of each version."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import logging
 import threading
 from pathlib import Path
 
-from mpcvit.errors import ModelMismatch
-from mpcvit.store.shared import ModelShare, load_share
+from mpcvit.errors import BudgetUnknown, ModelMismatch
+from mpcvit.store.shared import ModelShare, load_shares
+from mpcvit.wire.budget import FULL
 from mpcvit.wire.owners import Owners
 from parties.common.settings import PartySettings
 
@@ -15,7 +16,7 @@ log = logging.getLogger("mpcvit.models")
 
 
 class Models:
-    """Shares by name and version. Thread-safe.
+    """Shares by name, version and budget. Thread-safe.
 
     New sessions that name no version get the active one. At the start that is the first of a name in the configuration.
 
@@ -32,42 +33,45 @@ class Models:
         self._lock = threading.Lock()
         self._versions: dict[str, list[ModelShare]] = {}
         for folder in settings.models:
-            self.add(self.load(folder))
+            for model in self.load(folder):
+                self.add(model)
 
-    def load(self, folder: Path) -> ModelShare:
-        """Return the share in ``folder``, which is not served yet.
+    def load(self, folder: Path) -> list[ModelShare]:
+        """Return the share in ``folder``, once for each Program, the whole model's first; they are not served yet.
 
         Raises:
             NotSigned, ModelFileError, ProgramMismatch, ShapeMismatch, ModelMismatch: it cannot be served.
         """
-        model = load_share(folder, self._index, self._owners)
+        shares = load_shares(folder, self._index, self._owners)
+        model = shares[0]
         if model.manifest.parties != self._parties:
             raise ModelMismatch(
                 f"model '{model.manifest.name}' in {folder}, shared among {model.manifest.parties} parties",
                 expected=f"a model shared among {self._parties}",
                 remedy="Share the model again, or correct 'models' and 'parties' in the configuration.",
             )
-        _report(model)
-        return model
+        for share in shares:
+            _report(share)
+        return shares
 
     def add(self, model: ModelShare) -> None:
-        """Serve ``model`` to those who ask for its version; active if it is the first of its name.
+        """Serve ``model`` to those who ask for its version and budget; active if it is the first of its name.
 
         Raises:
-            ModelMismatch: there is one of this name and version.
+            ModelMismatch: there is one of this name, version and budget.
         """
         self.require_new(model)
         with self._lock:
             self._versions.setdefault(model.manifest.name, []).append(model)
 
     def require_new(self, model: ModelShare) -> None:
-        """Make sure that no model of this name and version is loaded.
+        """Make sure that no model of this name, version and budget is loaded.
 
         Raises:
             ModelMismatch: there is one.
         """
         manifest = model.manifest
-        if self.find(manifest.name, manifest.version) is not None:
+        if manifest.key in self.keys():
             raise ModelMismatch(
                 f"a second model '{manifest.name}' of version '{manifest.version}'",
                 expected="another version for other weights",
@@ -82,29 +86,45 @@ class Models:
         """
         model = self.get(name, version)
         with self._lock:
-            self._versions[name].sort(key=lambda other: other is not model)
+            self._versions[name].sort(key=lambda other: other.manifest.version != model.manifest.version)
         log.info("version %r of model %r is active", version, name)
 
-    def find(self, name: str, version: str = "") -> ModelShare | None:
-        """Return a version of a model, the active one if ``version`` is empty; None if it is not loaded."""
-        with self._lock:
-            versions = list(self._versions.get(name, []))
-        return next((model for model in versions if version in ("", model.manifest.version)), None)
+    def find(self, name: str, version: str = "", budget: str = FULL) -> ModelShare | None:
+        """Return a version of a model, the active one if ``version`` is empty, with one of its Programs.
 
-    def get(self, name: str, version: str = "") -> ModelShare:
+        None if it is not loaded.
+        """
+        return next((model for model in self._of(name, version) if model.manifest.budget == budget), None)
+
+    def get(self, name: str, version: str = "", budget: str = FULL) -> ModelShare:
         """Return the same.
 
         Raises:
             ModelMismatch: it is not loaded.
+            BudgetUnknown: it has no such budget.
         """
-        model = self.find(name, version)
-        if model is None:
+        found = self._of(name, version)
+        if not found:
             raise ModelMismatch(
                 f"model '{name}' version '{version}'",
-                expected=f"one of {sorted((m.manifest.name, m.manifest.version) for m in self.all())}",
+                expected=f"one of {sorted({(m.manifest.name, m.manifest.version) for m in self.all()})}",
                 remedy="Ask for a model that this party serves.",
             )
+        model = self.find(name, found[0].manifest.version, budget)
+        if model is None:
+            raise BudgetUnknown.of(name, budget, [model.manifest.budget for model in found])
         return model
+
+    def programs(self, model: ModelShare) -> list[ModelShare]:
+        """Return the same version with each of its Programs, the whole model's first."""
+        return self._of(model.manifest.name, model.manifest.version)
+
+    def _of(self, name: str, version: str) -> list[ModelShare]:
+        """Return the Programs of a version of a model, of the active one if ``version`` is empty."""
+        with self._lock:
+            versions = list(self._versions.get(name, []))
+        wanted = version or next((model.manifest.version for model in versions), "")
+        return [model for model in versions if model.manifest.version == wanted]
 
     def all(self) -> list[ModelShare]:
         """Return all versions of all models; of each name the active one comes first."""
@@ -112,17 +132,18 @@ class Models:
             return [model for versions in self._versions.values() for model in versions]
 
     def keys(self) -> list[str]:
-        """Return name and version of each, ``NAME:VERSION``."""
+        """Return what tells them apart: ``NAME:VERSION``, and ``@BUDGET`` if it is not the whole model."""
         return [model.manifest.key for model in self.all()]
 
     def is_active(self, model: ModelShare) -> bool:
-        """Return whether new sessions that name no version get ``model``."""
-        return self.find(model.manifest.name) is model
+        """Return whether new sessions that name no version get the one of ``model``."""
+        return model in self._of(model.manifest.name, "")
 
 
 def _report(model: ModelShare) -> None:
     manifest = model.manifest
-    what = f"model {manifest.name!r} {manifest.version!r}, manifest {manifest.digest.hex()[:16]}.."
+    budget = "" if manifest.budget == FULL else f" budget {manifest.budget!r}"
+    what = f"model {manifest.name!r} {manifest.version!r}{budget}, manifest {manifest.digest.hex()[:16]}.."
     if model.owner is not None:
         log.info("%s: signed by owner %s", what, model.owner)
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Sequence
 from functools import partial
 
 import grpc
@@ -150,17 +151,19 @@ class ComputeParty:
         """This party's number."""
         return self.settings.index
 
-    def add(self, model: ModelShare) -> None:
-        """Serve one more version of a model, or one more model, to sessions that name it.
+    def add(self, programs: Sequence[ModelShare]) -> None:
+        """Serve one more version of a model, or one more model, with all its Programs, to sessions that name it.
 
         Raises:
             ModelMismatch: there is one of this name and version.
         """
-        self.models.require_new(model)
-        self.engine.add(model)
-        self.metrics.show_model(model.manifest, self.engine.available)
-        self.models.add(model)
-        self.audit.model_loaded(model.manifest)
+        for model in programs:
+            self.models.require_new(model)
+        for model in programs:
+            self.engine.add(model)
+            self.metrics.show_model(model.manifest, self.engine.available)
+            self.models.add(model)
+            self.audit.model_loaded(model.manifest)
 
     def loaded_at(self, peer: int) -> frozenset[bytes]:
         """Return the digests of the manifests that another party had loaded at its last sign of life."""

@@ -29,21 +29,21 @@ class Rollout(ModelLoader):
             PeerLost, PeerTimeout: another party cannot be asked.
             MaterialExhausted: no material was prepared for it yet.
         """
-        model = self._party.models.get(name, version)
-        self._require_everywhere(model)
-        if (lack := self._party.engine.lacking(model.manifest.key)) is not None:
-            raise MaterialExhausted(
-                f"no prepared material for model '{name}' version '{version}': {lack}",
-                expected="some, so that the first sessions do not wait",
-                remedy="Load the model at all parties and its program at the dealer, then try again in a while.",
-            )
+        for model in self._party.models.programs(self._party.models.get(name, version)):
+            self._require_everywhere(model)
+            if (lack := self._party.engine.lacking(model.manifest.key)) is not None:
+                raise MaterialExhausted(
+                    f"no prepared material for model '{model.manifest.key}': {lack}",
+                    expected="some, so that the first sessions do not wait",
+                    remedy="Load the model at all parties and its program at the dealer, then try again in a while.",
+                )
         self._party.models.activate(name, version)
 
     def _load(self, folder: Path) -> admin_pb2.ModelStatus:
-        model = self._party.models.load(folder)
+        programs = self._party.models.load(folder)
         with self._lock:
-            self._party.add(model)
-        return model_status(self._party, model)
+            self._party.add(programs)
+        return model_status(self._party, programs[0])
 
     def _require_everywhere(self, model: ModelShare) -> None:
         for peer, monitor in self._party.monitors.items():

@@ -52,7 +52,7 @@ def _clients(party: ComputeParty) -> list[admin_pb2.ClientSessions]:
 
 
 def model_status(party: ComputeParty, model: ModelShare) -> admin_pb2.ModelStatus:
-    """Return how one version of a model is at a party."""
+    """Return how one Program of one version of a model is at a party."""
     return admin_pb2.ModelStatus(
         name=model.manifest.name,
         version=model.manifest.version,
@@ -61,6 +61,7 @@ def model_status(party: ComputeParty, model: ModelShare) -> admin_pb2.ModelStatu
         pool_ready=party.engine.available(model.manifest.key),
         pool_size=party.settings.pool.sessions,
         session_bytes=party.engine.memory(model.manifest.key),
+        budget=model.manifest.budget,
     )
 
 

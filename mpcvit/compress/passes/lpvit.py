@@ -84,16 +84,23 @@ class LPViT(Compression):
         check_own_weights(model, self.name)
         names = [f"blocks.{number}.{layer}" for number in range(model.config.depth) for layer in LAYERS]
         result = rebuilt(model, model.config)
-        self._zero(result, input_moments(model, names, images))
+        self._zero(result, model, input_moments(model, names, images), images, report)
         return result
 
     def apply_to_module(self, module: nn.Module, images: torch.Tensor, report: Notify) -> nn.Module:
         result = copy.deepcopy(module)
-        self._zero(result, input_moments(module, module_layers(module, images), images))
+        self._zero(result, module, input_moments(module, module_layers(module, images), images), images, report)
         return result
 
-    def _zero(self, result: nn.Module, moments: Mapping[str, Moments]) -> None:
-        """Make blocks of the layers of ``result`` zero, given the moments of their inputs by name."""
+    def _zero(
+        self,
+        result: nn.Module,
+        model: nn.Module,
+        moments: Mapping[str, Moments],
+        images: torch.Tensor,
+        report: Notify,
+    ) -> None:
+        """Make blocks of the layers of ``result`` zero, given the moments of their inputs in ``model`` by name."""
         layers = {name: cast(nn.Linear, result.get_submodule(name)) for name in moments}
         curves = {
             name: Curve.of(layer.weight.detach().double().T, moments[name].covariance, self.block)

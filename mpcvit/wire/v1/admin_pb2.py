@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from mpcvit.wire.v1 import session_pb2 as mpcvit_dot_v1_dot_session__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15mpcvit/v1/admin.proto\x12\tmpcvit.v1\x1a\x17mpcvit/v1/session.proto\"\x12\n\x10GetStatusRequest\"\xf7\x03\n\x11GetStatusResponse\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x18\n\x10protocol_version\x18\x03 \x01(\r\x12\x10\n\x08uptime_s\x18\x04 \x01(\x01\x12\x10\n\x08\x64raining\x18\x05 \x01(\x08\x12\x36\n\x05unmet\x18\x06 \x03(\x0b\x32\'.mpcvit.v1.GetStatusResponse.UnmetEntry\x12*\n\x07\x63lients\x18\x07 \x03(\x0b\x32\x19.mpcvit.v1.ClientSessions\x12&\n\x06models\x18\x08 \x03(\x0b\x32\x16.mpcvit.v1.ModelStatus\x12$\n\x05roles\x18\t \x03(\x0b\x32\x15.mpcvit.v1.RoleStatus\x12\x18\n\x10\x63\x65rtificate_days\x18\n \x01(\x01\x12%\n\x06ledger\x18\x0b \x01(\x0b\x32\x15.mpcvit.v1.LedgerMark\x12\'\n\x06memory\x18\x0c \x01(\x0b\x32\x17.mpcvit.v1.MemoryStatus\x12&\n\x06leases\x18\r \x03(\x0b\x32\x16.mpcvit.v1.PartyLeases\x12\x13\n\x0bunix_time_s\x18\x0e \x01(\x01\x1a,\n\nUnmetEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"_\n\x0e\x43lientSessions\x12\x0e\n\x06\x63lient\x18\x01 \x01(\t\x12\x0c\n\x04held\x18\x02 \x01(\r\x12\x0f\n\x07waiting\x18\x03 \x01(\r\x12\x0f\n\x07running\x18\x04 \x01(\r\x12\r\n\x05\x65nded\x18\x05 \x01(\r\"\x93\x01\n\x0bModelStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x17\n\x0fmanifest_sha256\x18\x03 \x01(\x0c\x12\x0e\n\x06\x61\x63tive\x18\x04 \x01(\x08\x12\x12\n\npool_ready\x18\x05 \x01(\r\x12\x11\n\tpool_size\x18\x06 \x01(\r\x12\x15\n\rsession_bytes\x18\x07 \x01(\x04\"M\n\nRoleStatus\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07present\x18\x02 \x01(\x08\x12\x11\n\tsilence_s\x18\x03 \x01(\x01\x12\r\n\x05\x65rror\x18\x04 \x01(\t\"?\n\x0cMemoryStatus\x12\x16\n\x0eresident_bytes\x18\x01 \x01(\x04\x12\x17\n\x0f\x61vailable_bytes\x18\x02 \x01(\x04\"8\n\x0bPartyLeases\x12\r\n\x05party\x18\x01 \x01(\t\x12\x0c\n\x04open\x18\x02 \x01(\r\x12\x0c\n\x04most\x18\x03 \x01(\r\"\x19\n\x17ListLoadedModelsRequest\"B\n\x18ListLoadedModelsResponse\x12&\n\x06models\x18\x01 \x03(\x0b\x32\x16.mpcvit.v1.ModelStatus\"\"\n\x10LoadModelRequest\x12\x0e\n\x06\x66older\x18\x01 \x01(\t\":\n\x11LoadModelResponse\x12%\n\x05model\x18\x01 \x01(\x0b\x32\x16.mpcvit.v1.ModelStatus\"5\n\x14\x41\x63tivateModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"?\n\x15\x41\x63tivateModelResponse\x12&\n\x06models\x18\x01 \x03(\x0b\x32\x16.mpcvit.v1.ModelStatus\"\x0e\n\x0c\x44rainRequest\"2\n\rDrainResponse\x12\x10\n\x08sessions\x18\x01 \x01(\r\x12\x0f\n\x07\x64rain_s\x18\x02 \x01(\x01\x32\x8b\x03\n\x0c\x41\x64minService\x12\x46\n\tGetStatus\x12\x1b.mpcvit.v1.GetStatusRequest\x1a\x1c.mpcvit.v1.GetStatusResponse\x12[\n\x10ListLoadedModels\x12\".mpcvit.v1.ListLoadedModelsRequest\x1a#.mpcvit.v1.ListLoadedModelsResponse\x12\x46\n\tLoadModel\x12\x1b.mpcvit.v1.LoadModelRequest\x1a\x1c.mpcvit.v1.LoadModelResponse\x12R\n\rActivateModel\x12\x1f.mpcvit.v1.ActivateModelRequest\x1a .mpcvit.v1.ActivateModelResponse\x12:\n\x05\x44rain\x12\x17.mpcvit.v1.DrainRequest\x1a\x18.mpcvit.v1.DrainResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15mpcvit/v1/admin.proto\x12\tmpcvit.v1\x1a\x17mpcvit/v1/session.proto\"\x12\n\x10GetStatusRequest\"\xf7\x03\n\x11GetStatusResponse\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x18\n\x10protocol_version\x18\x03 \x01(\r\x12\x10\n\x08uptime_s\x18\x04 \x01(\x01\x12\x10\n\x08\x64raining\x18\x05 \x01(\x08\x12\x36\n\x05unmet\x18\x06 \x03(\x0b\x32\'.mpcvit.v1.GetStatusResponse.UnmetEntry\x12*\n\x07\x63lients\x18\x07 \x03(\x0b\x32\x19.mpcvit.v1.ClientSessions\x12&\n\x06models\x18\x08 \x03(\x0b\x32\x16.mpcvit.v1.ModelStatus\x12$\n\x05roles\x18\t \x03(\x0b\x32\x15.mpcvit.v1.RoleStatus\x12\x18\n\x10\x63\x65rtificate_days\x18\n \x01(\x01\x12%\n\x06ledger\x18\x0b \x01(\x0b\x32\x15.mpcvit.v1.LedgerMark\x12\'\n\x06memory\x18\x0c \x01(\x0b\x32\x17.mpcvit.v1.MemoryStatus\x12&\n\x06leases\x18\r \x03(\x0b\x32\x16.mpcvit.v1.PartyLeases\x12\x13\n\x0bunix_time_s\x18\x0e \x01(\x01\x1a,\n\nUnmetEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"_\n\x0e\x43lientSessions\x12\x0e\n\x06\x63lient\x18\x01 \x01(\t\x12\x0c\n\x04held\x18\x02 \x01(\r\x12\x0f\n\x07waiting\x18\x03 \x01(\r\x12\x0f\n\x07running\x18\x04 \x01(\r\x12\r\n\x05\x65nded\x18\x05 \x01(\r\"\xa3\x01\n\x0bModelStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x17\n\x0fmanifest_sha256\x18\x03 \x01(\x0c\x12\x0e\n\x06\x61\x63tive\x18\x04 \x01(\x08\x12\x12\n\npool_ready\x18\x05 \x01(\r\x12\x11\n\tpool_size\x18\x06 \x01(\r\x12\x15\n\rsession_bytes\x18\x07 \x01(\x04\x12\x0e\n\x06\x62udget\x18\x08 \x01(\t\"M\n\nRoleStatus\x12\x0c\n\x04role\x18\x01 \x01(\t\x12\x0f\n\x07present\x18\x02 \x01(\x08\x12\x11\n\tsilence_s\x18\x03 \x01(\x01\x12\r\n\x05\x65rror\x18\x04 \x01(\t\"?\n\x0cMemoryStatus\x12\x16\n\x0eresident_bytes\x18\x01 \x01(\x04\x12\x17\n\x0f\x61vailable_bytes\x18\x02 \x01(\x04\"8\n\x0bPartyLeases\x12\r\n\x05party\x18\x01 \x01(\t\x12\x0c\n\x04open\x18\x02 \x01(\r\x12\x0c\n\x04most\x18\x03 \x01(\r\"\x19\n\x17ListLoadedModelsRequest\"B\n\x18ListLoadedModelsResponse\x12&\n\x06models\x18\x01 \x03(\x0b\x32\x16.mpcvit.v1.ModelStatus\"\"\n\x10LoadModelRequest\x12\x0e\n\x06\x66older\x18\x01 \x01(\t\":\n\x11LoadModelResponse\x12%\n\x05model\x18\x01 \x01(\x0b\x32\x16.mpcvit.v1.ModelStatus\"5\n\x14\x41\x63tivateModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"?\n\x15\x41\x63tivateModelResponse\x12&\n\x06models\x18\x01 \x03(\x0b\x32\x16.mpcvit.v1.ModelStatus\"\x0e\n\x0c\x44rainRequest\"2\n\rDrainResponse\x12\x10\n\x08sessions\x18\x01 \x01(\r\x12\x0f\n\x07\x64rain_s\x18\x02 \x01(\x01\x32\x8b\x03\n\x0c\x41\x64minService\x12\x46\n\tGetStatus\x12\x1b.mpcvit.v1.GetStatusRequest\x1a\x1c.mpcvit.v1.GetStatusResponse\x12[\n\x10ListLoadedModels\x12\".mpcvit.v1.ListLoadedModelsRequest\x1a#.mpcvit.v1.ListLoadedModelsResponse\x12\x46\n\tLoadModel\x12\x1b.mpcvit.v1.LoadModelRequest\x1a\x1c.mpcvit.v1.LoadModelResponse\x12R\n\rActivateModel\x12\x1f.mpcvit.v1.ActivateModelRequest\x1a .mpcvit.v1.ActivateModelResponse\x12:\n\x05\x44rain\x12\x17.mpcvit.v1.DrainRequest\x1a\x18.mpcvit.v1.DrainResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,29 +43,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CLIENTSESSIONS']._serialized_start=587
   _globals['_CLIENTSESSIONS']._serialized_end=682
   _globals['_MODELSTATUS']._serialized_start=685
-  _globals['_MODELSTATUS']._serialized_end=832
-  _globals['_ROLESTATUS']._serialized_start=834
-  _globals['_ROLESTATUS']._serialized_end=911
-  _globals['_MEMORYSTATUS']._serialized_start=913
-  _globals['_MEMORYSTATUS']._serialized_end=976
-  _globals['_PARTYLEASES']._serialized_start=978
-  _globals['_PARTYLEASES']._serialized_end=1034
-  _globals['_LISTLOADEDMODELSREQUEST']._serialized_start=1036
-  _globals['_LISTLOADEDMODELSREQUEST']._serialized_end=1061
-  _globals['_LISTLOADEDMODELSRESPONSE']._serialized_start=1063
-  _globals['_LISTLOADEDMODELSRESPONSE']._serialized_end=1129
-  _globals['_LOADMODELREQUEST']._serialized_start=1131
-  _globals['_LOADMODELREQUEST']._serialized_end=1165
-  _globals['_LOADMODELRESPONSE']._serialized_start=1167
-  _globals['_LOADMODELRESPONSE']._serialized_end=1225
-  _globals['_ACTIVATEMODELREQUEST']._serialized_start=1227
-  _globals['_ACTIVATEMODELREQUEST']._serialized_end=1280
-  _globals['_ACTIVATEMODELRESPONSE']._serialized_start=1282
-  _globals['_ACTIVATEMODELRESPONSE']._serialized_end=1345
-  _globals['_DRAINREQUEST']._serialized_start=1347
-  _globals['_DRAINREQUEST']._serialized_end=1361
-  _globals['_DRAINRESPONSE']._serialized_start=1363
-  _globals['_DRAINRESPONSE']._serialized_end=1413
-  _globals['_ADMINSERVICE']._serialized_start=1416
-  _globals['_ADMINSERVICE']._serialized_end=1811
+  _globals['_MODELSTATUS']._serialized_end=848
+  _globals['_ROLESTATUS']._serialized_start=850
+  _globals['_ROLESTATUS']._serialized_end=927
+  _globals['_MEMORYSTATUS']._serialized_start=929
+  _globals['_MEMORYSTATUS']._serialized_end=992
+  _globals['_PARTYLEASES']._serialized_start=994
+  _globals['_PARTYLEASES']._serialized_end=1050
+  _globals['_LISTLOADEDMODELSREQUEST']._serialized_start=1052
+  _globals['_LISTLOADEDMODELSREQUEST']._serialized_end=1077
+  _globals['_LISTLOADEDMODELSRESPONSE']._serialized_start=1079
+  _globals['_LISTLOADEDMODELSRESPONSE']._serialized_end=1145
+  _globals['_LOADMODELREQUEST']._serialized_start=1147
+  _globals['_LOADMODELREQUEST']._serialized_end=1181
+  _globals['_LOADMODELRESPONSE']._serialized_start=1183
+  _globals['_LOADMODELRESPONSE']._serialized_end=1241
+  _globals['_ACTIVATEMODELREQUEST']._serialized_start=1243
+  _globals['_ACTIVATEMODELREQUEST']._serialized_end=1296
+  _globals['_ACTIVATEMODELRESPONSE']._serialized_start=1298
+  _globals['_ACTIVATEMODELRESPONSE']._serialized_end=1361
+  _globals['_DRAINREQUEST']._serialized_start=1363
+  _globals['_DRAINREQUEST']._serialized_end=1377
+  _globals['_DRAINRESPONSE']._serialized_start=1379
+  _globals['_DRAINRESPONSE']._serialized_end=1429
+  _globals['_ADMINSERVICE']._serialized_start=1432
+  _globals['_ADMINSERVICE']._serialized_end=1827
 # @@protoc_insertion_point(module_scope)

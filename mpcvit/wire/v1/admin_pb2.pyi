@@ -65,7 +65,7 @@ class ClientSessions(_message.Message):
     def __init__(self, client: _Optional[str] = ..., held: _Optional[int] = ..., waiting: _Optional[int] = ..., running: _Optional[int] = ..., ended: _Optional[int] = ...) -> None: ...
 
 class ModelStatus(_message.Message):
-    __slots__ = ("name", "version", "manifest_sha256", "active", "pool_ready", "pool_size", "session_bytes")
+    __slots__ = ("name", "version", "manifest_sha256", "active", "pool_ready", "pool_size", "session_bytes", "budget")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     MANIFEST_SHA256_FIELD_NUMBER: _ClassVar[int]
@@ -73,6 +73,7 @@ class ModelStatus(_message.Message):
     POOL_READY_FIELD_NUMBER: _ClassVar[int]
     POOL_SIZE_FIELD_NUMBER: _ClassVar[int]
     SESSION_BYTES_FIELD_NUMBER: _ClassVar[int]
+    BUDGET_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     manifest_sha256: bytes
@@ -80,7 +81,8 @@ class ModelStatus(_message.Message):
     pool_ready: int
     pool_size: int
     session_bytes: int
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., manifest_sha256: _Optional[bytes] = ..., active: bool = ..., pool_ready: _Optional[int] = ..., pool_size: _Optional[int] = ..., session_bytes: _Optional[int] = ...) -> None: ...
+    budget: str
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., manifest_sha256: _Optional[bytes] = ..., active: bool = ..., pool_ready: _Optional[int] = ..., pool_size: _Optional[int] = ..., session_bytes: _Optional[int] = ..., budget: _Optional[str] = ...) -> None: ...
 
 class RoleStatus(_message.Message):
     __slots__ = ("role", "present", "silence_s", "error")

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17mpcvit/v1/session.proto\x12\tmpcvit.v1\"\xc0\x01\n\x0bSessionSpec\x12\x12\n\nsession_id\x18\x01 \x01(\x0c\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\x17\n\x0fmanifest_sha256\x18\x04 \x01(\x0c\x12\x16\n\x0eprogram_sha256\x18\x05 \x01(\x0c\x12\x13\n\x0binput_shape\x18\x06 \x03(\x03\x12\x18\n\x10protocol_version\x18\x07 \x01(\r\x12\x12\n\nexpires_at\x18\x08 \x01(\x03\"@\n\nLedgerMark\x12\x11\n\tledger_id\x18\x01 \x01(\x0c\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x10\n\x08start_id\x18\x03 \x01(\x0c\"9\n\tAuditHead\x12\x0e\n\x06log_id\x18\x01 \x01(\x0c\x12\x0c\n\x04line\x18\x02 \x01(\x04\x12\x0e\n\x06sha256\x18\x03 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17mpcvit/v1/session.proto\x12\tmpcvit.v1\"\xd0\x01\n\x0bSessionSpec\x12\x12\n\nsession_id\x18\x01 \x01(\x0c\x12\x12\n\nmodel_name\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\x17\n\x0fmanifest_sha256\x18\x04 \x01(\x0c\x12\x16\n\x0eprogram_sha256\x18\x05 \x01(\x0c\x12\x13\n\x0binput_shape\x18\x06 \x03(\x03\x12\x18\n\x10protocol_version\x18\x07 \x01(\r\x12\x12\n\nexpires_at\x18\x08 \x01(\x03\x12\x0e\n\x06\x62udget\x18\t \x01(\t\"@\n\nLedgerMark\x12\x11\n\tledger_id\x18\x01 \x01(\x0c\x12\r\n\x05\x65poch\x18\x02 \x01(\x04\x12\x10\n\x08start_id\x18\x03 \x01(\x0c\"9\n\tAuditHead\x12\x0e\n\x06log_id\x18\x01 \x01(\x0c\x12\x0c\n\x04line\x18\x02 \x01(\x04\x12\x0e\n\x06sha256\x18\x03 \x01(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,9 +32,9 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'mpcvit.v1.session_pb2', _gl
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SESSIONSPEC']._serialized_start=39
-  _globals['_SESSIONSPEC']._serialized_end=231
-  _globals['_LEDGERMARK']._serialized_start=233
-  _globals['_LEDGERMARK']._serialized_end=297
-  _globals['_AUDITHEAD']._serialized_start=299
-  _globals['_AUDITHEAD']._serialized_end=356
+  _globals['_SESSIONSPEC']._serialized_end=247
+  _globals['_LEDGERMARK']._serialized_start=249
+  _globals['_LEDGERMARK']._serialized_end=313
+  _globals['_AUDITHEAD']._serialized_start=315
+  _globals['_AUDITHEAD']._serialized_end=372
 # @@protoc_insertion_point(module_scope)

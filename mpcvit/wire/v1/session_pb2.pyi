@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class SessionSpec(_message.Message):
-    __slots__ = ("session_id", "model_name", "model_version", "manifest_sha256", "program_sha256", "input_shape", "protocol_version", "expires_at")
+    __slots__ = ("session_id", "model_name", "model_version", "manifest_sha256", "program_sha256", "input_shape", "protocol_version", "expires_at", "budget")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_NAME_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -16,6 +16,7 @@ class SessionSpec(_message.Message):
     INPUT_SHAPE_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
     EXPIRES_AT_FIELD_NUMBER: _ClassVar[int]
+    BUDGET_FIELD_NUMBER: _ClassVar[int]
     session_id: bytes
     model_name: str
     model_version: str
@@ -24,7 +25,8 @@ class SessionSpec(_message.Message):
     input_shape: _containers.RepeatedScalarFieldContainer[int]
     protocol_version: int
     expires_at: int
-    def __init__(self, session_id: _Optional[bytes] = ..., model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., manifest_sha256: _Optional[bytes] = ..., program_sha256: _Optional[bytes] = ..., input_shape: _Optional[_Iterable[int]] = ..., protocol_version: _Optional[int] = ..., expires_at: _Optional[int] = ...) -> None: ...
+    budget: str
+    def __init__(self, session_id: _Optional[bytes] = ..., model_name: _Optional[str] = ..., model_version: _Optional[str] = ..., manifest_sha256: _Optional[bytes] = ..., program_sha256: _Optional[bytes] = ..., input_shape: _Optional[_Iterable[int]] = ..., protocol_version: _Optional[int] = ..., expires_at: _Optional[int] = ..., budget: _Optional[str] = ...) -> None: ...
 
 class LedgerMark(_message.Message):
     __slots__ = ("ledger_id", "epoch", "start_id")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 import pytest
 
 from mpcvit.client.choice import choose
 from mpcvit.client.transport import Offer
-from mpcvit.errors import ModelMismatch
+from mpcvit.errors import BudgetUnknown, ModelMismatch
+from mpcvit.wire.budget import ProgramCost
 from mpcvit.wire.manifest import Manifest
 from mpcvit.wire.owners import ANYBODY
 from tests.support.stand_in import MANIFEST
@@ -56,3 +59,46 @@ def test_a_pin_decides_between_versions() -> None:
         _choose([TWO], [TWO], "tiny", pin=ONE)
     with pytest.raises(ModelMismatch, match="the pinned digest"):
         _choose([TWO, ONE], [TWO, ONE], "tiny:2", pin=ONE)
+
+
+FAST = replace(
+    ONE,
+    budget="fast",
+    views_sha256="ab" * 32,
+    programs=tuple(
+        ProgramCost(budget=budget, program_sha256=ONE.program_sha256, rounds=1, bytes_sent=2, material_bytes=3)
+        for budget in ("full", "fast")
+    ),
+)
+
+
+def _budget(
+    party0: list[Manifest], party1: list[Manifest], budget: str | None, pins: Mapping[str, str] = MappingProxyType({})
+) -> Manifest:
+    offers = [[Offer(manifest, b"") for manifest in served] for served in (party0, party1)]
+    return choose(offers, None, pins, ANYBODY, budget)
+
+
+def test_the_client_chooses_the_budget() -> None:
+    """None is the whole model, whatever the order; a budget that not all parties serve is none."""
+    served = [FAST, ONE]
+    assert _budget(served, served, "fast") == FAST
+    assert _budget(served, served, None) == _budget(served, served, "full") == ONE
+    for party1 in ([ONE], [ONE, replace(FAST, views_sha256="cd" * 32)]):
+        with pytest.raises(BudgetUnknown, match="budget 'fast' of model 'tiny'; expected one of full"):
+            _budget(served, party1, "fast")
+    with pytest.raises(BudgetUnknown, match="'slow' of model 'tiny'; expected one of fast, full"):
+        _budget(served, served, "slow")
+    with pytest.raises(BudgetUnknown, match="expected one of full"):
+        _budget([TWO, *served], [TWO, *served], "fast")  # the active version has none
+
+
+def test_a_pinned_model_needs_a_pin_for_its_budget() -> None:
+    """The whole model's digest does not say what its budgets are."""
+    served, pin = [ONE, FAST], {"tiny": ONE.digest.hex()}
+    assert _budget(served, served, None, pin) == ONE
+    with pytest.raises(ModelMismatch, match="a pin for 'tiny@fast'"):
+        _budget(served, served, "fast", pin)
+    assert _budget(served, served, "fast", {**pin, "tiny@fast": FAST.digest.hex()}) == FAST
+    with pytest.raises(ModelMismatch, match="the pinned digest"):
+        _budget(served, served, "fast", {"tiny@fast": "0" * 64})

@@ -72,6 +72,12 @@ def test_older_clients_are_not_shown_answers_that_they_do_not_know() -> None:
         assert is_readable_by(version, tags) == (version == PROTOCOL_VERSION)
 
 
+def test_older_clients_are_shown_the_whole_model_only() -> None:
+    """They know of no budgets, and would refuse the list."""
+    fast = replace(MANIFEST, budget="fast", views_sha256="ab" * 32)
+    assert [is_readable_by(version, fast) for version in (0, 2, PROTOCOL_VERSION)] == [False, False, True]
+
+
 @pytest.mark.parametrize("party", [0, 1])
 def test_what_older_clients_submit_is_understood(party: int) -> None:
     """Every field of the header means what it meant, and the digest is that of the manifest as they read it."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mpcvit.errors import ModelMismatch
+from mpcvit.errors import BudgetUnknown, ModelMismatch
 from mpcvit.wire.manifest import Manifest
 from parties.party.models import Models
 from tests.support.stand_in import MANIFEST
@@ -53,3 +53,23 @@ def test_what_is_not_loaded_is_no_model() -> None:
             call()
     with pytest.raises(ModelMismatch, match="a second model 'tiny' of version '1'"):
         models.add(_share(share_set="ce" * 16))
+
+
+def test_a_version_has_several_programs() -> None:
+    """By budget, the whole model's without a name; activating a version activates all of its Programs."""
+    one, fast, two = _share(), _share(budget="fast"), _share(version="2")
+    models = _models(one, fast, two)
+    assert _listed(models) == ["tiny:1", "tiny:1@fast", "tiny:2"]
+    assert models.get("tiny") is models.find("tiny", "1") is one
+    assert models.get("tiny", "", "fast") is models.get("tiny", "1", "fast") is fast
+    assert models.programs(one) == [one, fast]
+    assert models.is_active(fast)
+    for version, budget in (("", "slow"), ("2", "fast")):
+        with pytest.raises(BudgetUnknown, match=f"budget '{budget}'"):
+            models.get("tiny", version, budget)
+    models.activate("tiny", "2")
+    assert not models.is_active(fast)
+    with pytest.raises(BudgetUnknown, match="expected one of full"):
+        models.get("tiny", "", "fast")
+    with pytest.raises(ModelMismatch, match="a second model"):
+        models.add(_share(budget="fast"))
