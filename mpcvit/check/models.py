@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mpcvit.export.quantized.lower import lower
 from mpcvit.models.backbones import FloatModel
+from mpcvit.models.vit import VisionTransformer
 from mpcvit.store.quantized import QUANTIZED_FOLDER, load_quantized
 from mpcvit.store.trained import load_any_model
 
@@ -19,5 +20,7 @@ def real_model(folder: Path) -> FloatModel:
     """
     if (folder / QUANTIZED_FOLDER).is_dir():
         quantized, _ = load_quantized(folder / QUANTIZED_FOLDER)
-        return lower(quantized).model
+        lowered = lower(quantized).model
+        assert isinstance(lowered, VisionTransformer)  # noqa: S101 - as what was quantized
+        return lowered
     return load_any_model(folder)

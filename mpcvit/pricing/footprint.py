@@ -80,6 +80,7 @@ def footprint(
         normalisation: of ``images``.
     """
     if images is None:
+        assert isinstance(model, VisionTransformer)  # noqa: S101 - who measures other modules has pictures for them
         images, precision = random_images(model.config), precision or PRECISION
     exported = export_model(
         model, images, precision, factors=factors, normalisation=normalisation, allow_calibrated=True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -18,7 +20,7 @@ class QuantConv(nn.Conv2d):
     """
 
     def __init__(self, layer: nn.Conv2d) -> None:
-        super().__init__(*_form(layer), padding_mode=layer.padding_mode, bias=False, device="meta")
+        super().__init__(**_form(layer), bias=False, device="meta")
         self.weight, self.bias = layer.weight, layer.bias
         self.quantize_input: nn.Module = nn.Identity()
         self.quantize_weight: nn.Module = nn.Identity()
@@ -30,16 +32,17 @@ class QuantConv(nn.Conv2d):
 
     def plain(self) -> nn.Conv2d:
         """Return a convolution without quantizers that has the rounded weight."""
-        layer = nn.Conv2d(*_form(self), padding_mode=self.padding_mode, bias=False, device="meta")
+        layer = nn.Conv2d(**_form(self), bias=False, device="meta")
         layer.weight = nn.Parameter(self.quantized_weight().detach())
         layer.bias = self.bias
         return layer
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self._conv_forward(self.quantize_input(x), self.quantized_weight(), self.bias)
+        result: torch.Tensor = self._conv_forward(self.quantize_input(x), self.quantized_weight(), self.bias)
+        return result
 
 
-def _form(layer: nn.Conv2d) -> tuple:  # type: ignore[type-arg]  # the arguments of nn.Conv2d, in their order
-    """Return what a convolution is made with, up to its groups."""
-    sides = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
-    return layer.in_channels, layer.out_channels, *sides, layer.groups
+def _form(layer: nn.Conv2d) -> dict[str, Any]:
+    """Return what a convolution is made with, but for its bias."""
+    names = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups", "padding_mode")
+    return {name: getattr(layer, name) for name in names}

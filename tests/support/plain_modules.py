@@ -17,6 +17,21 @@ from mpcvit.export.traced.factory import ModuleFacts, module_facts, traced_model
 from mpcvit.models.plain.bag_pooling import BagPooling
 from mpcvit.models.plain.channel_tokens import ChannelTokens
 from mpcvit.models.plain.class_prompts import ClassPrompts
+from mpcvit.models.plain.conv_adapter import ConvAdapter
+from mpcvit.models.plain.dhvt import Dhvt
+from mpcvit.models.plain.heat_maps import HeatMaps
+from mpcvit.models.plain.lens import Lens
+from mpcvit.models.plain.mask_decoder import MaskDecoder
+from mpcvit.models.plain.point_classifier import PointClassifier
+from mpcvit.models.plain.pose_tokens import PoseTokens
+from mpcvit.models.plain.quality_token import QualityToken
+from mpcvit.models.plain.slices import Slices
+from mpcvit.models.plain.splice_localiser import SpliceLocaliser
+from mpcvit.models.plain.task_experts import TaskExperts
+from mpcvit.models.plain.tic import Tic
+from mpcvit.models.plain.tubelets import Tubelets
+from mpcvit.models.plain.upsampler import Upsampler
+from mpcvit.models.plain.volume_patches import VolumePatches
 from mpcvit.ring.fixed_point import Codes
 from mpcvit.wire.reveal import LOGITS, Disclosure, RevealKind
 from tests.support.traced import enlivened
@@ -44,6 +59,21 @@ CASES: dict[str, PlainCase] = {
     "bag_pooling": PlainCase(lambda: BagPooling(3, 8, 4, 12, 1)),
     "channel_tokens": PlainCase(lambda: ChannelTokens(3, None, 8, 4, 12, 1)),
     "class_prompts": PlainCase(lambda: ClassPrompts(8, 4, 12, 2)),
+    "conv_adapter": PlainCase(lambda: ConvAdapter(8, 4, 12, 1), MAP),
+    "dhvt": PlainCase(lambda: Dhvt(8, 12, 1, classes=3)),
+    "heat_maps": PlainCase(lambda: HeatMaps(16, 4, 12, joints=2), MAP),
+    "lens": PlainCase(lambda: Lens(4, 2, 8, 4, 12, 1, latents=3)),
+    "mask_decoder": PlainCase(lambda: MaskDecoder(8, 4, 12, 1), MAP),
+    "point_classifier": PlainCase(lambda: PointClassifier(8, 4, 12, 1, points=((5, 1), (0, 7), (7, 7))), MAP),
+    "pose_tokens": PlainCase(lambda: PoseTokens(8, 4, 12, 1, joints=3), VECTOR),
+    "quality_token": PlainCase(lambda: QualityToken(8, 4, 12, 1, embedding=4), SCALAR),
+    "slices": PlainCase(lambda: Slices(16, 2, 4, 12, numbers=5), VECTOR),
+    "splice_localiser": PlainCase(lambda: SpliceLocaliser(8, 4, 12, 1), MAP),
+    "task_experts": PlainCase(lambda: TaskExperts(task=1, size=8, patch=4, width=12, depth=1)),
+    "tic": PlainCase(lambda: Tic(8, 2, 8)),
+    "tubelets": PlainCase(lambda: Tubelets(4, 2, 8, 4, 12, 1)),
+    "upsampler": PlainCase(lambda: Upsampler(8, 4, 12, 1), MAP),
+    "volume_patches": PlainCase(lambda: VolumePatches(4, 2, 8, 4, 12, bits=16, window=(-1000.0, 400.0))),
 }
 
 

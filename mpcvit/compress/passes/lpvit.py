@@ -167,7 +167,7 @@ class Curve:
 
 @torch.no_grad()
 def answer_distortion(
-    model: VisionTransformer, name: str, curve: Curve, moments: Moments, images: torch.Tensor, samples: int
+    model: nn.Module, name: str, curve: Curve, moments: Moments, images: torch.Tensor, samples: int
 ) -> list[float]:
     """Return the distortion of the logits at every level of ``curve``, the layer ``name`` alone losing blocks.
 
@@ -185,7 +185,8 @@ def answer_distortion(
     for level in tried:
         lost = torch.where(curve.mask(level), 0.0, whole.weight.double().T)
         layer.weight.copy_(whole.weight.masked_fill(~curve.mask(level).T, 0.0))
-        layer.bias.copy_(whole.bias + (moments.mean @ lost).to(whole.bias))
+        if whole.bias is not None:
+            layer.bias.copy_(whole.bias + (moments.mean @ lost).to(whole.bias))
         error = float((_logits(damaged, images) - answers).square().mean()) if level else 0.0
         worst = max(worst, error / variance if variance > 0 else 0.0)
         found.append(worst)
@@ -193,7 +194,7 @@ def answer_distortion(
     return [float(value) for value in np.interp(curve.zeros, places, found)]
 
 
-def _logits(model: VisionTransformer, images: torch.Tensor) -> torch.Tensor:
+def _logits(model: nn.Module, images: torch.Tensor) -> torch.Tensor:
     return torch.cat([model(batch) for batch in images.split(BATCH)]).double()
 
 

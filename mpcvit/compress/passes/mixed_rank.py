@@ -167,7 +167,7 @@ class _ChosenRanks:
         moments = input_moments(model, names, images)
         weights = {name: _matrix(model, name)[0] for name in names}
         spectra = {name: output_spectrum(weight, moments[name]) for name, weight in weights.items()}
-        candidates = [Candidate(*weights[name].shape, spectra[name]) for name in names]
+        candidates = [Candidate(len(weights[name]), weights[name].shape[1], spectra[name]) for name in names]
         saving = round(settings.reduction * sum(parameter.numel() for parameter in model.parameters()))
         return cls(dict(zip(names, allocate(candidates, saving, settings.step), strict=True)), moments, spectra)
 

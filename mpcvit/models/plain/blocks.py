@@ -76,3 +76,8 @@ class Trunk(nn.Module):
         """Return what comes out of the last block, [count, patches, width]."""
         x: torch.Tensor = self.blocks(self.tokens(pictures))
         return x
+
+
+def nearest(grid: torch.Tensor, factor: int) -> torch.Tensor:
+    """Return a grid [count, channels, rows, columns] ``factor`` times as large, each place repeated."""
+    return grid.repeat_interleave(factor, 2).repeat_interleave(factor, 3)

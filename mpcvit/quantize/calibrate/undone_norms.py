@@ -45,7 +45,8 @@ def _is_undone(probe: nn.Module, name: str, norm_name: str, images: torch.Tensor
         return False
     before = layer.weight, layer.bias, norm.weight, norm.bias
     rng = np.random.default_rng(0)
-    divisor_C, offset_C = (torch.from_numpy(rng.uniform(*ends, layer.in_features)) for ends in ((0.5, 1.5), (-1, 1)))
+    ends = (0.5, 1.5), (-1.0, 1.0)
+    divisor_C, offset_C = (torch.from_numpy(rng.uniform(low, high, layer.in_features)) for low, high in ends)
     no_rows = torch.zeros(0, layer.in_features, dtype=torch.float64)
     rewrite(LinearSite(layer, no_rows, norm, _ANY_BITS), divisor_C, offset_C)  # type: ignore[arg-type]  # a layer norm
     found = probe(images)
