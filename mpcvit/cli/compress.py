@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from mpcvit.cli.module_options import ImageSize, Mean, Module, Std, Timm, Weights
+from mpcvit.cli.module_options import ImageSize, Mean, Module, Std, Timm, WeightsFile
 from mpcvit.cli.output import (
     Json,
     command,
@@ -55,7 +55,7 @@ def compress(
     out: Annotated[Path, typer.Option(help="Folder to write the smaller model to.")],
     timm: Timm = None,
     module: Module = None,
-    weights: Weights = None,
+    weights: WeightsFile = None,
     image_size: ImageSize = None,
     mean: Mean = None,
     std: Std = None,

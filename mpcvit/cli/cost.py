@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from mpcvit.cli.output import Json, command, engine_override, mib, print_grid, print_json, progress_console, visible
 from mpcvit.errors import BudgetUnknown, ModelFileError
-from mpcvit.wire.budget import FULL, ProgramCost
+from mpcvit.wire.budget import FULL, BudgetCost
 
 if TYPE_CHECKING:
     from mpcvit.engines.cost import Cost
@@ -83,7 +83,7 @@ class _Priced:
     program: Program
     model: str
     budget: str
-    totals: tuple[ProgramCost, ...]
+    totals: tuple[BudgetCost, ...]
 
     @property
     def title(self) -> str:
@@ -157,7 +157,7 @@ def _stock(priced: _Priced, goal: str, parties: int, json_output: bool) -> None:
     _all(priced.totals)
 
 
-def _all(totals: tuple[ProgramCost, ...]) -> None:
+def _all(totals: tuple[BudgetCost, ...]) -> None:
     """Print what one inference costs with each of a model's Programs."""
     cells = [
         (one.budget, str(one.rounds), mib(one.bytes_sent), mib(one.material_bytes), f"{one.program_sha256[:16]}..")

@@ -10,7 +10,7 @@ import typer
 
 from mpcvit.cli.model_check import check
 from mpcvit.cli.model_rollout import activate, load
-from mpcvit.cli.module_options import ImageSize, Mean, Module, Std, Timm, Weights
+from mpcvit.cli.module_options import ImageSize, Mean, Module, Std, Timm, WeightsFile
 from mpcvit.cli.output import Json, command, print_json, print_notices, print_table
 from mpcvit.cli.picture_options import SkipUnreadable
 from mpcvit.errors import ConfigError
@@ -38,7 +38,7 @@ def export(
     ] = None,
     timm: Timm = None,
     module: Module = None,
-    weights: Weights = None,
+    weights: WeightsFile = None,
     image_size: ImageSize = None,
     mean: Mean = None,
     std: Std = None,

@@ -14,7 +14,7 @@ Module = Annotated[
         help="Any PyTorch module, as package.file:factory or FILE.py:factory, which takes nothing. Its code runs."
     ),
 ]
-Weights = Annotated[
+WeightsFile = Annotated[
     Path | None,
     typer.Option(
         help="With --timm or --module: safetensors file of weights. Default: random, or what the factory makes."

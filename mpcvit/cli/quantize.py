@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mpcvit.cli.module_options import ImageSize, Mean, Module, Std, Timm, Weights
+from mpcvit.cli.module_options import ImageSize, Mean, Module, Std, Timm, WeightsFile
 from mpcvit.cli.output import Json, command, print_grid, print_json, print_notices, print_table, progress_console
 from mpcvit.cli.picture_options import SkipUnreadable
 from mpcvit.errors import ConfigError
@@ -37,7 +37,7 @@ def quantize(
     ] = None,
     timm: Timm = None,
     module: Module = None,
-    weights: Weights = None,
+    weights: WeightsFile = None,
     image_size: ImageSize = None,
     mean: Mean = None,
     std: Std = None,

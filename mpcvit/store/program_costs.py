@@ -10,12 +10,12 @@ from mpcvit.engines.masked.cost import fast_cost
 from mpcvit.engines.masked.objective import DEFAULT_OBJECTIVE, Objective
 from mpcvit.engines.masked.plan import make_plan
 from mpcvit.program.program import Program
-from mpcvit.wire.budget import ProgramCost
+from mpcvit.wire.budget import BudgetCost
 
 
 def program_costs(
     programs: Mapping[str, Program], parties: int, objective: Objective | None = DEFAULT_OBJECTIVE
-) -> tuple[ProgramCost, ...]:
+) -> tuple[BudgetCost, ...]:
     """Return what one inference costs with each of ``programs``, by budget.
 
     Args:
@@ -25,9 +25,9 @@ def program_costs(
     return tuple(_cost(budget, program, parties, fast) for budget, program in programs.items())
 
 
-def _cost(budget: str, program: Program, parties: int, objective: Objective | None) -> ProgramCost:
+def _cost(budget: str, program: Program, parties: int, objective: Objective | None) -> BudgetCost:
     total = _total(program, parties, objective)
-    return ProgramCost(
+    return BudgetCost(
         budget=budget,
         program_sha256=program.digest,
         rounds=total.rounds,

@@ -13,7 +13,7 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{0,31}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProgramCost:
+class BudgetCost:
     """One of a model's Programs, in a manifest.
 
     Attributes:

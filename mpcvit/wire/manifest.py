@@ -12,7 +12,7 @@ from typing import Any
 from mpcvit.errors import ModelFileError, MpcvitError
 from mpcvit.inputs import InputKind, InputSpec
 from mpcvit.ring.qtype import QType
-from mpcvit.wire.budget import FULL, ProgramCost, is_budget
+from mpcvit.wire.budget import FULL, BudgetCost, is_budget
 from mpcvit.wire.ranges import Ranges
 from mpcvit.wire.reveal import LOGITS, Disclosure
 
@@ -67,7 +67,7 @@ class Manifest:
     ranges: Ranges = Ranges.CALIBRATED
     budget: str = FULL
     views_sha256: str = ""
-    programs: tuple[ProgramCost, ...] = ()
+    programs: tuple[BudgetCost, ...] = ()
 
     @property
     def key(self) -> str:
@@ -151,7 +151,7 @@ class Manifest:
             document["output_type"] = QType(**document["output_type"])
             document["ranges"] = Ranges(document["ranges"])
             document["reveal"] = Disclosure.from_json(document["reveal"])
-            document["programs"] = tuple(ProgramCost(**entry) for entry in document["programs"])
+            document["programs"] = tuple(BudgetCost(**entry) for entry in document["programs"])
             for name in ("share_sha256", "labels", "mean", "std"):
                 document[name] = tuple(document[name])
             manifest = cls(**document)

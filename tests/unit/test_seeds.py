@@ -115,15 +115,18 @@ def test_commands_can_be_typed(row: Row) -> None:
             plain.append(word)
     parsed |= dict(zip(arguments, plain, strict=False))
     assert not [one.name for one in found.params if one.required and one.name not in parsed]
-    _check_names(found.name, parsed)
+    _check_names(found.name, parsed, plain)
 
 
-def _check_names(command: str, parsed: dict[str, str]) -> None:
+def _check_names(command: str, parsed: dict[str, str], plain: list[str]) -> None:
     if "module" in parsed:
         module, _, factory = parsed["module"].partition(":")
         assert factory in _tests(f"{module.replace('.', '/')}.py")
+    if command == "compress":  # [TRAINED] PASS [SETTING=VALUE]...
+        trained, name, *_ = plain
+        assert name in PASSES
+        parsed["trained"] = trained
     known = {
-        "compress": ("name", PASSES),
         "train": ("recipe", RECIPES),
         "search": ("preset", PRESETS),
         "quantize": ("method", list(Method)),

@@ -18,7 +18,7 @@ from mpcvit.program.views import Runs
 _SAME = 1e-9
 
 #: A slice, and what it is part of.
-Parts = list[tuple[torch.Tensor, torch.Tensor]]
+Pairs = list[tuple[torch.Tensor, torch.Tensor]]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Narrowed:
     """
 
     folded: FoldedViT
-    parts: Parts
+    parts: Pairs
 
 
 def narrowed(whole: FoldedViT, part: FoldedViT) -> Narrowed:
@@ -43,7 +43,7 @@ def narrowed(whole: FoldedViT, part: FoldedViT) -> Narrowed:
     Raises:
         ProgramError: a matrix is no slice of the whole's (a bug).
     """
-    parts: Parts = []
+    parts: Pairs = []
     width = whole.config.head_dim
     blocks = [
         _block(parts, whole.blocks[number], part.blocks[number], before, after, width)
@@ -53,7 +53,7 @@ def narrowed(whole: FoldedViT, part: FoldedViT) -> Narrowed:
 
 
 def _block(
-    parts: Parts, whole: FoldedBlock, part: FoldedBlock, before: BlockConfig, after: BlockConfig, width: int
+    parts: Pairs, whole: FoldedBlock, part: FoldedBlock, before: BlockConfig, after: BlockConfig, width: int
 ) -> FoldedBlock:
     if before == after:
         return replace(whole, tokens=part.tokens)
@@ -67,7 +67,7 @@ def _block(
     return replace(part, qkv=qkv, proj=proj, mlp=mlp)
 
 
-def _mlp(parts: Parts, whole: FoldedMlp, part: FoldedMlp, hidden: Runs) -> FoldedMlp:
+def _mlp(parts: Pairs, whole: FoldedMlp, part: FoldedMlp, hidden: Runs) -> FoldedMlp:
     if whole.activated is None or part.activated is None:
         raise _no_slice()
     fc1 = _cut(parts, whole.activated.fc1, part.activated.fc1, (), hidden)
@@ -75,7 +75,7 @@ def _mlp(parts: Parts, whole: FoldedMlp, part: FoldedMlp, hidden: Runs) -> Folde
     return replace(part, activated=replace(part.activated, fc1=fc1, fc2=fc2))
 
 
-def _cut(parts: Parts, whole: Affine, part: Affine, rows: Runs, columns: Runs) -> Affine:
+def _cut(parts: Pairs, whole: Affine, part: Affine, rows: Runs, columns: Runs) -> Affine:
     """Return ``part`` with a slice of the whole's matrix. Its bias stays: sums over what was cut are folded into it."""
     weight = whole.weight
     for axis, runs in enumerate((rows, columns)):

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mpcvit.inputs import InputKind, InputSpec
-from mpcvit.models.plain.blocks import MEAN, STD, Block, patches
+from mpcvit.models.plain.blocks import MEAN, STD, PlainBlock, patches
 
 
 class BagPooling(nn.Module):
@@ -36,7 +36,7 @@ class BagPooling(nn.Module):
         self.mean, self.std, self.patch = (MEAN,) * 3, (STD,) * 3, patch
         self.embed = nn.Linear(3 * patch**2, width)
         self.places = nn.Parameter(0.02 * torch.randn((size // patch) ** 2, width))
-        self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(depth)), nn.LayerNorm(width))
+        self.blocks = nn.Sequential(*(PlainBlock(width, heads) for _ in range(depth)), nn.LayerNorm(width))
         self.tanh, self.gate = nn.Linear(width, width), nn.Linear(width, width)
         self.score, self.head = nn.Linear(width, 1), nn.Linear(width, classes)
 

@@ -20,7 +20,7 @@ def patches(x: torch.Tensor, side: int) -> torch.Tensor:
     return rows
 
 
-class Attention(nn.Module):
+class CrossAttention(nn.Module):
     """Softmax attention of tokens to a context, which may be the tokens themselves."""
 
     def __init__(self, width: int, heads: int) -> None:
@@ -39,12 +39,12 @@ class Attention(nn.Module):
         return mixed
 
 
-class Block(nn.Module):
+class PlainBlock(nn.Module):
     """Attention and an MLP, each behind a layer norm, beside a residual stream."""
 
     def __init__(self, width: int, heads: int, hidden: int | None = None) -> None:
         super().__init__()
-        self.norm1, self.attention = nn.LayerNorm(width), Attention(width, heads)
+        self.norm1, self.attention = nn.LayerNorm(width), CrossAttention(width, heads)
         hidden = hidden or 2 * width
         self.norm2 = nn.LayerNorm(width)
         self.mlp = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
@@ -65,7 +65,7 @@ class Trunk(nn.Module):
         self.side = size // patch
         self.embed = nn.Conv2d(3, width, patch, patch)
         self.places = nn.Parameter(0.02 * torch.randn(self.side**2, width))
-        self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(depth)))
+        self.blocks = nn.Sequential(*(PlainBlock(width, heads) for _ in range(depth)))
 
     def tokens(self, pictures: torch.Tensor) -> torch.Tensor:
         """Return what goes into the first block, [count, patches, width]."""

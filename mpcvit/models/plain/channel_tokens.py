@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from mpcvit.inputs import InputKind, InputSpec
-from mpcvit.models.plain.blocks import MEAN, STD, Block, patches
+from mpcvit.models.plain.blocks import MEAN, STD, PlainBlock, patches
 
 
 class ChannelTokens(nn.Module):
@@ -45,7 +45,7 @@ class ChannelTokens(nn.Module):
         self.places = nn.Parameter(0.02 * torch.randn((size // patch) ** 2, width))
         self.channels = nn.Parameter(0.02 * torch.randn(channels, 1, width))
         self.token = nn.Parameter(0.02 * torch.randn(1, 1, width))
-        self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(depth)))
+        self.blocks = nn.Sequential(*(PlainBlock(width, heads) for _ in range(depth)))
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, classes)
 
     def forward(self, stacks: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mpcvit.inputs import InputSpec
-from mpcvit.models.plain.blocks import MEAN, STD, Block, Trunk
+from mpcvit.models.plain.blocks import MEAN, STD, PlainBlock, Trunk
 
 
 class ClassPrompts(nn.Module):
@@ -29,7 +29,7 @@ class ClassPrompts(nn.Module):
         self.mean, self.std = (MEAN,) * 3, (STD,) * 3
         self.trunk = Trunk(size, patch, width, depth - 1, heads)
         self.prompts = nn.Parameter(0.02 * torch.randn(1, classes, width))
-        self.last, self.norm, self.score = Block(width, heads), nn.LayerNorm(width), nn.Linear(width, 1)
+        self.last, self.norm, self.score = PlainBlock(width, heads), nn.LayerNorm(width), nn.Linear(width, 1)
 
     def _joined(self, pictures: torch.Tensor) -> torch.Tensor:
         """Return prompts, then patches."""

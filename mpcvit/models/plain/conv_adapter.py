@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from mpcvit.inputs import InputSpec
-from mpcvit.models.plain.blocks import MEAN, STD, Attention, Block, Trunk
+from mpcvit.models.plain.blocks import MEAN, STD, CrossAttention, PlainBlock, Trunk
 
 
 class Exchange(nn.Module):
@@ -19,9 +19,9 @@ class Exchange(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.block = Block(width, heads)
+        self.block = PlainBlock(width, heads)
         self.x_norm, self.c_norm, self.back_norm = (nn.LayerNorm(width) for _ in range(3))
-        self.inject, self.extract = Attention(width, heads), Attention(width, heads)
+        self.inject, self.extract = CrossAttention(width, heads), CrossAttention(width, heads)
         self.gamma = nn.Parameter(torch.zeros(width))
 
     def forward(self, x: torch.Tensor, c: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

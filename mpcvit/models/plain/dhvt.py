@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from mpcvit.inputs import InputSpec
-from mpcvit.models.plain.blocks import MEAN, STD, Attention
+from mpcvit.models.plain.blocks import MEAN, STD, CrossAttention
 
 
 class HeadTokens(nn.Module):
@@ -19,7 +19,7 @@ class HeadTokens(nn.Module):
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.heads, self.attention = heads, Attention(width, heads)
+        self.heads, self.attention = heads, CrossAttention(width, heads)
         self.lift = nn.Sequential(nn.Linear(width // heads, width), nn.LayerNorm(width), nn.GELU())
         self.places = nn.Parameter(0.02 * torch.randn(heads, width))
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mpcvit.inputs import InputSpec
-from mpcvit.models.plain.blocks import MEAN, STD, Block, Trunk
+from mpcvit.models.plain.blocks import MEAN, STD, PlainBlock, Trunk
 
 
 class HeatMaps(nn.Module):
@@ -37,7 +37,7 @@ class HeatMaps(nn.Module):
         self.mean, self.std = (MEAN,) * 3, (STD,) * 3
         self.trunk = Trunk(size, patch, width, 0, heads)
         self.window, self.cells = window, cells
-        self.local, self.everywhere = Block(width, heads), Block(width, heads)
+        self.local, self.everywhere = PlainBlock(width, heads), PlainBlock(width, heads)
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, (joints + 1) * cells**2)
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:

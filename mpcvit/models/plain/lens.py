@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from mpcvit.inputs import InputKind, InputSpec
-from mpcvit.models.plain.blocks import MEAN, STD, Block, patches
+from mpcvit.models.plain.blocks import MEAN, STD, PlainBlock, patches
 
 
 class Lens(nn.Module):
@@ -46,7 +46,7 @@ class Lens(nn.Module):
         self.lens_norm, self.values, self.proj = nn.LayerNorm(width), nn.Linear(width, width), nn.Linear(width, width)
         #: For each latent and head: its query times the key's matrix, which are one matrix once the lens is trained.
         self.scores = nn.Linear(width, heads * latents)
-        self.vit = nn.Sequential(*(Block(width, heads) for _ in range(depth)), nn.LayerNorm(width))
+        self.vit = nn.Sequential(*(PlainBlock(width, heads) for _ in range(depth)), nn.LayerNorm(width))
         self.head = nn.Linear(width, classes)
 
     def freeze(self) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mpcvit.inputs import InputSpec
-from mpcvit.models.plain.blocks import MEAN, STD, Block, Trunk
+from mpcvit.models.plain.blocks import MEAN, STD, PlainBlock, Trunk
 
 
 class MaskDecoder(nn.Module):
@@ -29,7 +29,7 @@ class MaskDecoder(nn.Module):
         self.mean, self.std = (MEAN,) * 3, (STD,) * 3
         self.trunk = Trunk(size, patch, width, depth, heads)
         self.labels = nn.Parameter(0.02 * torch.randn(1, labels, width))
-        self.decoder = nn.Sequential(Block(width, heads), Block(width, heads), nn.LayerNorm(width))
+        self.decoder = nn.Sequential(PlainBlock(width, heads), PlainBlock(width, heads), nn.LayerNorm(width))
         self.to_label, self.to_patch = (nn.Linear(width, width, bias=False) for _ in range(2))
         self.scale = width**-0.5
 

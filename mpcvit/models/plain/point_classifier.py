@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from mpcvit.inputs import InputSpec
-from mpcvit.models.plain.blocks import MEAN, STD, Block, Trunk
+from mpcvit.models.plain.blocks import MEAN, STD, PlainBlock, Trunk
 
 
 class PointClassifier(nn.Module):
@@ -43,7 +43,7 @@ class PointClassifier(nn.Module):
         places = [row // patch * self.trunk.side + column // patch for row, column in points]
         self.register_buffer("places", torch.tensor(places))
         self.point = nn.Parameter(0.02 * torch.randn(width))
-        self.block, self.norm = Block(width, heads), nn.LayerNorm(width)
+        self.block, self.norm = PlainBlock(width, heads), nn.LayerNorm(width)
         self.head = nn.Linear(width, labels)
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:

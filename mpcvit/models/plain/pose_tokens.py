@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mpcvit.inputs import InputSpec
-from mpcvit.models.plain.blocks import MEAN, STD, Block, Trunk
+from mpcvit.models.plain.blocks import MEAN, STD, PlainBlock, Trunk
 
 
 class PoseTokens(nn.Module):
@@ -28,7 +28,7 @@ class PoseTokens(nn.Module):
         self.mean, self.std = (MEAN,) * 3, (STD,) * 3
         self.trunk = Trunk(size, patch, width, 0, heads)
         self.joints = nn.Parameter(0.02 * torch.randn(1, joints, width))
-        self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(depth)))
+        self.blocks = nn.Sequential(*(PlainBlock(width, heads) for _ in range(depth)))
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, 2)
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mpcvit.inputs import InputSpec
-from mpcvit.models.plain.blocks import MEAN, STD, Block, Trunk
+from mpcvit.models.plain.blocks import MEAN, STD, PlainBlock, Trunk
 
 
 class QualityToken(nn.Module):
@@ -29,7 +29,7 @@ class QualityToken(nn.Module):
         self.mean, self.std = (MEAN,) * 3, (STD,) * 3
         self.trunk = Trunk(size, patch, width, 0, heads)
         self.token = nn.Parameter(0.02 * torch.randn(1, 1, width))
-        self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(depth)), nn.LayerNorm(width))
+        self.blocks = nn.Sequential(*(PlainBlock(width, heads) for _ in range(depth)), nn.LayerNorm(width))
         self.quality = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 1))
         self.face = nn.Linear(width * self.trunk.side**2, embedding)
 

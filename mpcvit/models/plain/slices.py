@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.functional import interpolate
 
 from mpcvit.inputs import InputSpec
-from mpcvit.models.plain.blocks import MEAN, STD, Block, patches
+from mpcvit.models.plain.blocks import MEAN, STD, PlainBlock, patches
 
 
 class Slices(nn.Module):
@@ -41,7 +41,11 @@ class Slices(nn.Module):
         self.embed = nn.Linear(3 * patch**2, width)
         self.places = nn.Parameter(0.02 * torch.randn(self.side**2, width))
         self.parts = nn.Parameter(0.02 * torch.randn(slices**2 + 1, 1, width))
-        self.before, self.merge, self.behind = Block(width, heads), nn.Linear(4 * width, width), Block(width, heads)
+        self.before, self.merge, self.behind = (
+            PlainBlock(width, heads),
+            nn.Linear(4 * width, width),
+            PlainBlock(width, heads),
+        )
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, numbers)
 
     def views(self, pictures: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mpcvit.inputs import InputSpec
-from mpcvit.models.plain.blocks import MEAN, STD, Attention, Trunk
+from mpcvit.models.plain.blocks import MEAN, STD, CrossAttention, Trunk
 
 
 class ExpertBlock(nn.Module):
@@ -18,7 +18,7 @@ class ExpertBlock(nn.Module):
 
     def __init__(self, width: int, heads: int, tasks: int) -> None:
         super().__init__()
-        self.norm1, self.attention, self.norm2 = nn.LayerNorm(width), Attention(width, heads), nn.LayerNorm(width)
+        self.norm1, self.attention, self.norm2 = nn.LayerNorm(width), CrossAttention(width, heads), nn.LayerNorm(width)
         self.experts = nn.ModuleList(
             nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)) for _ in range(tasks)
         )

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from mpcvit.inputs import InputKind, InputSpec
-from mpcvit.models.plain.blocks import MEAN, STD, Block, patches
+from mpcvit.models.plain.blocks import MEAN, STD, PlainBlock, patches
 
 
 class Tubelets(nn.Module):
@@ -39,7 +39,7 @@ class Tubelets(nn.Module):
         self.mean, self.std, self.patch, self.length = (MEAN,) * 3, (STD,) * 3, patch, length
         self.embed = nn.Linear(length * 3 * patch**2, width)
         self.places = nn.Parameter(0.02 * torch.randn(frames // length * (size // patch) ** 2, width))
-        self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(depth)))
+        self.blocks = nn.Sequential(*(PlainBlock(width, heads) for _ in range(depth)))
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, classes)
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:

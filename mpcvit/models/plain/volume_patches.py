@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from mpcvit.inputs import InputKind, InputSpec
-from mpcvit.models.plain.blocks import MEAN, STD, Block, patches
+from mpcvit.models.plain.blocks import MEAN, STD, PlainBlock, patches
 
 
 class VolumePatches(nn.Module):
@@ -48,7 +48,7 @@ class VolumePatches(nn.Module):
         self.embed = nn.Linear(thickness * patch**2, width)
         self.places = nn.Parameter(0.02 * torch.randn(slices // thickness * (size // patch) ** 2, width))
         self.taps = tuple(taps)
-        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(max(taps) + 1))
+        self.blocks = nn.ModuleList(PlainBlock(width, heads) for _ in range(max(taps) + 1))
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in taps)
         self.head = nn.Linear(width * len(self.taps), classes)
 

@@ -49,7 +49,7 @@ class SelfDistillationSettings:
 
 
 @dataclass(frozen=True)
-class View:
+class ShiftedView:
     """A picture moved by ``down`` and ``right`` patches, then mirrored if ``flip``."""
 
     down: int
@@ -74,14 +74,14 @@ class ViewDistillation:
         views = []
         for _ in range(self.settings.views):
             down, right = torch.randint(-shift, shift + 1, (2,)).tolist()
-            views.append(View(down, right, bool(torch.rand(()) < 0.5)))
+            views.append(ShiftedView(down, right, bool(torch.rand(()) < 0.5)))
         wanted = self.averaged(images, views)
         got = patch_features(model, intermediates(model, images)[1])
         cosine = functional.cosine_similarity(got.float(), wanted.float(), dim=-1)
         return squared_error("patches", got, wanted) + (1 - cosine).mean()
 
     @torch.no_grad()
-    def averaged(self, images: torch.Tensor, views: list[View]) -> torch.Tensor:
+    def averaged(self, images: torch.Tensor, views: list[ShiftedView]) -> torch.Tensor:
         """Return the mean over ``views`` of the teacher's features, each put back into place [B, R, C, D]."""
         found = []
         for view in views:
@@ -113,11 +113,11 @@ def _config(model: nn.Module) -> ViTConfig:
     return model.config
 
 
-def _moved(images_BCHW: torch.Tensor, view: View, patch: int) -> torch.Tensor:
+def _moved(images_BCHW: torch.Tensor, view: ShiftedView, patch: int) -> torch.Tensor:
     moved = images_BCHW.roll((view.down * patch, view.right * patch), dims=(-2, -1))
     return moved.flip(-1) if view.flip else moved
 
 
-def _put_back(features_BRCD: torch.Tensor, view: View) -> torch.Tensor:
+def _put_back(features_BRCD: torch.Tensor, view: ShiftedView) -> torch.Tensor:
     straight = features_BRCD.flip(2) if view.flip else features_BRCD
     return straight.roll((-view.down, -view.right), dims=(1, 2))

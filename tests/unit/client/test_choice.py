@@ -11,7 +11,7 @@ import pytest
 from mpcvit.client.choice import choose
 from mpcvit.client.transport import Offer
 from mpcvit.errors import BudgetUnknown, ModelMismatch
-from mpcvit.wire.budget import ProgramCost
+from mpcvit.wire.budget import BudgetCost
 from mpcvit.wire.manifest import Manifest
 from mpcvit.wire.owners import ANYBODY
 from tests.support.stand_in import MANIFEST
@@ -66,7 +66,7 @@ FAST = replace(
     budget="fast",
     views_sha256="ab" * 32,
     programs=tuple(
-        ProgramCost(budget=budget, program_sha256=ONE.program_sha256, rounds=1, bytes_sent=2, material_bytes=3)
+        BudgetCost(budget=budget, program_sha256=ONE.program_sha256, rounds=1, bytes_sent=2, material_bytes=3)
         for budget in ("full", "fast")
     ),
 )

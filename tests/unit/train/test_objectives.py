@@ -244,6 +244,7 @@ def test_names_make_objectives(name: ObjectiveName) -> None:
         "CrossEntropy",
         "Distillation",
         "HiddenStates",
+        "NormDistillation",
         "SoftLabels",
         "WeightDistillation",
         "Reconstruction",

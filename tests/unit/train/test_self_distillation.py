@@ -17,7 +17,12 @@ from mpcvit.models.token_flow import Reduction
 from mpcvit.models.vit import VisionTransformer
 from mpcvit.store.trained import load_model, save_model
 from mpcvit.train.config import ObjectiveName
-from mpcvit.train.objectives.self_distillation import SelfDistillationSettings, View, ViewDistillation, patch_features
+from mpcvit.train.objectives.self_distillation import (
+    SelfDistillationSettings,
+    ShiftedView,
+    ViewDistillation,
+    patch_features,
+)
 from mpcvit.train.objectives.teacher import Teacher
 from mpcvit.train.run import build_model
 from mpcvit.train.token_hooks import Denoiser, Registers
@@ -47,8 +52,8 @@ def test_views_are_put_back_into_place() -> None:
             parameter.copy_((kernel + kernel.flip(-1)).reshape(parameter.shape) / 2)
     objective = ViewDistillation(Teacher(model), SelfDistillationSettings())
     images = torch.randn(2, 3, 16, 16)
-    plain = objective.averaged(images, [View(0, 0, False)])
-    moved = objective.averaged(images, [View(1, -2, True), View(0, 3, False), View(-1, 0, True)])
+    plain = objective.averaged(images, [ShiftedView(0, 0, False)])
+    moved = objective.averaged(images, [ShiftedView(1, -2, True), ShiftedView(0, 3, False), ShiftedView(-1, 0, True)])
     assert torch.allclose(moved, plain, atol=1e-5)
 
 
@@ -64,7 +69,7 @@ def test_the_loss_is_its_formula() -> None:
         ours = student.norm(out["block1"])[:, 3:].reshape(2, 4, 4, 16)
         expected = []
         for flip in (False, True):
-            wanted = objective.averaged(images, [View(0, 0, flip)])
+            wanted = objective.averaged(images, [ShiftedView(0, 0, flip)])
             expected.append((ours - wanted).square().mean() + (1 - cosine_similarity(ours, wanted, dim=-1)).mean())
     assert min(abs(got - loss) for loss in expected) < 1e-5
 

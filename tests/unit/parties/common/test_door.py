@@ -139,6 +139,10 @@ def test_silent_calls_keep_no_other_call_out() -> None:
         calls = [call.future(nothing(), metadata=(("name", "eve"),)) for _ in range(4)]
         time.sleep(0.7)  # behind the grace of each
         assert _check(channel, "eve") == SERVING.status  # within its 5 s: none of them had to end by itself
+        end = time.monotonic() + 5
+        while not any(one.done() for one in calls):
+            assert time.monotonic() < end
+            time.sleep(0.01)
         assert sum(one.done() for one in calls) == 1
         over.set()
 
