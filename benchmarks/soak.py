@@ -23,7 +23,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,7 @@ class Soak:
     samples: list[dict[str, Any]] = field(default_factory=list)
 
     def summary(self) -> dict[str, Any]:
-        """Return the numbers that count: slopes are over the last half, of processes that lived through it."""
+        """Return the numbers that count: slopes are over the last half, of the process that was there longest."""
         half = [sample for sample in self.samples if sample["t"] > self.seconds / 2]
         slopes = {role: _slopes(half, role) for role in ("party0", "party1", "dealer")}
         recoveries = [fault["recovered_s"] for fault in self.faults if fault["recovered_s"] is not None]
@@ -87,13 +87,12 @@ class Soak:
 
 
 def _slopes(samples: list[dict[str, Any]], role: str) -> dict[str, float] | None:
-    """MiB, descriptors and threads an hour of the process that ended the run; None if it was there for too short."""
-    if not samples:
+    """MiB, descriptors and threads an hour of the process that was there longest; None if none was for half a minute."""
+    found = [(sample["t"], sample["roles"][role]) for sample in samples if role in sample["roles"]]
+    if not found:
         return None
-    pid = samples[-1]["roles"].get(role, {}).get("pid")
-    own = [
-        (sample["t"], sample["roles"][role]) for sample in samples if sample["roles"].get(role, {}).get("pid") == pid
-    ]
+    ((longest, _),) = Counter(usage["pid"] for _, usage in found).most_common(1)
+    own = [(at, usage) for at, usage in found if usage["pid"] == longest]
     if len(own) < 6:
         return None
     times = np.array([at for at, _ in own])
@@ -180,16 +179,11 @@ class Run:
         with ThreadPoolExecutor(self._soak.clients + 1) as threads:
             asking = [threads.submit(self._ask, number) for number in range(self._soak.clients)]
             hurting = threads.submit(self._hurt)
-            written = time.monotonic()
-            while not all(one.done() for one in asking):
-                time.sleep(_SAMPLE_S)
-                self._sample()
-                if time.monotonic() - written > _WRITE_S:
-                    written = time.monotonic()
-                    self._write()
-                if hurting.done():
-                    self._end = time.monotonic()
-            self._due.set()
+            try:
+                self._watch(asking, hurting)
+            finally:
+                self._end = min(self._end, time.monotonic())
+                self._due.set()
         self._write()
         for thread in (*asking, hurting):
             thread.result()
@@ -198,6 +192,16 @@ class Run:
         self._deployment.require_single_use()
         self._sample()
         self._write()
+
+    def _watch(self, asking: list[Future[None]], hurting: Future[None]) -> None:
+        """Sample and write until all have asked enough, or something went wrong."""
+        written = time.monotonic()
+        while not all(one.done() for one in asking) and not hurting.done():
+            time.sleep(_SAMPLE_S)
+            self._sample()
+            if time.monotonic() - written > _WRITE_S:
+                written = time.monotonic()
+                self._write()
 
     @property
     def _over(self) -> bool:

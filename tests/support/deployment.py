@@ -11,7 +11,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from http.client import HTTPConnection
 from pathlib import Path
@@ -302,9 +302,12 @@ class Deployment:
 
     def usage(self) -> dict[str, Usage]:
         """What every running process holds."""
-        return {
-            role: Usage.of(process.pid) for role, process in self.cluster.processes.items() if process.poll() is None
-        }
+        found = {}
+        for role, process in self.cluster.processes.items():
+            if process.poll() is None:
+                with suppress(FileNotFoundError, ProcessLookupError, IndexError):  # it ends while it is looked at
+                    found[role] = Usage.of(process.pid)
+        return found
 
     def require_no_leak(self, before: dict[str, Usage], threads: int = THREADS, seconds: float = 15.0) -> None:
         """I5: processes that are still the same ones hold no more threads and descriptors than before, soon.
