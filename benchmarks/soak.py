@@ -87,7 +87,7 @@ class Soak:
 
 
 def _slopes(samples: list[dict[str, Any]], role: str) -> dict[str, float] | None:
-    """MiB, descriptors and threads an hour of the process that was there longest; None if none was for half a minute."""
+    """MiB, descriptors and threads an hour of the process that was there longest; None if that was too short."""
     found = [(sample["t"], sample["roles"][role]) for sample in samples if role in sample["roles"]]
     if not found:
         return None
