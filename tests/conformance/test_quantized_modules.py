@@ -33,7 +33,7 @@ PRECISION = replace(QUICK, relative=2.0**-4, stock_wraps=float("inf"))
 
 def lowered(method: Method, bits: int) -> Lowered:
     config = QuantizeConfig(method=method, bits=Bits(weight=8, activation=bits))
-    model = traced_model(hybrid(), CHANNELS, SIZE)
+    model = traced_model(hybrid(), CHANNELS, SIZE, SIZE)
     return lower_module(TracedModel(quantize_module(model.module, config, IMAGES), model.config))
 
 
@@ -64,7 +64,7 @@ def test_a_quantized_module_is_the_reference_bit_for_bit(bits: int) -> None:
 
 def test_narrow_activations_cost_less() -> None:
     """Comparisons of fewer bits and splines of fewer knots: the dealer sends less, the fewer bits the less."""
-    real = export_model(traced_model(hybrid(), CHANNELS, SIZE), IMAGES, PRECISION)
+    real = export_model(traced_model(hybrid(), CHANNELS, SIZE, SIZE), IMAGES, PRECISION)
     costs = [dealt(real), *(dealt(exported(lowered(Method.MINMAX, bits))) for bits in (8, 4))]
     assert costs[0] > costs[1] > costs[2]
 
