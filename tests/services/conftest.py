@@ -14,7 +14,7 @@ from tests.support.clusters import make_cluster
 @pytest.fixture(scope="session")
 def cluster(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     """Two parties and a dealer that tests share and leave running."""
-    with make_cluster(tiny_folder, tmp_path_factory.mktemp("cluster")) as running:
+    with make_cluster(tiny_folder, tmp_path_factory.mktemp("cluster"), clients=3) as running:
         yield running
 
 

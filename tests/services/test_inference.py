@@ -227,12 +227,14 @@ def test_a_session_id_serves_once(cluster: LocalCluster, tiny_pictures: ImageSet
         raw.parties[0].fetch(secrets.token_bytes(16), raw.deadline, lambda *_: None)
 
 
-@pytest.mark.parametrize("wrong", [256, -1, 2**40, -(2**63)])
+@pytest.mark.parametrize(
+    ("wrong", "owner"), [(256, "demo1"), (-1, "demo1"), (2**40, "demo2"), (-(2**63), "demo2")]
+)  # after three such sessions a client has to wait
 def test_a_client_that_shares_no_picture_gets_an_error(
-    cluster: LocalCluster, tiny_pictures: ImageSet, wrong: int
+    cluster: LocalCluster, tiny_pictures: ImageSet, wrong: int, owner: str
 ) -> None:
     """One code that is no pixel: both parties end the session and say why; the next picture is answered."""
-    raw = Raw(cluster)
+    raw = Raw(cluster, f"{owner}.client")
     spec = raw.spec()
     codes = encode_picture(tiny_pictures.images[0], raw.parties[0].manifests(raw.deadline)[0])
     codes[2, 3, 4] = wrong

@@ -19,9 +19,12 @@ def make_cluster(
     parties: int = 2,
     route: Callable[[str, str, str], str] = lambda caller, callee, address: address,
     standby_dealers: int = 0,
+    clients: int = 1,
     **overrides: object,
 ) -> LocalCluster:
     """A cluster of the model in ``model`` that is not started yet; ``overrides`` go to every party's configuration."""
     _, shares = share_model(ModelFolder.load(model), parties, folder / "shares")
     settings = {"timeouts": TIMEOUTS, **overrides}
-    return LocalCluster(shares, folder, overrides=settings, route=route, standby_dealers=standby_dealers)
+    return LocalCluster(
+        shares, folder, overrides=settings, route=route, standby_dealers=standby_dealers, clients=clients
+    )
