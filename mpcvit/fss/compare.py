@@ -27,6 +27,7 @@ from mpcvit.fss.tree import (
     hashed,
     one,
     padded,
+    plant,
     planted,
     seeds,
 )
@@ -112,11 +113,7 @@ def _deal(keys: Words, root0: Words, root1: Words, alpha: Words, bits: int, corr
     count, depth = alpha.shape[0], max(bits - _LEAF_BITS, 0)
     state = np.empty(2 * STATE * (CHUNK // GROUP), dtype=np.uint64)
     for start in range(0, count, CHUNK):
-        groups = (min(CHUNK, count - start) + GROUP - 1) // GROUP
-        for j in range(groups):
-            n = min(start + GROUP * j, count - GROUP)
-            store(state, 2 * STATE * j, planted(root0, n, _NONE))
-            store(state, 2 * STATE * j + STATE, planted(root1, n, _NONE))
+        groups = plant(root0, root1, start, count, state)
         for level in range(depth):
             for j in range(groups):
                 n = min(start + GROUP * j, count - GROUP)

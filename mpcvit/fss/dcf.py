@@ -38,6 +38,7 @@ from mpcvit.fss.tree import (
     direction,
     everything,
     padded,
+    plant,
     planted,
     value,
 )
@@ -173,11 +174,7 @@ def _deal(
     payload_words = payload.shape[0] // count
     state = np.empty(2 * STATE * (CHUNK // GROUP), dtype=np.uint64)
     for start in range(0, count, CHUNK):
-        groups = (min(CHUNK, count - start) + GROUP - 1) // GROUP
-        for j in range(groups):
-            n = min(start + GROUP * j, count - GROUP)
-            store(state, 2 * STATE * j, planted(root0, n, _NONE))
-            store(state, 2 * STATE * j + STATE, planted(root1, n, _NONE))
+        groups = plant(root0, root1, start, count, state)
         for level in range(bits):
             for j in range(groups):
                 n = min(start + GROUP * j, count - GROUP)

@@ -19,7 +19,7 @@ from numba import njit
 
 from mpcvit.fss.aes import aes
 from mpcvit.fss.checks import Words
-from mpcvit.fss.lanes import BLOCKS, WORDS, in_all_blocks, load, load_words, lowest_bit, shifted
+from mpcvit.fss.lanes import BLOCKS, WORDS, in_all_blocks, load, load_words, lowest_bit, shifted, store
 from mpcvit.fss.tree_hash import SEED_BITS
 
 #: Elements of a group, and of a chunk.
@@ -69,6 +69,22 @@ def hashed(keys: Words, inputs: Any) -> Any:
 def planted(root: Words, n: int, party: np.uint64) -> Any:
     """Return the roots of a group that begins at element n, with the party's number as control bit."""
     return seeds(load(root, 2 * n)) | in_all_blocks(party, _NONE)
+
+
+@njit(cache=True, nogil=True, inline="always")
+def plant(root0: Words, root1: Words, start: int, count: int, state: Words) -> int:
+    """Write both parties' roots of the chunk from element ``start`` on, group by group, and return how many groups.
+
+    Args:
+        root0, root1: of ``count`` elements, flat.
+        state: of each group the nodes of party 0, then those of party 1.
+    """
+    groups = (min(CHUNK, count - start) + GROUP - 1) // GROUP
+    for j in range(groups):
+        n = min(start + GROUP * j, count - GROUP)
+        store(state, 2 * STATE * j, planted(root0, n, _NONE))
+        store(state, 2 * STATE * j + STATE, planted(root1, n, _NONE))
+    return groups
 
 
 @njit(cache=True, nogil=True, inline="always")
