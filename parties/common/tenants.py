@@ -14,7 +14,7 @@ from parties.common.token_buckets import TokenBuckets
 #: Metrics' name for clients that are not listed: their number has no bound.
 OTHERS = "other"
 #: Sessions of a client that may fail by what it sent before it has to wait, and how many of them are forgiven a second.
-_FAULTS, _FORGIVEN_PER_S = 3, 1 / 60
+_FAULTS, _FORGIVEN_PER_S = 3, 1 / 300
 
 
 @dataclass(frozen=True)

@@ -289,7 +289,7 @@ def _under_attack(deployment: Deployment, case: Case, answers: int = 30) -> tupl
     case.saw(f"p99 {slow[0]:.2f} s alone, {slow[1]:.2f} s under attack; {_summary(hurt)}; {wasted} leases wasted")
     assert {outcome.reason for outcome in hurt} == {"right"}
     running = 2  # those that had begun when the last fault was noticed
-    assert 0 < wasted <= _FAULTS + running + 1 + (time.monotonic() - start) / 60  # and an attempt that was repeated
+    assert 0 < wasted <= _FAULTS + running + 1 + (time.monotonic() - start) / 300  # and an attempt that was repeated
     return slow[0], slow[1]
 
 
